@@ -1,0 +1,2 @@
+//! Build, set-up, test and demo commands of the repository.
+fn main() {}
