@@ -1,0 +1,127 @@
+//! Daemons: start detached, recognise again by process id and start time, signal, stop.
+//! It never signals a process whose start time differs from the recorded one.
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, WaitOptions};
+use serde::{Deserialize, Serialize};
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A process as recorded on disk; `start_ticks` (clock ticks since boot) tells it from a stranger with its id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    pub pid: u32,
+    pub start_ticks: u64,
+}
+
+impl Recorded {
+    /// Start a command in its own session, output appended to the log.
+    pub fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        let open = || OpenOptions::new().create(true).append(true).open(log);
+        let file = open().with_context(|| format!("cannot write {}", log.display()))?;
+        command.stderr(file.try_clone()?).stdout(file);
+        // SAFETY: setsid is async-signal-safe and touches no memory of the parent.
+        unsafe { command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into)) };
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let pid = child.id();
+        let Some((_, start_ticks)) = stat(pid) else {
+            bail!(
+                "{program} ended at once; see {}, which ends with:\n{}",
+                log.display(),
+                crate::run::tail(log)
+            );
+        };
+        Ok(Self { pid, start_ticks })
+    }
+
+    /// Whether this very process still runs.
+    pub fn is_alive(&self) -> bool {
+        if let Some(pid) = self.raw() {
+            // Reaps it when it is our child; refused when it is not.
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+        matches!(stat(self.pid), Some((state, ticks)) if ticks == self.start_ticks && !matches!(state, 'Z' | 'X'))
+    }
+
+    /// Send a signal; nothing happens when the process is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        match self.raw() {
+            Some(pid) if self.is_alive() => rustix::process::kill_process(pid, signal)
+                .with_context(|| format!("cannot signal process {}", self.pid)),
+            _ => Ok(()),
+        }
+    }
+
+    /// SIGTERM, after the grace period SIGKILL, until it is gone.
+    pub fn stop(&self, grace: Duration) -> anyhow::Result<()> {
+        // A frozen process cannot act on SIGTERM.
+        self.signal(Signal::CONT)?;
+        self.signal(Signal::TERM)?;
+        if self.wait_gone(grace) {
+            return Ok(());
+        }
+        self.kill()
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        const KILL_WAIT: Duration = Duration::from_secs(20);
+        self.signal(Signal::KILL)?;
+        if !self.wait_gone(KILL_WAIT) {
+            bail!(
+                "process {} survives SIGKILL (uninterruptible?); look at /proc/{}/stack",
+                self.pid,
+                self.pid
+            );
+        }
+        Ok(())
+    }
+
+    fn wait_gone(&self, limit: Duration) -> bool {
+        const POLL: Duration = Duration::from_millis(20);
+        let end = Instant::now() + limit;
+        while self.is_alive() {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    fn raw(&self) -> Option<Pid> {
+        i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+    }
+}
+
+/// State letter and start time from `/proc/PID/stat` (proc_pid_stat(5)).
+fn stat(pid: u32) -> Option<(char, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from the last one.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start_time() {
+        let log = std::env::temp_dir().join(format!("xtask-process-{}.log", std::process::id()));
+        let sleeper = Recorded::spawn(Command::new("sleep").arg("600"), &log).unwrap();
+        assert!(sleeper.is_alive());
+        let stranger = Recorded { pid: sleeper.pid, start_ticks: sleeper.start_ticks + 1 };
+        assert!(!stranger.is_alive());
+        stranger.kill().unwrap();
+        assert!(sleeper.is_alive(), "a stranger's record must not reach the process");
+        sleeper.stop(Duration::from_secs(5)).unwrap();
+        assert!(!sleeper.is_alive());
+        std::fs::remove_file(log).unwrap();
+    }
+}
