@@ -1,0 +1,273 @@
+//! Events to and from bytes: Avro in the Confluent wire format, keys and partitions included.
+//! It must never guess: a record that cannot be decoded, or whose key and value disagree, is an error.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use serde_avro_fast::ser::SerializerConfig;
+use thiserror::Error;
+
+use crate::event::Event;
+use crate::identity::ArtifactKey;
+use crate::{key, partition, topics};
+
+/// Longest encoded value, in bytes: below Kafka's default limit of 1 MiB with room for key and headers.
+pub const VALUE_MAX_BYTES: usize = 960 * 1024;
+/// Most writer schemas kept parsed; a registry that hands out more than this is not ours.
+pub const SCHEMA_CACHE_MAX_ENTRIES: usize = 4096;
+/// First byte of the Confluent wire format.
+const MAGIC: u8 = 0;
+
+/// Why an event could not be encoded or decoded.
+#[derive(Clone, Debug, Error)]
+pub enum CodecError {
+    /// The registry could not be asked; the record may be fine. Try again.
+    #[error("schema registry: {0}")]
+    Registry(String),
+    /// The registry does not know the schema id: the record's producer is at fault.
+    #[error("schema id {0} is not in the registry; was the record written against another registry?")]
+    UnknownSchema(u32),
+    /// The value is not in the Confluent wire format.
+    #[error("value of {0} bytes is not in the Confluent wire format (0, 4-byte schema id, Avro body)")]
+    NotFramed(usize),
+    /// The body does not fit its schema, or its schema does not fit the event.
+    #[error("value does not decode as {topic}: {reason}")]
+    Undecodable {
+        /// Topic without prefix.
+        topic: &'static str,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The event cannot be written.
+    #[error("event for {topic} does not encode: {reason}")]
+    Unencodable {
+        /// Topic without prefix.
+        topic: &'static str,
+        /// What the encoder said.
+        reason: String,
+    },
+    /// The value is larger than a record may be; the producer must chunk it.
+    #[error(
+        "event for {topic} has {size_bytes} bytes, at most {VALUE_MAX_BYTES} are allowed; it must be chunked"
+    )]
+    TooLarge {
+        /// Topic without prefix.
+        topic: &'static str,
+        /// Encoded size in bytes.
+        size_bytes: usize,
+    },
+    /// The artifact key in the event is not a valid one.
+    #[error("{0}")]
+    Identity(#[from] crate::identity::IdentityError),
+    /// Message key and value speak of different artifacts or entities.
+    #[error("message key {0:?} does not belong to the value")]
+    KeyMismatch(String),
+}
+
+impl CodecError {
+    /// Whether the same bytes may decode later. Everything else belongs in the dead letters.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Registry(_))
+    }
+}
+
+/// Schema ids of a registry. Implementations cache; a lookup of what was seen never blocks.
+pub trait SchemaStore: Send + Sync {
+    /// Id of `schema` (JSON) below `subject`, registering it if it is new.
+    ///
+    /// # Errors
+    /// [`CodecError::Registry`] if the registry cannot be asked or refuses the schema.
+    fn id_of(&self, subject: &str, schema: &str) -> Result<u32, CodecError>;
+
+    /// Schema (JSON) of an id.
+    ///
+    /// # Errors
+    /// [`CodecError::UnknownSchema`] if there is none, [`CodecError::Registry`] if the registry cannot be asked.
+    fn schema_by_id(&self, id: u32) -> Result<Arc<str>, CodecError>;
+}
+
+/// A record ready for the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedRecord {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition, from the artifact key.
+    pub partition: u32,
+    /// Message key.
+    pub key: Vec<u8>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+struct WriterSchema {
+    id: u32,
+    schema: Arc<serde_avro_fast::Schema>,
+}
+
+struct ReaderSchema {
+    /// Name of the record without namespace.
+    record: String,
+    schema: Arc<serde_avro_fast::Schema>,
+}
+
+/// Encodes and decodes the events of one pipeline: one topic prefix, one partition count, one registry.
+pub struct Codec {
+    store: Arc<dyn SchemaStore>,
+    prefix: String,
+    partition_count: u32,
+    writers: RwLock<HashMap<&'static str, Arc<WriterSchema>>>,
+    readers: RwLock<HashMap<u32, Arc<ReaderSchema>>>,
+}
+
+impl Codec {
+    /// A codec for the pipeline below `prefix` whose topics all have `partition_count` partitions.
+    pub fn new(store: Arc<dyn SchemaStore>, prefix: impl Into<String>, partition_count: u32) -> Self {
+        assert!(partition_count > 0, "topics have at least one partition");
+        Self {
+            store,
+            prefix: prefix.into(),
+            partition_count,
+            writers: RwLock::default(),
+            readers: RwLock::default(),
+        }
+    }
+
+    /// Topic prefix.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Partitions of every topic.
+    pub fn partition_count(&self) -> u32 {
+        self.partition_count
+    }
+
+    /// Full name of the topic of `E`.
+    pub fn topic<E: Event>(&self) -> String {
+        topics::full_name(&self.prefix, E::TOPIC)
+    }
+
+    /// Partition of an artifact key in every topic.
+    pub fn partition(&self, artifact_key: &str) -> u32 {
+        partition::murmur2_partition(artifact_key.as_bytes(), self.partition_count)
+    }
+
+    /// Encodes an event with its key and partition.
+    ///
+    /// # Errors
+    /// If the artifact key is invalid, the value is too large, or the registry cannot give the schema's id.
+    pub fn encode<E: Event>(&self, event: &E) -> Result<EncodedRecord, CodecError> {
+        event.artifact().parse::<ArtifactKey>()?;
+        let value = self.encode_value(event)?;
+        Ok(EncodedRecord {
+            topic: self.topic::<E>(),
+            partition: self.partition(event.artifact()),
+            key: key::message_key(event.artifact(), &event.entity()),
+            value: Some(value),
+        })
+    }
+
+    /// The tombstone of the entity that `event` describes.
+    pub fn tombstone<E: Event>(&self, event: &E) -> EncodedRecord {
+        EncodedRecord {
+            topic: self.topic::<E>(),
+            partition: self.partition(event.artifact()),
+            key: key::message_key(event.artifact(), &event.entity()),
+            value: None,
+        }
+    }
+
+    /// Encodes a value in the Confluent wire format.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_value<E: Event>(&self, event: &E) -> Result<Vec<u8>, CodecError> {
+        let writer = self.writer::<E>()?;
+        let mut value = Vec::with_capacity(256);
+        value.push(MAGIC);
+        value.extend_from_slice(&writer.id.to_be_bytes());
+        let mut config = SerializerConfig::new(&writer.schema);
+        let value = serde_avro_fast::to_datum(event, value, &mut config)
+            .map_err(|error| CodecError::Unencodable { topic: E::TOPIC, reason: error.to_string() })?;
+        if value.len() > VALUE_MAX_BYTES {
+            return Err(CodecError::TooLarge { topic: E::TOPIC, size_bytes: value.len() });
+        }
+        Ok(value)
+    }
+
+    /// Decodes a record and checks that its key belongs to it. The writer's schema decides how the bytes are read;
+    /// fields that it lacks get their defaults, fields that we do not know are passed over.
+    ///
+    /// # Errors
+    /// See [`CodecError`]; only [`CodecError::is_retriable`] errors may succeed later.
+    pub fn decode<E: Event>(&self, message_key: &[u8], value: &[u8]) -> Result<E, CodecError> {
+        let event: E = self.decode_value(value)?;
+        event.artifact().parse::<ArtifactKey>()?;
+        if key::message_key(event.artifact(), &event.entity()) != message_key {
+            let shown = String::from_utf8_lossy(&message_key[..message_key.len().min(256)]).into_owned();
+            return Err(CodecError::KeyMismatch(shown));
+        }
+        Ok(event)
+    }
+
+    /// Decodes a value without its key.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn decode_value<E: Event>(&self, value: &[u8]) -> Result<E, CodecError> {
+        let [MAGIC, a, b, c, d, body @ ..] = value else { return Err(CodecError::NotFramed(value.len())) };
+        let schema = self.reader(u32::from_be_bytes([*a, *b, *c, *d]))?;
+        if schema.record != E::RECORD {
+            let reason = "the record was written with the schema of another event".to_owned();
+            return Err(CodecError::Undecodable { topic: E::TOPIC, reason });
+        }
+        serde_avro_fast::from_datum_slice(body, &schema.schema)
+            .map_err(|error| CodecError::Undecodable { topic: E::TOPIC, reason: error.to_string() })
+    }
+
+    fn writer<E: Event>(&self) -> Result<Arc<WriterSchema>, CodecError> {
+        if let Some(writer) = read_lock(&self.writers).get(E::TOPIC) {
+            return Ok(Arc::clone(writer));
+        }
+        let id = self.store.id_of(&format!("{}-value", self.topic::<E>()), E::SCHEMA)?;
+        let schema = parse(E::SCHEMA)?;
+        let writer = Arc::new(WriterSchema { id, schema });
+        write_lock(&self.writers).insert(E::TOPIC, Arc::clone(&writer));
+        Ok(writer)
+    }
+
+    fn reader(&self, id: u32) -> Result<Arc<ReaderSchema>, CodecError> {
+        if let Some(schema) = read_lock(&self.readers).get(&id) {
+            return Ok(Arc::clone(schema));
+        }
+        let json = self.store.schema_by_id(id)?;
+        let schema =
+            Arc::new(ReaderSchema { record: record_name(&json).unwrap_or_default(), schema: parse(&json)? });
+        let mut readers = write_lock(&self.readers);
+        if readers.len() >= SCHEMA_CACHE_MAX_ENTRIES {
+            readers.clear();
+        }
+        readers.insert(id, Arc::clone(&schema));
+        Ok(schema)
+    }
+}
+
+fn parse(json: &str) -> Result<Arc<serde_avro_fast::Schema>, CodecError> {
+    json.parse::<serde_avro_fast::Schema>().map(Arc::new).map_err(|error| CodecError::Undecodable {
+        topic: "schema",
+        reason: format!("schema does not parse: {error}"),
+    })
+}
+
+fn record_name(json: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    value["name"].as_str().map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())
+}
+
+fn read_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,76 @@
+//! The protocol between runtime-agent and package-resolver: frames of JSON over a Unix stream socket.
+//! It must never carry a path to open by name: the root comes as an open descriptor (SCM_RIGHTS) beside the frame.
+
+use serde::{Deserialize, Serialize};
+
+use crate::events::PackageOwnership;
+
+/// Most paths in one request.
+pub const REQUEST_MAX_PATHS: usize = 1_000;
+/// Longest frame, in bytes.
+pub const FRAME_MAX_BYTES: u32 = 16 * 1024 * 1024;
+
+/// A request of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ResolverRequest {
+    /// Announces a workload's root. The root directory's descriptor travels with this frame; the resolver keeps it
+    /// until `Close`. A second `Open` of the same workload replaces the descriptor.
+    Open {
+        /// Artifact key.
+        artifact: String,
+        /// Workload whose root it is.
+        workload_id: String,
+        /// Lower layers are known: where the root is an overlay, its upper directory's descriptor travels as a
+        /// second one, so that drift can be told.
+        has_upper_directory: bool,
+        /// Application packages below this path only (a component's directory); empty for whole roots.
+        component: bool,
+    },
+    /// Asks who owns paths. Answered by one [`ResolverReply::Ownership`] with an entry per path, in order.
+    Resolve {
+        /// Number that the reply repeats.
+        request_id: u64,
+        /// Artifact key.
+        artifact: String,
+        /// Workload whose root is meant.
+        workload_id: String,
+        /// The paths.
+        paths: Vec<PathQuery>,
+    },
+    /// The workload is gone; its descriptor can be closed.
+    Close {
+        /// Artifact key.
+        artifact: String,
+        /// The workload.
+        workload_id: String,
+    },
+}
+
+/// One path to resolve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathQuery {
+    /// Path relative to the artifact's root, without a leading slash.
+    #[serde(with = "serde_bytes")]
+    pub path: Vec<u8>,
+    /// Device and inode as the workload sees them; 0 if unknown.
+    pub inode: u64,
+}
+
+/// A reply of the resolver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ResolverReply {
+    /// The answer to `Resolve`. The resolver has published what is new of it before it answers.
+    Ownership {
+        /// Number of the request.
+        request_id: u64,
+        /// One entry per path of the request, in order; the file identity is in it.
+        entries: Vec<PackageOwnership>,
+    },
+    /// The request could not be answered at all.
+    Failed {
+        /// Number of the request; 0 if it had none.
+        request_id: u64,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+}

@@ -1,0 +1,91 @@
+//! The words of the open sets that stand as strings on the wire.
+//! A reader must never take an unknown word for the lowest or the default one.
+
+/// Probes that observe use.
+pub mod probe {
+    /// eBPF: execs, executable mappings and opens of files.
+    pub const EBPF_FILES: &str = "ebpf-files";
+    /// LD_AUDIT: shared libraries only.
+    pub const LD_AUDIT: &str = "ld-audit";
+    /// Python's import system.
+    pub const PYTHON_IMPORT: &str = "python-import";
+    /// What already ran when watching began; only raises rungs.
+    pub const RESYNC: &str = "resync";
+}
+
+/// Strength of the evidence of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    /// An instance ran.
+    Deployed = 1,
+    /// A regular, non-documentation file was read.
+    Accessed = 2,
+    /// Mapped executable, class defined, module read by its interpreter, or binary executed.
+    Loaded = 3,
+    /// Code of the package was seen on a stack.
+    Executed = 4,
+    /// A vulnerable function was seen.
+    SymbolExecuted = 5,
+}
+
+impl Rung {
+    /// All rungs, lowest first.
+    pub const ALL: [Self; 5] =
+        [Self::Deployed, Self::Accessed, Self::Loaded, Self::Executed, Self::SymbolExecuted];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Accessed => "accessed",
+            Self::Loaded => "loaded",
+            Self::Executed => "executed",
+            Self::SymbolExecuted => "symbol_executed",
+        }
+    }
+
+    /// Reads a word; `None` for an unknown one, which goes to the dead letters.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rung| rung.as_str() == word)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $module:ident { $($name:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[allow(missing_docs)]
+        pub mod $module {
+            $(pub const $name: &str = $word;)*
+            /// All known words.
+            pub const ALL: &[&str] = &[$($name),*];
+        }
+    };
+}
+
+words!(/// Kinds of used things.
+    usage_kind { EXECUTABLE = "executable", LIBRARY = "library", FILE = "file", CLASS = "class", MODULE = "module" });
+words!(/// Kinds of packages.
+    package_kind { OS = "os", APPLICATION = "application" });
+words!(/// Whether a package is vulnerable.
+    vulnerable { YES = "yes", NO = "no", NOT_ASSESSED = "not_assessed" });
+words!(/// Whether a package is used.
+    usage { USED = "used", UNUSED = "unused", NOT_MEASURED = "not_measured", NOT_MEASURABLE = "not_measurable" });
+words!(/// What to do with a package.
+    recommendation { UPGRADE = "upgrade", REMOVE = "remove", NO_ACTION = "no_action", OBSERVE = "observe", NO_FEED = "no_feed" });
+words!(/// State of an ownership.
+    ownership_state { OWNED = "owned", UNOWNED = "unowned", UNRESOLVED = "unresolved" });
+words!(/// What a path is within its package.
+    path_role { CODE = "code", DATA = "data", METADATA = "metadata", DOCUMENTATION = "documentation" });
+words!(/// A file compared with the image that it was started from.
+    drift { UNCHANGED = "unchanged", MODIFIED = "modified", NEW = "new", UNKNOWN = "unknown" });
+words!(/// Where a path lies.
+    mount { ROOT = "root", OTHER = "other" });
+words!(/// Severities, worst first.
+    severity { CRITICAL = "critical", HIGH = "high", MEDIUM = "medium", LOW = "low", NONE = "none", UNKNOWN = "unknown" });
+words!(/// Kinds of workloads.
+    workload_kind { CONTAINER = "container", POD_CONTAINER = "pod-container", PROCESS = "process" });
+
+/// File identity of a file that is unchanged since its image was built.
+pub const FILE_IDENTITY_IMAGE: &str = "image";
+/// Longest path in an event, in bytes.
+pub const PATH_MAX_BYTES: usize = 4096;
