@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT_BYTES: u64 = 8 << 20;
 
 /// Body of a successful `GET http://address/path`.

@@ -13,6 +13,7 @@ mod stack;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set-up, development stack, tests and demo of Plimsoll")]
@@ -86,8 +87,17 @@ enum StackCommand {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    signals::install()?;
+fn main() -> ExitCode {
+    match signals::install().and_then(|()| run_command()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::everything(),
         Command::Stack(command) => stack_command(command),

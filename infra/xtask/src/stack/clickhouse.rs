@@ -30,6 +30,7 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
         probe: Probe::ClickHouse { url: url.clone() },
         exports: vec![(EXPORT.into(), url), (format!("{EXPORT}_NATIVE"), format!("127.0.0.1:{native}"))],
         data: vec![home],
+        stale: Vec::new(),
         after_previous: false,
     }])
 }

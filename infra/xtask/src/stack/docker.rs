@@ -68,6 +68,7 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
             probe: Probe::UnixSocket { socket: containerd.clone() },
             exports: vec![("PLIMSOLL_TEST_CONTAINERD".into(), containerd.display().to_string())],
             data: data.clone(),
+            stale: Vec::new(),
             after_previous: false,
         },
         Server {
@@ -78,6 +79,7 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
             probe: Probe::Docker { socket: docker.clone() },
             exports: vec![(EXPORT.into(), format!("unix://{}", docker.display()))],
             data,
+            stale: vec![home.join("dockerd.pid")],
             after_previous: true,
         },
     ])

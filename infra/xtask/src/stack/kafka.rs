@@ -61,10 +61,12 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
         probe: Probe::Kafka { address: address.clone() },
         exports: vec![(EXPORT.into(), address)],
         data: vec![home],
+        stale: Vec::new(),
         after_previous: false,
     }])
 }
 
+/// The short session lets a killed broker register again at once instead of after nine seconds.
 fn settings(address: &str, controller: &str, data: &Path) -> String {
     let data = data.display();
     format!(
@@ -80,6 +82,8 @@ log.dirs={data}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 default.replication.factor=1
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
 min.insync.replicas=1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=8

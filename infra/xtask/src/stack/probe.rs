@@ -61,7 +61,7 @@ fn split(url: &str) -> anyhow::Result<(SocketAddr, String)> {
 
 /// Metadata request, version 1 (Kafka protocol guide), without topics.
 fn kafka(address: SocketAddr) -> anyhow::Result<()> {
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(2);
     const ANSWER_LIMIT_BYTES: usize = 1 << 20;
     let request: &[u8] = &[
         0, 0, 0, 19, // size of what follows

@@ -38,6 +38,7 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
         probe: Probe::Http { url: format!("{url}/subjects") },
         exports: vec![(EXPORT.into(), url)],
         data: vec![home],
+        stale: Vec::new(),
         after_previous: false,
     }])
 }

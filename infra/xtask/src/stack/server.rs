@@ -23,6 +23,9 @@ pub struct Server {
     pub exports: Vec<(String, String)>,
     /// Directories that `down` deletes.
     pub data: Vec<PathBuf>,
+    /// Left by a killed server and fatal to its next start.
+    #[serde(default)]
+    pub stale: Vec<PathBuf>,
     /// Must not start before the server listed before it answers.
     #[serde(default)]
     pub after_previous: bool,
@@ -39,6 +42,7 @@ impl Server {
             probe,
             exports: vec![(export.into(), address)],
             data: Vec::new(),
+            stale: Vec::new(),
             after_previous: false,
         }
     }
@@ -59,6 +63,9 @@ impl Server {
         if let Some(directory) = self.data.first() {
             std::fs::create_dir_all(directory)?;
             command.current_dir(directory);
+        }
+        for file in self.stale.iter().filter(|file| file.exists()) {
+            std::fs::remove_file(file).with_context(|| format!("cannot delete {}", file.display()))?;
         }
         self.process = Some(Recorded::spawn(&mut command, &self.log).with_context(|| self.name.clone())?);
         Ok(())
