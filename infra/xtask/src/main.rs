@@ -10,6 +10,7 @@ mod run;
 mod setup;
 mod signals;
 mod stack;
+mod test;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Install what building and testing need (with apt where permitted, else it is named)
     Setup,
+    /// Everything that CI checks: format, lints, build, all tests with real servers, the demo
+    Test,
     /// The real servers that development and tests use, on free loopback ports
     #[command(subcommand)]
     Stack(StackCommand),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
 fn run_command() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::everything(),
+        Command::Test => test::run(),
         Command::Stack(command) => stack_command(command),
     }
 }

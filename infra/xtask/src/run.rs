@@ -3,10 +3,14 @@
 
 use crate::{paths, signals};
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 /// A command with the search path that also holds cargo's and the daemons' directories.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
@@ -21,13 +25,73 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// Show the output as it comes; fail when the command fails.
 pub fn streamed(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
-    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
-    let _guard = stop_on_signal(&child);
-    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    let mut running = Running::spawn(command)?;
+    let status = running.child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
     Ok(())
+}
+
+/// Pass each line of standard output to `line`; tells whether the command succeeded.
+/// After the limit the command and all that it started are killed.
+pub fn lines(command: &mut Command, limit: Duration, mut line: impl FnMut(&str)) -> anyhow::Result<bool> {
+    let shown = shown(command);
+    command.stdout(Stdio::piped());
+    let mut running = Running::spawn(command)?;
+    let output = running.child.stdout.take().with_context(|| format!("no output of `{shown}`"))?;
+    let group = running.group;
+    let (done, waiting) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let expired = waiting.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+        if expired && let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        expired
+    });
+    let mut reader = BufReader::new(output);
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes)? > 0 {
+        line(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
+        bytes.clear();
+    }
+    let status = running.child.wait()?;
+    drop(done);
+    if watch.join().unwrap_or(false) {
+        bail!("`{shown}` was killed: it ran for more than {} s", limit.as_secs());
+    }
+    Ok(status.success())
+}
+
+/// A child in a process group of its own, ended with that group on Ctrl-C and when this is dropped.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+    _on_signal: signals::OnSignal,
+}
+
+impl Running {
+    fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let shown = shown(command);
+        let child = command.process_group(0).spawn().with_context(|| format!("cannot start `{shown}`"))?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let on_signal = signals::OnSignal::run(move || {
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::TERM);
+            }
+        });
+        Ok(Self { child, group, _on_signal: on_signal })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Waiting failed or was given up: do not leave it behind.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// Keep standard output and error in a log; fail naming the log and quoting its end.
@@ -45,16 +109,6 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
         bail!("`{shown}` failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// End a child with SIGTERM when this command is interrupted.
-pub fn stop_on_signal(child: &Child) -> signals::OnSignal {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    signals::OnSignal::run(move || {
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    })
 }
 
 /// The last lines of a log, for error messages.

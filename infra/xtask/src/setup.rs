@@ -43,14 +43,93 @@ pub fn java() -> Option<std::path::PathBuf> {
     })
 }
 
-/// All that `cargo xtask test` needs.
+/// What compiling the workspace needs.
+const BUILD: &[Need] = &[
+    C_COMPILER,
+    program("g++, make", || found("g++") && found("make"), &["build-essential"]),
+    program("cmake", || found("cmake"), &["cmake"]),
+    program("pkg-config", || found("pkg-config"), &["pkg-config"]),
+    program("clang with the BPF target", || found("clang"), &["clang", "llvm"]),
+    program("bpftool", || found("bpftool"), &["bpftool"]),
+    program("libbpf headers", || header("bpf/bpf_helpers.h"), &["libbpf-dev"]),
+    program("libelf headers", || header("libelf.h"), &["libelf-dev"]),
+    program("zlib headers", || header("zlib.h"), &["zlib1g-dev"]),
+    program("OpenSSL headers", || header("openssl/ssl.h"), &["libssl-dev"]),
+    // librdkafka includes them for its OAuth code even though it does not link libcurl.
+    program("libcurl headers", || header("curl/curl.h"), &["libcurl4-openssl-dev"]),
+];
+
+/// What the tests and the demo need beside the servers.
+const TESTS: &[Need] = &[
+    JAVA,
+    MAVEN,
+    NPM,
+    DOCKER,
+    program("docker compose", || compose().is_some(), &["docker-compose"]),
+    program("mmdebstrap", || found("mmdebstrap"), &["mmdebstrap"]),
+    program(
+        "Chromium",
+        || found("chromium") || found("chromium-browser") || found("google-chrome"),
+        &["chromium"],
+    ),
+    program("Python 3 with venv", python_with_venv, &["python3", "python3-venv"]),
+];
+
+fn header(name: &str) -> bool {
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    ["/usr/include".into(), "/usr/local/include".into(), format!("/usr/include/{multiarch}")]
+        .iter()
+        .any(|directory: &String| Path::new(directory).join(name).is_file())
+}
+
+fn python_with_venv() -> bool {
+    let mut python = run::command("python3");
+    run::output(python.args(["-c", "import venv, ensurepip"])).is_ok()
+}
+
+/// Compose as Docker's plugin, else as the program of its own that it used to be.
+pub fn compose() -> Option<Vec<&'static str>> {
+    let plugin = found("docker") && run::output(run::command("docker").args(["compose", "version"])).is_ok();
+    if plugin {
+        return Some(vec!["docker", "compose"]);
+    }
+    found("docker-compose").then(|| vec!["docker-compose"])
+}
+
+/// All that `cargo xtask test` and `cargo xtask demo` need.
 pub fn everything() -> anyhow::Result<()> {
-    ensure(&[JAVA, MAVEN, NPM, C_COMPILER, DOCKER])
+    // One list, so that apt runs once.
+    let needs: Vec<&Need> = BUILD.iter().chain(TESTS).collect();
+    ensure_all(&needs)?;
+    kernel_file_systems();
+    Ok(())
+}
+
+/// eBPF wants tracefs and bpffs mounted; without them the agent says what is missing, so this only warns.
+pub fn kernel_file_systems() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for (kind, point) in [("tracefs", "/sys/kernel/tracing"), ("bpf", "/sys/fs/bpf")] {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some(point));
+        if mounted || !Path::new(point).is_dir() {
+            continue;
+        }
+        let mounting = rustix::mount::mount(kind, point, kind, rustix::mount::MountFlags::empty(), None);
+        if let Err(error) = mounting {
+            eprintln!("xtask: cannot mount {kind} on {point} ({error}); eBPF tests may miss it");
+        }
+    }
 }
 
 /// Install those of the needs that are missing.
 pub fn ensure(needs: &[Need]) -> anyhow::Result<()> {
-    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
+    ensure_all(&needs.iter().collect::<Vec<_>>())
+}
+
+fn ensure_all(needs: &[&Need]) -> anyhow::Result<()> {
+    let missing: Vec<&&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -16,6 +16,9 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+/// Writes a server's configuration and says how to start it; one kind may need several processes.
+type Prepare = fn(&Path, &Ports) -> anyhow::Result<Vec<Server>>;
+
 /// Which servers to start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -70,11 +73,16 @@ impl RunningStack {
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
+
+    /// Stop now, to learn whether that worked.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        Stack::open(&self.dir)?.down(false)
+    }
 }
 
 impl Drop for RunningStack {
     fn drop(&mut self) {
-        if let Err(error) = Stack::open(&self.dir).and_then(|mut stack| stack.down(false)) {
+        if let Err(error) = self.stop() {
             eprintln!("xtask: cannot stop the stack: {error:#}");
         }
     }
@@ -114,7 +122,7 @@ impl Stack {
     /// Start the selected servers that do not run, all at once, and wait until each answers.
     pub fn up(&mut self, selection: &Selection) -> anyhow::Result<()> {
         let ports = Ports::default();
-        let wanted: [(bool, &str, fn(&Path, &Ports) -> anyhow::Result<Vec<Server>>); 4] = [
+        let wanted: [(bool, &str, Prepare); 4] = [
             (selection.kafka, "kafka", kafka::prepare),
             (selection.registry, "registry", registry::prepare),
             (selection.clickhouse, "clickhouse", clickhouse::prepare),
@@ -214,7 +222,9 @@ impl Stack {
         let mut variables: Vec<(String, String)> = self.servers.iter().flat_map(Server::variables).collect();
         variables.push(("PLIMSOLL_TEST_STACK_DIR".into(), self.dir.display().to_string()));
         if let Ok(xtask) = std::env::current_exe() {
-            variables.push(("PLIMSOLL_XTASK".into(), xtask.display().to_string()));
+            // A rebuild replaces the file that runs; the new one will do.
+            let xtask = xtask.display().to_string().trim_end_matches(" (deleted)").to_owned();
+            variables.push(("PLIMSOLL_XTASK".into(), xtask));
         }
         variables
     }
