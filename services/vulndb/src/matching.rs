@@ -1,0 +1,271 @@
+//! Answers "which vulnerabilities has this package": chooses the feed, evaluates its records, folds them.
+//! Never answers for an ecosystem, distribution or release that no feed covers.
+
+use crate::error::{Damage, DatabaseError};
+use crate::finding::{self, Match};
+use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow};
+use crate::image::{Image, Read};
+use crate::query::{Assessment, NotAssessedCode, PackageQuery};
+use crate::ranges::{Installed, evaluate};
+use crate::version::{Scheme, Version, pep440};
+use std::path::Path;
+
+/// An open database. Opening reads the header only; everything else is read in place when asked for.
+/// Shared between threads freely.
+pub struct Database {
+    pub(crate) image: Image,
+    version: String,
+}
+
+const REBUILD: &str = "rebuild the database with `plimsoll db build OSV_DIR`";
+
+/// Why there is no answer; becomes [`Assessment::NotAssessed`].
+struct Unanswered {
+    code: NotAssessedCode,
+    reason: String,
+    remedy: String,
+}
+
+impl From<Damage> for Unanswered {
+    fn from(damage: Damage) -> Self {
+        Unanswered {
+            code: NotAssessedCode::DatabaseDamaged,
+            reason: format!("the vulnerability database is damaged ({})", damage.0),
+            remedy: REBUILD.into(),
+        }
+    }
+}
+
+/// How Plimsoll's ecosystem name is called in OSV.
+fn osv_ecosystem(ecosystem: &str) -> &str {
+    match ecosystem {
+        "debian" => "Debian",
+        "pypi" => "PyPI",
+        "golang" => "Go",
+        "cargo" => "crates.io",
+        "gem" => "RubyGems",
+        "composer" => "Packagist",
+        "maven" => "Maven",
+        "nuget" => "NuGet",
+        other => other,
+    }
+}
+
+impl Database {
+    /// Opens a database.
+    ///
+    /// # Errors
+    /// When the file is absent, of another kind or format, or damaged; the text names the remedy.
+    pub fn open(path: &Path) -> Result<Database, DatabaseError> {
+        let image = Image::open(path)?;
+        let header = image.header();
+        let version = crate::build::database_version(header.newest_modified_ms, &header.content_sha256);
+        Ok(Database { image, version })
+    }
+
+    /// Identifies the content; equal input gives equal versions.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Reads the whole file against its checksums. [`Database::open`] does not: each part is verified when
+    /// it is first read.
+    ///
+    /// # Errors
+    /// When any part is damaged.
+    pub fn verify(&self) -> Result<(), DatabaseError> {
+        self.image.verify_all().map_err(|damage| DatabaseError::damaged(self.image.path(), damage))
+    }
+
+    /// Assesses one package.
+    pub fn match_package(&self, query: &PackageQuery<'_>) -> Assessment {
+        match self.assess(query) {
+            Ok(assessment) => assessment,
+            Err(Unanswered { code, reason, remedy }) => Assessment::NotAssessed { code, reason, remedy },
+        }
+    }
+
+    fn assess(&self, query: &PackageQuery<'_>) -> Result<Assessment, Unanswered> {
+        let base = osv_ecosystem(query.ecosystem);
+        let scheme = Scheme::of_osv_ecosystem(base);
+        if base == "Debian" && query.distro_id != "debian" {
+            return Err(other_distribution(query));
+        }
+        if !self.has_feed(base)? {
+            return Err(Unanswered {
+                code: NotAssessedCode::NoFeed,
+                reason: format!("the vulnerability database has no feed for {base}"),
+                remedy: format!(
+                    "put {base}/all.zip of the OSV export into the export directory and {REBUILD}"
+                ),
+            });
+        }
+        match scheme {
+            Some(Scheme::Dpkg) => self.assess_debian(query),
+            Some(Scheme::Pep440) => self.assess_pypi(query),
+            None => Err(Unanswered {
+                code: NotAssessedCode::NoMatcher,
+                reason: format!(
+                    "records of {base} are in the database, but this version of plimsoll does not match them yet"
+                ),
+                remedy: "use a version of plimsoll that matches this ecosystem; the database can stay".into(),
+            }),
+        }
+    }
+
+    fn assess_debian(&self, query: &PackageQuery<'_>) -> Result<Assessment, Unanswered> {
+        let release = self.debian_release(query.distro_version)?;
+        let name = if query.source_name.is_empty() { query.name } else { query.source_name };
+        let version = if query.source_version.is_empty() { query.version } else { query.source_version };
+        let parsed = Scheme::Dpkg.parse(version).ok_or_else(|| unparseable(version, "dpkg"))?;
+        let spellings = [self.image.find_string(version)?, None];
+        let installed = Installed { scheme: Scheme::Dpkg, version: parsed, spellings };
+        let mut matches = Vec::new();
+        // A record without a release suffix holds for all of them.
+        for ecosystem in [release.as_str(), "Debian"] {
+            self.collect(ecosystem, name, &installed, &mut matches)?;
+        }
+        let subject = format!("source package {name} {version}");
+        Ok(self.answer(&subject, &release, &installed, matches)?)
+    }
+
+    fn assess_pypi(&self, query: &PackageQuery<'_>) -> Result<Assessment, Unanswered> {
+        let parsed =
+            pep440::Version::parse(query.version).ok_or_else(|| unparseable(query.version, "PEP 440"))?;
+        let mut spellings = [self.image.find_string(&parsed.canonical())?, None];
+        if parsed.has_local() {
+            spellings[1] = self.image.find_string(&parsed.public().canonical())?;
+        }
+        let installed = Installed { scheme: Scheme::Pep440, version: Version::Pep440(parsed), spellings };
+        let mut matches = Vec::new();
+        self.collect("PyPI", &pep440::normalise_name(query.name), &installed, &mut matches)?;
+        let subject = format!("{} {}", query.name, query.version);
+        Ok(self.answer(&subject, "PyPI", &installed, matches)?)
+    }
+
+    /// Evaluates everything the database says about one package.
+    fn collect(
+        &self,
+        ecosystem: &str,
+        name: &str,
+        installed: &Installed<'_>,
+        matches: &mut Vec<Match>,
+    ) -> Read<()> {
+        let (Some(ecosystem), Some(name)) =
+            (self.image.find_string(ecosystem)?, self.image.find_string(name)?)
+        else {
+            return Ok(());
+        };
+        let wanted = (ecosystem, name);
+        let at = self.image.partition_point(|row: &PackageRow| (row.ecosystem, row.name) < wanted)?;
+        if at >= self.image.count::<PackageRow>() {
+            return Ok(());
+        }
+        let package: PackageRow = self.image.row(at)?;
+        if (package.ecosystem, package.name) != wanted {
+            return Ok(());
+        }
+        let first = package.first_affected as usize;
+        let rows = self.image.count::<AffectedRow>();
+        // A damaged count must not make this loop long.
+        for index in first..first.saturating_add(package.affected_count as usize).min(rows) {
+            let row: AffectedRow = self.image.row(index)?;
+            if let Some(hit) = evaluate(&self.image, &row, installed)? {
+                finding::expand(&self.image, row, hit, matches)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &self,
+        subject: &str,
+        feed: &str,
+        installed: &Installed<'_>,
+        matches: Vec<Match>,
+    ) -> Read<Assessment> {
+        let mut feeds = vec![feed.to_owned()];
+        for row in self.feed_rows() {
+            let row = row?;
+            if row.kind != FEED_OSV {
+                feeds.push(self.image.string(row.name)?.to_owned());
+            }
+        }
+        let findings = finding::fold(&self.image, subject, installed, matches)?;
+        Ok(Assessment::Assessed { database_version: self.version.clone(), feeds, findings })
+    }
+
+    pub(crate) fn feed_rows(&self) -> impl Iterator<Item = Read<FeedRow>> {
+        (0..self.image.count::<FeedRow>()).map(|index| self.image.row(index))
+    }
+
+    /// Whether the export had a folder of this ecosystem: a stray entry in another one is no coverage.
+    fn has_feed(&self, base: &str) -> Read<bool> {
+        for row in self.feed_rows() {
+            let row = row?;
+            let name = self.image.string(row.name)?;
+            if row.kind == FEED_OSV && name.split(':').next() == Some(base) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn has_ecosystem(&self, name: &str) -> Read<bool> {
+        let Some(id) = self.image.find_string(name)? else { return Ok(false) };
+        let at = self.image.partition_point(|row: &EcosystemRow| row.name < id)?;
+        Ok(at < self.image.count::<EcosystemRow>() && self.image.row::<EcosystemRow>(at)?.name == id)
+    }
+
+    /// The ecosystem string of a Debian release that the data covers.
+    fn debian_release(&self, version_id: &str) -> Result<String, Unanswered> {
+        if version_id.is_empty() {
+            return Err(Unanswered {
+                code: NotAssessedCode::UnknownRelease,
+                reason: "the Debian release is not known (os-release has no VERSION_ID, as in testing and unstable)".into(),
+                remedy: "assess a stable release; advisories are published per release".into(),
+            });
+        }
+        // Point releases ("12.5") belong to the release, but "3.1" was one of its own.
+        for candidate in [version_id, version_id.split('.').next().unwrap_or(version_id)] {
+            let release = format!("Debian:{candidate}");
+            if self.has_ecosystem(&release)? {
+                return Ok(release);
+            }
+        }
+        Err(Unanswered {
+            code: NotAssessedCode::NoFeed,
+            reason: format!("the vulnerability database has no entry for Debian {version_id}"),
+            remedy: format!("get a newer Debian/all.zip of the OSV export and {REBUILD}"),
+        })
+    }
+}
+
+fn other_distribution(query: &PackageQuery<'_>) -> Unanswered {
+    if query.distro_id.is_empty() {
+        return Unanswered {
+            code: NotAssessedCode::UnknownRelease,
+            reason: "the distribution is not known (no readable os-release)".into(),
+            remedy: "keep /etc/os-release or /usr/lib/os-release in the image".into(),
+        };
+    }
+    let distribution = format!("{} {}", query.distro_id, query.distro_version);
+    Unanswered {
+        code: NotAssessedCode::NoFeed,
+        reason: format!(
+            "no feed is matched for {}; Debian's would not fit its versions",
+            distribution.trim()
+        ),
+        remedy: "use a version of plimsoll that matches this distribution".into(),
+    }
+}
+
+fn unparseable(version: &str, order: &str) -> Unanswered {
+    Unanswered {
+        code: NotAssessedCode::UnparseableVersion,
+        reason: format!("version {version:?} has no place in the {order} version order"),
+        remedy:
+            "compare the package with its advisories by hand, or install a release with a regular version"
+                .into(),
+    }
+}
