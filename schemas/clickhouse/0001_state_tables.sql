@@ -1,5 +1,6 @@
 -- Latest state. The version of a row is (topic generation << 48) + offset, so a replay is harmless; tombstones set
 -- is_deleted. Each table is sorted for the page that reads it and hash-partitioned so that FINAL works in parallel.
+-- Lists of records are JSON text, named as in the events' schemas; paths in them are UTF-8, lossy.
 
 CREATE TABLE IF NOT EXISTS artifacts
 (
@@ -11,9 +12,11 @@ CREATE TABLE IF NOT EXISTS artifacts
     aliases                  Array(String),
     os_id                    LowCardinality(String),
     os_version_id            LowCardinality(String),
+    os_codename              LowCardinality(String),
     os_pretty_name           String,
     platform_os              LowCardinality(String),
     platform_architecture    LowCardinality(String),
+    platform_variant         LowCardinality(String),
     scanner_version          LowCardinality(String),
     database_version         LowCardinality(String),
     scanned_at_ms            Int64 COMMENT 'Milliseconds since the Unix epoch',
@@ -83,7 +86,8 @@ PARTITION BY cityHash64(artifact) % 16
 ORDER BY (artifact, package_id)
 SETTINGS index_granularity = 1024;
 
--- The same rows by purl, for the page that starts with a package.
+-- The same rows by purl, for the page that starts with a package. A tombstone does not name the purl: the sink
+-- looks it up in artifact_packages, which it therefore always writes first.
 CREATE TABLE IF NOT EXISTS artifact_packages_by_purl AS artifact_packages
 ENGINE = ReplacingMergeTree(version, is_deleted)
 PARTITION BY cityHash64(purl) % 16
@@ -115,9 +119,11 @@ CREATE TABLE IF NOT EXISTS findings
     modified_ms      Int64,
     use              LowCardinality(String),
     use_reason       String,
+    use_remedy       String,
     rung             LowCardinality(String),
     first_used_ms    Int64,
     last_used_ms     Int64,
+    coverage         String COMMENT 'JSON object',
     priority         Int32,
     priority_reason  String,
     emitted_at_ms    Int64,
@@ -201,10 +207,13 @@ CREATE TABLE IF NOT EXISTS workloads
     command             Array(String),
     started_at_ms       Int64,
     stopped_at_ms       Int64,
-    watched             String COMMENT 'JSON array of probe, from_ms, until_ms, from_first_exec',
-    events_lost         Int64,
+    watched             String COMMENT 'JSON array of probe, boot_id, from_ms, until_ms, from_first_exec',
+    events_lost         Int64 COMMENT 'Sum of losses, repaired ones included',
+    losses              String COMMENT 'JSON array of probe, boot_id, events_lost, repaired',
     unavailable_probes  Map(String, String),
     unidentified_reason String,
+    formerly_artifact   String COMMENT 'Key that this workload was published under before; empty if none',
+    sandboxed           Bool,
     emitted_at_ms       Int64,
     version             UInt64,
     is_deleted          UInt8
@@ -238,3 +247,36 @@ CREATE TABLE IF NOT EXISTS alerts
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (artifact, alert_id);
+
+-- Manifests of the scans, kept also after a newer scan became current.
+CREATE TABLE IF NOT EXISTS scans
+(
+    artifact              String,
+    scan_id               String,
+    application           String,
+    component             String,
+    component_version     String,
+    source                LowCardinality(String) COMMENT 'fs, image or host',
+    names                 Array(String),
+    aliases               Array(String),
+    os_id                 LowCardinality(String),
+    os_version_id         LowCardinality(String),
+    os_codename           LowCardinality(String),
+    os_pretty_name        String,
+    platform_os           LowCardinality(String),
+    platform_architecture LowCardinality(String),
+    platform_variant      LowCardinality(String),
+    layers                String COMMENT 'JSON array of diff_id, digest, size_bytes, created_by',
+    package_count         Int64,
+    package_hash          String,
+    scanner_version       LowCardinality(String),
+    database_version      LowCardinality(String),
+    started_at_ms         Int64,
+    completed_at_ms       Int64,
+    warnings              String COMMENT 'JSON array of code, subject, message, remedy',
+    emitted_at_ms         Int64,
+    version               UInt64,
+    is_deleted            UInt8
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (artifact, scan_id);

@@ -1,4 +1,5 @@
 -- History. Rows come in blocks planned by offset range and deduplicated by token; the window outlives any outage.
+-- emitted_at is the agent's clock and decides the day; what is kept is decided by our own clock, inserted_at.
 
 CREATE TABLE IF NOT EXISTS usage_events
 (
@@ -29,8 +30,8 @@ CREATE TABLE IF NOT EXISTS usage_events
 ENGINE = MergeTree
 PARTITION BY toDate(emitted_at)
 ORDER BY (artifact, workload_id, emitted_at, topic_partition, topic_offset, item)
-TTL toDateTime(emitted_at) + INTERVAL 90 DAY
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL toDateTime(inserted_at) + INTERVAL 90 DAY
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS alert_events
 (
@@ -43,8 +44,9 @@ CREATE TABLE IF NOT EXISTS alert_events
     rule              LowCardinality(String),
     severity          LowCardinality(String),
     title             String,
-    process           String,
+    process           String COMMENT 'JSON object',
     path              String,
+    file_identity     String,
     evidence          Map(String, String),
     raised_at_ms      Int64,
     producer_id       LowCardinality(String),
@@ -58,5 +60,5 @@ CREATE TABLE IF NOT EXISTS alert_events
 ENGINE = MergeTree
 PARTITION BY toDate(emitted_at)
 ORDER BY (artifact, alert_id, emitted_at, topic_partition, topic_offset)
-TTL toDateTime(emitted_at) + INTERVAL 365 DAY
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL toDateTime(inserted_at) + INTERVAL 365 DAY
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
