@@ -3,3 +3,11 @@
 
 pub mod broker;
 pub mod clock;
+pub mod config;
+pub mod dead_letter;
+pub mod lifecycle;
+pub mod metrics;
+pub mod registry;
+pub mod telemetry;
+pub mod transport;
+pub mod unix;
