@@ -1,4 +1,4 @@
-//! Generates the event types from `avro/*.avsc` and the topic table from `topics.yaml`.
+//! Generates the event types from `avro/*.avsc`, the topic table from `topics.yaml`, and the list of migrations.
 //! It must never accept a schema that breaks our contracts (a missing default or doc, an enum): the build fails.
 
 use std::collections::BTreeMap;
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+mod migrations;
 mod topics;
 
 fn main() {
     println!("cargo:rerun-if-changed=avro");
     println!("cargo:rerun-if-changed=topics.yaml");
+    println!("cargo:rerun-if-changed=clickhouse");
     println!("cargo:rerun-if-changed=build");
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
@@ -19,6 +21,8 @@ fn main() {
     let code = generate_events(&root.join("avro"), &topics);
     std::fs::write(out.join("events.rs"), code).expect("OUT_DIR is writable");
     std::fs::write(out.join("topics.rs"), topics::generate(&topics)).expect("OUT_DIR is writable");
+    let migrations = migrations::generate(&root.join("clickhouse"));
+    std::fs::write(out.join("migrations.rs"), migrations).expect("OUT_DIR is writable");
 }
 
 /// The definition of each named record, to see that two files mean the same by one name.

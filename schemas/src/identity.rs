@@ -129,6 +129,19 @@ pub fn component_path(application: &str, component: &str, version: &str) -> Stri
     format!("{}/{}/{}", encode(application), encode(component), encode(version))
 }
 
+/// Reads what [`component_path`] printed: application, component and version, of which any may be empty.
+///
+/// # Errors
+/// [`IdentityError`] if there are not three parts, or one is not in canonical spelling.
+pub fn parse_component_path(text: &str) -> Result<[String; 3], IdentityError> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [application, component, version] = parts[..] else {
+        return Err(IdentityError::WrongParts(text.to_owned()));
+    };
+    let parts = [decode(application)?, decode(component)?, decode(version)?];
+    canonical(text, component_path(&parts[0], &parts[1], &parts[2])).map(|()| parts)
+}
+
 /// What is scanned and run; the key under which all events about it meet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ArtifactKey {

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod event;
 pub mod identity;
 pub mod key;
+pub mod migrations;
 pub mod partition;
 pub mod resolver_protocol;
 pub mod topics;
