@@ -5,7 +5,7 @@
 //! `Retriable` errors while it is away.
 
 mod error;
-//KAFKA
+pub mod kafka;
 pub mod memory;
 mod types;
 
