@@ -27,6 +27,7 @@ pub fn streamed(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
     let mut running = Running::spawn(command)?;
     let status = running.child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    signals::yield_to_cleanup();
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
@@ -56,6 +57,7 @@ pub fn lines(command: &mut Command, limit: Duration, mut line: impl FnMut(&str))
         bytes.clear();
     }
     let status = running.child.wait()?;
+    signals::yield_to_cleanup();
     drop(done);
     if watch.join().unwrap_or(false) {
         bail!("`{shown}` was killed: it ran for more than {} s", limit.as_secs());

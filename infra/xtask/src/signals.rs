@@ -4,6 +4,7 @@
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 type Cleanup = Box<dyn FnOnce() + Send>;
@@ -13,11 +14,22 @@ fn cleanups() -> MutexGuard<'static, Vec<(u64, Cleanup)>> {
     CLEANUPS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// After a signal the cleanups end this process: whoever calls this then waits for that,
+/// instead of going on with work whose children were just stopped.
+pub fn yield_to_cleanup() {
+    while STOPPING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 /// Start the thread that waits for signals.
 pub fn install() -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            STOPPING.store(true, Ordering::SeqCst);
             eprintln!("\nxtask: signal {signal}, stopping what was started");
             while let Some((_, cleanup)) = { cleanups().pop() } {
                 cleanup();

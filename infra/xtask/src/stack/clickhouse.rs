@@ -25,6 +25,7 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
     Ok(vec![Server {
         name: "clickhouse".into(),
         command: Some(command),
+        environment: Vec::new(),
         process: None,
         log,
         probe: Probe::ClickHouse { url: url.clone() },

@@ -63,6 +63,7 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
         Server {
             name: "containerd".into(),
             command: Some(vec!["containerd".into(), "--config".into(), path("containerd.toml")]),
+            environment: Vec::new(),
             process: None,
             log: log.with_file_name("containerd.log"),
             probe: Probe::UnixSocket { socket: containerd.clone() },
@@ -74,6 +75,7 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
         Server {
             name: "docker".into(),
             command: Some(dockerd),
+            environment: Vec::new(),
             process: None,
             log,
             probe: Probe::Docker { socket: docker.clone() },

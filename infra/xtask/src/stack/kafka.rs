@@ -56,6 +56,7 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
     Ok(vec![Server {
         name: "kafka".into(),
         command: Some(command),
+        environment: Vec::new(),
         process: None,
         log,
         probe: Probe::Kafka { address: address.clone() },

@@ -4,13 +4,14 @@
 mod clickhouse;
 mod docker;
 mod kafka;
-mod probe;
+pub mod probe;
 mod registry;
-mod server;
+pub mod server;
 
-use crate::signals;
+use crate::{paths, run, signals};
 use anyhow::{Context, bail};
 use server::Server;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -76,6 +77,7 @@ impl RunningStack {
 
     /// Stop now, to learn whether that worked.
     pub fn stop(&self) -> anyhow::Result<()> {
+        signals::yield_to_cleanup();
         Stack::open(&self.dir)?.down(false)
     }
 }
@@ -129,12 +131,26 @@ impl Stack {
             (selection.docker, "docker", docker::prepare),
         ];
         for (selected, name, prepare) in wanted {
-            if selected && !self.servers.iter().any(|server| server.name == name) {
+            if selected && !self.has(name) {
                 let prepared =
                     prepare(&self.dir, &ports).with_context(|| format!("cannot prepare {name}"))?;
                 self.servers.extend(prepared);
             }
         }
+        self.start_all()
+    }
+
+    /// Add servers that are none of the selection's: our own services.
+    pub fn add(&mut self, servers: Vec<Server>) -> anyhow::Result<()> {
+        for server in servers {
+            if !self.servers.iter().any(|known| known.name == server.name) {
+                self.servers.push(server);
+            }
+        }
+        self.start_all()
+    }
+
+    fn start_all(&mut self) -> anyhow::Result<()> {
         for index in 0..self.servers.len() {
             if !self.servers[index].is_alive() {
                 // dockerd looks for its containerd when it starts.
@@ -149,6 +165,15 @@ impl Stack {
             server.wait_ready()?;
         }
         Ok(())
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether it has a server of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.servers.iter().any(|server| server.name == name)
     }
 
     /// Stop everything; without `keep_data` also forget ports and delete data, except logs.
@@ -253,6 +278,23 @@ impl Stack {
     }
 }
 
+/// Run a command with a stack of its own; fails when the command does.
+pub fn run_within(dir: Option<PathBuf>, selection: &Selection, command: &[OsString]) -> anyhow::Result<()> {
+    let [program, arguments @ ..] = command else { bail!("no command given") };
+    let temporary = paths::target().join(format!("stack-{}", std::process::id()));
+    let result = {
+        let stack = Stack::start(dir.as_ref().unwrap_or(&temporary), selection)?;
+        let mut command = run::command(program);
+        command.args(arguments).envs(stack.variables().iter().map(|(name, value)| (name, value)));
+        run::streamed(&mut command)
+    };
+    if dir.is_none() && result.is_ok() {
+        // Logs of a failure stay.
+        fs::remove_dir_all(&temporary)?;
+    }
+    result
+}
+
 fn stop_all(dir: &Path, servers: &[Server], keep_data: bool) -> anyhow::Result<()> {
     // The reverse order: dockerd before its containerd, the registry before Kafka.
     for server in servers.iter().rev() {
@@ -319,7 +361,7 @@ fn given(variable: &str) -> Option<String> {
 }
 
 /// The directories of one server: (data, log file).
-fn places(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+pub fn places(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let data = dir.join(name);
     fs::create_dir_all(&data)?;
     fs::create_dir_all(dir.join("logs"))?;

@@ -33,6 +33,7 @@ pub fn prepare(dir: &Path, ports: &Ports) -> anyhow::Result<Vec<Server>> {
     Ok(vec![Server {
         name: "registry".into(),
         command: Some(command),
+        environment: Vec::new(),
         process: None,
         log,
         probe: Probe::Http { url: format!("{url}/subjects") },

@@ -16,6 +16,9 @@ pub struct Server {
     pub name: String,
     /// Program and arguments; none for a server that the user gave.
     pub command: Option<Vec<String>>,
+    /// Beside the environment of the command that starts it.
+    #[serde(default)]
+    pub environment: Vec<(String, String)>,
     pub process: Option<Recorded>,
     pub log: PathBuf,
     pub probe: Probe,
@@ -37,6 +40,7 @@ impl Server {
         Self {
             name: name.into(),
             command: None,
+            environment: Vec::new(),
             process: None,
             log: PathBuf::new(),
             probe,
@@ -59,7 +63,7 @@ impl Server {
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         let Some([program, arguments @ ..]) = self.command.as_deref() else { return Ok(()) };
         let mut command = run::command(program);
-        command.args(arguments);
+        command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = self.data.first() {
             std::fs::create_dir_all(directory)?;
             command.current_dir(directory);
@@ -132,8 +136,10 @@ impl Server {
     pub fn variables(&self) -> Vec<(String, String)> {
         let mut variables = self.exports.clone();
         if let Some(process) = &self.process {
-            variables
-                .push((format!("PLIMSOLL_TEST_{}_PID", self.name.to_uppercase()), process.pid.to_string()));
+            variables.push((
+                format!("PLIMSOLL_TEST_{}_PID", self.name.to_uppercase().replace('-', "_")),
+                process.pid.to_string(),
+            ));
         }
         variables
     }
