@@ -7,49 +7,66 @@ use crate::query::Finding;
 use crate::ranges::{Cause, Hit, Installed};
 use crate::severity::{Rating, Severity};
 use std::cmp::Ordering;
-use std::rc::Rc;
 
-/// One record that matched, under one of its finding ids.
-pub(crate) struct Match {
-    finding_id: u32,
-    row: AffectedRow,
-    hit: Rc<Hit>,
+/// The records that matched one package.
+#[derive(Default)]
+pub(crate) struct Matches {
+    hits: Vec<(AffectedRow, Hit)>,
+    /// (finding id, record number, position in `hits`): one for each vulnerability that a record stands for.
+    findings: Vec<(u32, u32, usize)>,
 }
 
-/// Adds a matching record once for each vulnerability it stands for.
-pub(crate) fn expand(image: &Image, row: AffectedRow, hit: Hit, matches: &mut Vec<Match>) -> Read<()> {
-    let hit = Rc::new(hit);
-    let ids = image.list(row.finding_ids)?;
-    matches.extend(ids.iter().map(|finding_id| Match { finding_id, row, hit: hit.clone() }));
-    Ok(())
+impl Matches {
+    /// Adds a matching record under each vulnerability it stands for.
+    pub fn add(&mut self, image: &Image, row: AffectedRow, hit: Hit) -> Read<()> {
+        let position = self.hits.len();
+        self.findings.extend(image.list(row.finding_ids)?.iter().map(|id| (id, row.record, position)));
+        self.hits.push((row, hit));
+        Ok(())
+    }
+
+    /// One finding per vulnerability, sorted by id.
+    pub fn fold(mut self, image: &Image, subject: &str, installed: &Installed<'_>) -> Read<Vec<Finding>> {
+        // Records are sorted by id, so a finding's first advisory is the first by name.
+        self.findings.sort_unstable();
+        let read = |&(_, _, position): &(u32, u32, usize)| {
+            let (row, hit) = &self.hits[position];
+            let record: RecordRow = image.row(row.record as usize)?;
+            Ok(Match { row, hit, id: image.string(record.id)?, record })
+        };
+        let mut findings = Vec::with_capacity(self.findings.len());
+        for group in self.findings.chunk_by(|a, b| a.0 == b.0) {
+            let matched = group.iter().map(read).collect::<Read<Vec<_>>>()?;
+            findings.push(finding(image, subject, installed, group[0].0, &matched)?);
+        }
+        Ok(findings)
+    }
 }
 
-/// Groups the matches by finding id.
-pub(crate) fn fold(
+/// One record that matched.
+struct Match<'a> {
+    row: &'a AffectedRow,
+    hit: &'a Hit,
+    record: RecordRow,
+    /// The record's.
+    id: &'a str,
+}
+
+fn finding(
     image: &Image,
     subject: &str,
     installed: &Installed<'_>,
-    mut matches: Vec<Match>,
-) -> Read<Vec<Finding>> {
-    // Records are sorted by id, so a finding's first advisory is the first by name.
-    matches.sort_by_key(|m| (m.finding_id, m.row.record));
-    matches
-        .chunk_by(|a, b| a.finding_id == b.finding_id)
-        .map(|group| finding(image, subject, installed, group))
-        .collect()
-}
-
-fn finding(image: &Image, subject: &str, installed: &Installed<'_>, group: &[Match]) -> Read<Finding> {
-    let finding_id = group[0].finding_id;
+    finding_id: u32,
+    group: &[Match<'_>],
+) -> Read<Finding> {
     let mut out = Finding { id: image.string(finding_id)?.to_owned(), ..Finding::default() };
     let mut best = (Rating::default(), 0);
     for matched in group {
-        let record: RecordRow = image.row(matched.row.record as usize)?;
-        let id = image.string(record.id)?;
-        if out.advisories.iter().all(|known| known != id) {
-            out.advisories.push(id.to_owned());
+        let Match { record, id, .. } = matched;
+        if out.advisories.iter().all(|known| known != *id) {
+            out.advisories.push((*id).to_owned());
         }
-        add_names(image, matched, &record, &mut out)?;
+        add_names(image, matched, &mut out)?;
         for candidate in [(matched.row.rating, matched.row.cvss_vector), (record.rating, record.cvss_vector)]
         {
             let candidate = (Rating::unpack(candidate.0), candidate.1);
@@ -90,12 +107,12 @@ fn finding(image: &Image, subject: &str, installed: &Installed<'_>, group: &[Mat
 
 /// A record's other names are the finding's, unless the record stands for several vulnerabilities: then
 /// they name the advisory.
-fn add_names(image: &Image, matched: &Match, record: &RecordRow, out: &mut Finding) -> Read<()> {
+fn add_names(image: &Image, matched: &Match<'_>, out: &mut Finding) -> Read<()> {
     if matched.row.flags & AFFECTED_BY_ALIAS == 0 {
         return Ok(());
     }
     let single = image.list(matched.row.finding_ids)?.len() == 1;
-    let names = std::iter::once(record.id).chain(image.list(record.aliases)?.iter());
+    let names = std::iter::once(matched.record.id).chain(image.list(matched.record.aliases)?.iter());
     for name in names {
         let name = image.string(name)?;
         let list = if single { &mut out.aliases } else { &mut out.advisories };
@@ -140,9 +157,9 @@ fn with_urgency(severity: Severity, urgency: &str) -> Severity {
     }
 }
 
-fn fixed_versions(image: &Image, installed: &Installed<'_>, group: &[Match]) -> Read<Vec<String>> {
+fn fixed_versions(image: &Image, installed: &Installed<'_>, group: &[Match<'_>]) -> Read<Vec<String>> {
     let mut texts = Vec::new();
-    for &id in group.iter().flat_map(|m| &m.hit.fixed) {
+    for &id in group.iter().flat_map(|m| m.hit.fixed()) {
         texts.push(image.string(id)?);
     }
     texts.sort_by(|a, b| match (installed.scheme.parse(a), installed.scheme.parse(b)) {
@@ -154,29 +171,30 @@ fn fixed_versions(image: &Image, installed: &Installed<'_>, group: &[Match]) -> 
     Ok(texts.into_iter().map(str::to_owned).collect())
 }
 
-fn reason(image: &Image, subject: &str, group: &[Match]) -> Read<String> {
-    let record =
-        |m: &Match| -> Read<&str> { image.string(image.row::<RecordRow>(m.row.record as usize)?.id) };
-    let since = |introduced: Option<u32>| -> Read<String> {
-        Ok(match introduced {
-            Some(id) => format!(", affected since {}", image.string(id)?),
-            None => String::new(),
-        })
-    };
-    let first = &group[0];
-    let mut out = match first.hit.cause {
-        Cause::Fixed { introduced, fixed } => {
-            format!("{subject} < fixed {}{}", image.string(fixed)?, since(introduced)?)
-        }
+fn reason(image: &Image, subject: &str, group: &[Match<'_>]) -> Read<String> {
+    let mut out = String::with_capacity(subject.len() + 64);
+    out.push_str(subject);
+    let (text, introduced) = match group[0].hit.cause {
+        Cause::Fixed { introduced, fixed } => ((" < fixed ", fixed), introduced),
         Cause::LastAffected { introduced, last_affected } => {
-            format!("{subject} <= last affected {}{}", image.string(last_affected)?, since(introduced)?)
+            ((" <= last affected ", last_affected), introduced)
         }
-        Cause::NoFix { introduced } => format!("{subject} has no fixed version{}", since(introduced)?),
-        Cause::Listed => format!("{subject} is listed as affected"),
+        Cause::NoFix { introduced } => ((" has no fixed version", 0), introduced),
+        Cause::Listed => ((" is listed as affected", 0), None),
     };
-    let mut names: Vec<&str> = group.iter().map(record).collect::<Read<_>>()?;
-    names.dedup();
-    out.push_str(&format!(" ({})", names.join(", ")));
+    out.push_str(text.0);
+    out.push_str(image.string(text.1)?);
+    if let Some(introduced) = introduced {
+        out.push_str(", affected since ");
+        out.push_str(image.string(introduced)?);
+    }
+    for (position, matched) in group.iter().enumerate() {
+        if position == 0 || group[position - 1].id != matched.id {
+            out.push_str(if position == 0 { " (" } else { ", " });
+            out.push_str(matched.id);
+        }
+    }
+    out.push(')');
     Ok(out)
 }
 

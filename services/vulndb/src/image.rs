@@ -2,7 +2,9 @@
 //! before first use. Never trusts a number of the file, never panics on damaged bytes.
 
 use crate::error::{Damage, DatabaseError};
-use crate::format::{BLOCK_BYTES, FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, Row, Section, u32_at};
+use crate::format::{
+    BLOCK_BYTES, FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, Row, SECTION_COUNT, Section, u32_at,
+};
 use memmap2::Mmap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ pub(crate) struct Image {
     path: PathBuf,
     map: Mmap,
     header: Header,
+    /// Start and length of each section in the file; inside of it, as the header's check found.
+    extents: [(usize, usize); SECTION_COUNT],
     /// One per block: its checksum was compared. Only ever set, so relaxed order is enough.
     verified: Vec<AtomicBool>,
 }
@@ -42,6 +46,7 @@ impl Image {
         let image = Image {
             path: path.to_owned(),
             verified: (0..blocks).map(|_| AtomicBool::new(false)).collect(),
+            extents: header.sections.map(|e| (e.offset as usize, e.length as usize)),
             map,
             header,
         };
@@ -71,6 +76,7 @@ impl Image {
         self.map.get(start..start.checked_add(self.header.blocks.length as usize)?)
     }
 
+    #[cold]
     fn verify_block(&self, block: usize) -> Read<()> {
         const DAMAGE: Damage = Damage("content does not match its checksum");
         let seen = self.verified.get(block).ok_or(DAMAGE)?;
@@ -89,27 +95,33 @@ impl Image {
     }
 
     /// `length` bytes of a section, from `offset` within it.
+    #[inline]
     fn bytes(&self, section: Section, offset: usize, length: usize) -> Read<&[u8]> {
         const DAMAGE: Damage = Damage("reference outside of its section");
-        let extent = self.header.sections[section as usize];
+        let (section_start, section_length) = self.extents[section as usize];
         let end = offset.checked_add(length).ok_or(DAMAGE)?;
-        if end as u64 > extent.length {
+        if end > section_length {
             return Err(DAMAGE);
         }
-        let start = extent.offset as usize + offset;
+        let start = section_start + offset;
         if length > 0 {
             let first = (start - HEADER_BYTES) / BLOCK_BYTES;
             let last = (start + length - 1 - HEADER_BYTES) / BLOCK_BYTES;
-            (first..=last).try_for_each(|block| self.verify_block(block))?;
+            for block in first..=last {
+                if !self.verified.get(block).is_some_and(|seen| seen.load(Ordering::Relaxed)) {
+                    self.verify_block(block)?;
+                }
+            }
         }
         self.map.get(start..start + length).ok_or(DAMAGE)
     }
 
     /// Number of rows.
     pub fn count<R: Row>(&self) -> usize {
-        (self.header.sections[R::SECTION as usize].length / R::BYTES as u64) as usize
+        self.extents[R::SECTION as usize].1 / R::BYTES
     }
 
+    #[inline]
     pub fn row<R: Row>(&self, index: usize) -> Read<R> {
         let offset = index.checked_mul(R::BYTES).ok_or(Damage("row number"))?;
         Ok(R::decode(self.bytes(R::SECTION, offset, R::BYTES)?))
@@ -130,9 +142,10 @@ impl Image {
     }
 
     fn string_count(&self) -> usize {
-        ((self.header.sections[Section::StringOffsets as usize].length / 4) as usize).saturating_sub(1)
+        (self.extents[Section::StringOffsets as usize].1 / 4).saturating_sub(1)
     }
 
+    #[inline]
     fn string_bytes(&self, id: usize) -> Read<&[u8]> {
         let offsets = self.bytes(Section::StringOffsets, id.checked_mul(4).ok_or(Damage("string id"))?, 8)?;
         let (start, end) = (u32_at(offsets, 0) as usize, u32_at(offsets, 4) as usize);

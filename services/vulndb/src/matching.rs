@@ -2,7 +2,7 @@
 //! Never answers for an ecosystem, distribution or release that no feed covers.
 
 use crate::error::{Damage, DatabaseError};
-use crate::finding::{self, Match};
+use crate::finding::Matches;
 use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow};
 use crate::image::{Image, Read};
 use crate::query::{Assessment, NotAssessedCode, PackageQuery};
@@ -10,11 +10,17 @@ use crate::ranges::{Installed, evaluate};
 use crate::version::{Scheme, Version, pep440};
 use std::path::Path;
 
-/// An open database. Opening reads the header only; everything else is read in place when asked for.
+/// An open database. Opening reads the header and the names of the feeds; everything else is read in place
+/// when asked for.
 /// Shared between threads freely.
 pub struct Database {
     pub(crate) image: Image,
     version: String,
+    /// OSV names of the ecosystems whose folder the export had. A stray entry in another folder is no
+    /// coverage.
+    ecosystems: Vec<String>,
+    /// Names of the lists that are applied to every ecosystem.
+    lists: Vec<String>,
 }
 
 const REBUILD: &str = "rebuild the database with `plimsoll db build OSV_DIR`";
@@ -60,7 +66,22 @@ impl Database {
         let image = Image::open(path)?;
         let header = image.header();
         let version = crate::build::database_version(header.newest_modified_ms, &header.content_sha256);
-        Ok(Database { image, version })
+        let mut database = Database { image, version, ecosystems: Vec::new(), lists: Vec::new() };
+        database.read_feed_names().map_err(|damage| DatabaseError::damaged(path, damage))?;
+        Ok(database)
+    }
+
+    fn read_feed_names(&mut self) -> Read<()> {
+        let rows = self.feed_rows().collect::<Read<Vec<_>>>()?;
+        for row in rows {
+            let name = self.image.string(row.name)?;
+            if row.kind == FEED_OSV {
+                self.ecosystems.push(name.split(':').next().unwrap_or(name).to_owned());
+            } else {
+                self.lists.push(name.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Identifies the content; equal input gives equal versions.
@@ -91,7 +112,7 @@ impl Database {
         if base == "Debian" && query.distro_id != "debian" {
             return Err(other_distribution(query));
         }
-        if !self.has_feed(base)? {
+        if !self.ecosystems.iter().any(|known| known == base) {
             return Err(Unanswered {
                 code: NotAssessedCode::NoFeed,
                 reason: format!("the vulnerability database has no feed for {base}"),
@@ -120,7 +141,7 @@ impl Database {
         let parsed = Scheme::Dpkg.parse(version).ok_or_else(|| unparseable(version, "dpkg"))?;
         let spellings = [self.image.find_string(version)?, None];
         let installed = Installed { scheme: Scheme::Dpkg, version: parsed, spellings };
-        let mut matches = Vec::new();
+        let mut matches = Matches::default();
         // A record without a release suffix holds for all of them.
         for ecosystem in [release.as_str(), "Debian"] {
             self.collect(ecosystem, name, &installed, &mut matches)?;
@@ -137,7 +158,7 @@ impl Database {
             spellings[1] = self.image.find_string(&parsed.public().canonical())?;
         }
         let installed = Installed { scheme: Scheme::Pep440, version: Version::Pep440(parsed), spellings };
-        let mut matches = Vec::new();
+        let mut matches = Matches::default();
         self.collect("PyPI", &pep440::normalise_name(query.name), &installed, &mut matches)?;
         let subject = format!("{} {}", query.name, query.version);
         Ok(self.answer(&subject, "PyPI", &installed, matches)?)
@@ -149,7 +170,7 @@ impl Database {
         ecosystem: &str,
         name: &str,
         installed: &Installed<'_>,
-        matches: &mut Vec<Match>,
+        matches: &mut Matches,
     ) -> Read<()> {
         let (Some(ecosystem), Some(name)) =
             (self.image.find_string(ecosystem)?, self.image.find_string(name)?)
@@ -171,7 +192,7 @@ impl Database {
         for index in first..first.saturating_add(package.affected_count as usize).min(rows) {
             let row: AffectedRow = self.image.row(index)?;
             if let Some(hit) = evaluate(&self.image, &row, installed)? {
-                finding::expand(&self.image, row, hit, matches)?;
+                matches.add(&self.image, row, hit)?;
             }
         }
         Ok(())
@@ -182,33 +203,15 @@ impl Database {
         subject: &str,
         feed: &str,
         installed: &Installed<'_>,
-        matches: Vec<Match>,
+        matches: Matches,
     ) -> Read<Assessment> {
-        let mut feeds = vec![feed.to_owned()];
-        for row in self.feed_rows() {
-            let row = row?;
-            if row.kind != FEED_OSV {
-                feeds.push(self.image.string(row.name)?.to_owned());
-            }
-        }
-        let findings = finding::fold(&self.image, subject, installed, matches)?;
+        let feeds = std::iter::once(feed.to_owned()).chain(self.lists.iter().cloned()).collect();
+        let findings = matches.fold(&self.image, subject, installed)?;
         Ok(Assessment::Assessed { database_version: self.version.clone(), feeds, findings })
     }
 
     pub(crate) fn feed_rows(&self) -> impl Iterator<Item = Read<FeedRow>> {
         (0..self.image.count::<FeedRow>()).map(|index| self.image.row(index))
-    }
-
-    /// Whether the export had a folder of this ecosystem: a stray entry in another one is no coverage.
-    fn has_feed(&self, base: &str) -> Read<bool> {
-        for row in self.feed_rows() {
-            let row = row?;
-            let name = self.image.string(row.name)?;
-            if row.kind == FEED_OSV && name.split(':').next() == Some(base) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     fn has_ecosystem(&self, name: &str) -> Read<bool> {

@@ -28,9 +28,20 @@ pub(crate) enum Cause {
 }
 
 /// A match with the fixes that the record offers, as string ids.
+#[derive(Clone, Debug)]
 pub(crate) struct Hit {
     pub cause: Cause,
-    pub fixed: Vec<u32>,
+    /// Only for [`Cause::Listed`]: a range's fix stands in its cause.
+    listed_fixes: Vec<u32>,
+}
+
+impl Hit {
+    pub fn fixed(&self) -> &[u32] {
+        match &self.cause {
+            Cause::Fixed { fixed, .. } => std::slice::from_ref(fixed),
+            _ => &self.listed_fixes,
+        }
+    }
 }
 
 /// Evaluates one record's entry for the package.
@@ -47,11 +58,11 @@ pub(crate) fn evaluate(image: &Image, row: &AffectedRow, installed: &Installed<'
     if !installed.spellings.iter().flatten().any(|&id| versions.contains_sorted(id)) {
         return Ok(None);
     }
-    let mut fixed = Vec::new();
+    let mut listed_fixes = Vec::new();
     for (kind, events) in ranges.iter() {
-        fixed.extend(first_fix_above(image, kind, events, installed)?);
+        listed_fixes.extend(first_fix_above(image, kind, events, installed)?);
     }
-    Ok(Some(Hit { cause: Cause::Listed, fixed }))
+    Ok(Some(Hit { cause: Cause::Listed, listed_fixes }))
 }
 
 struct Ranges<'a>(List<'a>);
@@ -136,8 +147,7 @@ fn in_range(image: &Image, events: Events<'_>, installed: &Installed<'_>) -> Rea
         Some((_, last_affected)) => Cause::LastAffected { introduced, last_affected },
         None => Cause::NoFix { introduced },
     };
-    let fixed = if let Cause::Fixed { fixed, .. } = cause { vec![fixed] } else { Vec::new() };
-    Ok(Some(Hit { cause, fixed }))
+    Ok(Some(Hit { cause, listed_fixes: Vec::new() }))
 }
 
 /// For a version that is only listed: the next fix of the range, or all fixes where they have no order.
