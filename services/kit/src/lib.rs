@@ -5,6 +5,8 @@ pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod dead_letter;
+pub mod host;
+pub mod http_unix;
 pub mod lifecycle;
 pub mod metrics;
 pub mod registry;
