@@ -28,14 +28,19 @@ impl Recorded {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let pid = child.id();
-        let Some((_, start_ticks)) = stat(pid) else {
+        let Some(recorded) = Self::running(pid) else {
             bail!(
                 "{program} ended at once; see {}, which ends with:\n{}",
                 log.display(),
                 crate::run::tail(log)
             );
         };
-        Ok(Self { pid, start_ticks })
+        Ok(recorded)
+    }
+
+    /// The process that has this id now.
+    pub fn running(pid: u32) -> Option<Self> {
+        stat(pid).map(|stat| Self { pid, start_ticks: stat.start_ticks })
     }
 
     /// Whether this very process still runs.
@@ -44,7 +49,8 @@ impl Recorded {
             // Reaps it when it is our child; refused when it is not.
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
         }
-        matches!(stat(self.pid), Some((state, ticks)) if ticks == self.start_ticks && !matches!(state, 'Z' | 'X'))
+        stat(self.pid)
+            .is_some_and(|now| now.start_ticks == self.start_ticks && !matches!(now.state, 'Z' | 'X'))
     }
 
     /// Send a signal; nothing happens when the process is gone.
@@ -98,13 +104,34 @@ impl Recorded {
     }
 }
 
-/// State letter and start time from `/proc/PID/stat` (proc_pid_stat(5)).
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// Ids of all processes.
+pub fn all() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Ids of the processes that this one started and that live.
+pub fn children(parent: u32) -> Vec<u32> {
+    all().filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent)).collect()
+}
+
+/// Of `/proc/PID/stat` (proc_pid_stat(5)).
+struct Stat {
+    state: char,
+    parent: u32,
+    start_ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from the last one.
-    let mut fields = text.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    // The name in parentheses may hold anything, so count from the last one; state is field 3, start time 22.
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        state: field(3)?.chars().next()?,
+        parent: field(4)?.parse().ok()?,
+        start_ticks: field(22)?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]

@@ -150,6 +150,49 @@ fn a_command_within_a_stack_leaves_nothing_behind() {
     wait_until("the command ends", Duration::from_secs(10), || !runs(command.trim()));
 }
 
+/// An image of one static program, made on the spot: no registry is needed.
+fn import_sleeper(host: &str, folder: &Path) {
+    let source = folder.join("sleeper.c");
+    std::fs::write(&source, "#include <unistd.h>\nint main() { sleep(600); return 0; }\n").unwrap();
+    std::fs::create_dir_all(folder.join("image")).unwrap();
+    let run = |command: &mut Command| {
+        assert!(command.current_dir(folder).status().unwrap().success(), "{command:?}")
+    };
+    run(Command::new("cc").args(["-static", "-o", "image/sleeper", "sleeper.c"]));
+    run(Command::new("tar").args(["-C", "image", "-cf", "image.tar", "."]));
+    run(Command::new("docker").args(["-H", host, "import", "image.tar", "sleeper:1"]).stdout(Stdio::null()));
+}
+
+#[test]
+fn docker_leaves_no_container_and_no_mount() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "a private dockerd needs root");
+        println!("skipped: a private dockerd needs root");
+        return;
+    }
+    let stack = Scratch::new("docker");
+    stack.ok(&["up", "--only", "docker"]);
+    let host = stack.variables()["PLIMSOLL_TEST_DOCKER_HOST"].clone();
+    import_sleeper(&host, &stack.0);
+    let docker = |arguments: &[&str]| -> String {
+        let output = Command::new("docker").args(["-H", &host]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let container = docker(&["run", "-d", "--network", "host", "sleeper:1", "/sleeper"]);
+    let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &container]);
+    assert!(runs(&pid));
+
+    // Killed, so neither stops the container.
+    stack.ok(&["kill", "docker"]);
+    stack.ok(&["kill", "containerd"]);
+    assert!(runs(&pid));
+    stack.ok(&["down"]);
+    assert!(!runs(&pid), "the container of a killed dockerd ends with its stack");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(stack.0.to_str().unwrap()), "{mounts}");
+}
+
 #[test]
 fn mistakes_are_named() {
     let check = |arguments: &[&str], expect: &str| {

@@ -4,10 +4,12 @@
 use super::probe::Probe;
 use super::server::Server;
 use super::{Ports, given, places};
+use crate::process::{self, Recorded};
 use crate::{http, setup};
 use anyhow::{Context, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const EXPORT: &str = "PLIMSOLL_TEST_DOCKER_HOST";
@@ -28,7 +30,8 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
     }
     setup::ensure(&[setup::DOCKER])?;
     let (home, log) = places(dir, "docker")?;
-    let sockets = socket_directory(&home)?;
+    let sockets = socket_path(&home);
+    fs::create_dir_all(&sockets)?;
     let path = |name: &str| home.join(name).display().to_string();
     let (containerd, docker) = (sockets.join("containerd.sock"), sockets.join("docker.sock"));
 
@@ -88,16 +91,14 @@ pub fn prepare(dir: &Path, _: &Ports) -> anyhow::Result<Vec<Server>> {
 }
 
 /// Sockets lie beside the data, unless that path is too long for one.
-fn socket_directory(home: &Path) -> anyhow::Result<PathBuf> {
+fn socket_path(home: &Path) -> PathBuf {
     use std::hash::{DefaultHasher, Hash, Hasher};
     if home.as_os_str().len() + "/containerd-state/".len() <= SOCKET_PATH_LIMIT_BYTES {
-        return Ok(home.to_path_buf());
+        return home.to_path_buf();
     }
     let mut hasher = DefaultHasher::new();
     home.hash(&mut hasher);
-    let short = std::env::temp_dir().join(format!("plimsoll-{:016x}", hasher.finish()));
-    fs::create_dir_all(&short)?;
-    Ok(short)
+    std::env::temp_dir().join(format!("plimsoll-{:016x}", hasher.finish()))
 }
 
 /// dockerd waits long for containers that ignore SIGTERM, so end them first.
@@ -111,15 +112,40 @@ pub fn before_stop(server: &Server) {
     }
 }
 
-/// After kill -9 of dockerd its mounts stay; data below them could not be deleted.
-pub fn unmount_leftovers(dir: &Path) -> anyhow::Result<()> {
+/// What dockerd and containerd leave when they were killed: containers with their shims, and mounts,
+/// below which data could not be deleted.
+pub fn remove_leftovers(dir: &Path) -> anyhow::Result<()> {
+    kill_shims(dir)?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let below = dir.join("docker");
+    let sockets = socket_path(&below);
     // The latest mount first: one may lie in another.
     for line in mounts.lines().rev() {
         let Some(point) = line.split(' ').nth(4).map(|point| point.replace("\\040", " ")) else { continue };
-        if Path::new(&point).starts_with(&below) {
+        if Path::new(&point).starts_with(&below) || Path::new(&point).starts_with(&sockets) {
             unmount(&point, UnmountFlags::DETACH).with_context(|| format!("cannot unmount {point}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Shims know the socket of their containerd, so those of this stack can be told from all others.
+fn kill_shims(dir: &Path) -> anyhow::Result<()> {
+    let home = dir.join("docker");
+    let socket = socket_path(&home).join("containerd.sock");
+    let of_this_stack = |pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.first().is_some_and(|program| String::from_utf8_lossy(program).contains("containerd-shim"))
+            && words.windows(2).any(|pair| pair[0] == b"-address" && pair[1] == socket.as_os_str().as_bytes())
+    };
+    for shim in process::all().filter(|pid| of_this_stack(*pid)) {
+        // A container's first process takes the others of its process name space along.
+        let containers: Vec<u32> = process::children(shim);
+        for pid in containers.into_iter().chain([shim]) {
+            if let Some(process) = Recorded::running(pid) {
+                process.kill()?;
+            }
         }
     }
     Ok(())

@@ -300,7 +300,9 @@ fn stop_all(dir: &Path, servers: &[Server], keep_data: bool) -> anyhow::Result<(
     for server in servers.iter().rev() {
         server.stop()?;
     }
-    docker::unmount_leftovers(dir)?;
+    if servers.iter().any(|server| server.name == "containerd") {
+        docker::remove_leftovers(dir)?;
+    }
     if keep_data {
         return Ok(());
     }
