@@ -1,0 +1,461 @@
+//! The loaded programs: attaching, reuse of pinned ones, and the maps behind plain calls.
+//! It must never detach what is pinned: only `unpin` ends the watch of a pinned instance.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Mutex;
+
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ObjectBuilder};
+use sha2::{Digest, Sha256};
+
+use super::event::{self, KernelEvent};
+use super::pins::{PinDirectory, Pins};
+use super::ring::Ring;
+use super::wire::{Plain, SeenKey, Settings, Tracked, WorkloadEntry, counter, program, workload_flag};
+use super::{EbpfConfig, EbpfError, MissingPart};
+use crate::{procfs, sweep};
+
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observe.bpf.o"));
+
+/// In the order of attaching: the interpreter is looked up after the exec has armed its container.
+const PROGRAMS: [&str; 8] = [
+    "on_exec",
+    "on_exec_interpreter",
+    "on_fork",
+    "on_exit",
+    "on_syscall",
+    "on_io_uring",
+    "resync_mappings",
+    "resync_files",
+];
+/// Programs that may be missing, with what is then not seen.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("on_io_uring", "files opened through io_uring are not measured"),
+    ("resync_files", "files that were open before watching began are not measured"),
+    ("resync_mappings", "what was mapped before watching began is read from /proc instead"),
+];
+const MAPS: [&str; 7] = ["events", "tracked", "workloads", "seen", "programs", "verdicts", "counters"];
+
+struct Maps {
+    events: MapHandle,
+    tracked: MapHandle,
+    workloads: MapHandle,
+    seen: MapHandle,
+    programs: MapHandle,
+    verdicts: MapHandle,
+    counters: MapHandle,
+}
+
+impl Maps {
+    fn collect(mut get: impl FnMut(&str) -> Result<MapHandle, EbpfError>) -> Result<Self, EbpfError> {
+        Ok(Self {
+            events: get("events")?,
+            tracked: get("tracked")?,
+            workloads: get("workloads")?,
+            seen: get("seen")?,
+            programs: get("programs")?,
+            verdicts: get("verdicts")?,
+            counters: get("counters")?,
+        })
+    }
+
+    fn by_name(&self, name: &str) -> &MapHandle {
+        match name {
+            "events" => &self.events,
+            "tracked" => &self.tracked,
+            "workloads" => &self.workloads,
+            "seen" => &self.seen,
+            "programs" => &self.programs,
+            "verdicts" => &self.verdicts,
+            _ => &self.counters,
+        }
+    }
+}
+
+/// The programs in the kernel.
+pub struct Kernel {
+    maps: Maps,
+    ring: Ring,
+    /// Until attached.
+    object: Mutex<Option<libbpf_rs::Object>>,
+    links: Mutex<Vec<(String, Link)>>,
+    pins: Option<Pins>,
+    instance_id: String,
+    was_pinned: bool,
+    missing: Vec<MissingPart>,
+}
+
+impl Kernel {
+    /// Takes over pinned programs, or loads new ones that `attach` sets to work.
+    ///
+    /// # Errors
+    /// [`EbpfError`]: what is missing and how to get it.
+    pub fn open(config: &EbpfConfig) -> Result<Self, EbpfError> {
+        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(EbpfError::NoBtf);
+        }
+        if !procfs::in_initial_pid_namespace() {
+            return Err(EbpfError::PidNamespace);
+        }
+        if !rustix::process::geteuid().is_root() && !procfs::may_load_bpf() {
+            return Err(EbpfError::NotPermitted("this process has neither".to_owned()));
+        }
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Info, |level, text| {
+            tracing::debug!(?level, "libbpf: {}", text.trim_end());
+        })));
+        // Only needed before Linux 5.11, and not permitted everywhere.
+        let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
+
+        let settings = Settings {
+            epoch_ns: u64::try_from(config.epoch.as_nanos()).unwrap_or(u64::MAX),
+            host_mount_ns: procfs::mount_namespace(1)
+                .ok_or_else(|| EbpfError::NotPermitted("/proc/1/ns/mnt cannot be read".to_owned()))?,
+            cgroup_controller: cgroup_controller(),
+            watch_containers: u32::from(config.watch_containers),
+            padding: 0,
+        };
+        let mut hash = Sha256::new();
+        hash.update(OBJECT);
+        hash.update(settings.bytes());
+        let hash = hex::encode(&hash.finalize()[..8]);
+        let pins = config.pins.as_ref().map(|pins| Pins::open(pins, &hash)).transpose()?;
+        if let Some(directory) = pins.as_ref().and_then(Pins::existing) {
+            match Self::reopen(&directory) {
+                Ok((maps, links)) => {
+                    let ring = ring_of(&maps)?;
+                    return Ok(Self {
+                        missing: missing_of(|name| links.iter().any(|(pinned, _)| pinned == name)),
+                        maps,
+                        ring,
+                        object: Mutex::new(None),
+                        links: Mutex::new(links),
+                        pins,
+                        instance_id: directory.id,
+                        was_pinned: true,
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "pinned programs cannot be taken over: loading new ones"),
+            }
+        }
+        let (object, refused) = load(&settings)?;
+        let maps = Maps::collect(|name| {
+            let map = object.maps().find(|map| map.name() == name);
+            let map = map.ok_or_else(|| EbpfError::Load(format!("map {name} is not in the object")))?;
+            MapHandle::try_from(&map).map_err(|error| EbpfError::Load(error.to_string()))
+        })?;
+        let ring = ring_of(&maps)?;
+        fill_programs(&maps);
+        Ok(Self {
+            missing: missing_of(|name| !refused.contains(&name)),
+            maps,
+            ring,
+            object: Mutex::new(Some(object)),
+            links: Mutex::new(Vec::new()),
+            pins,
+            instance_id: plimsoll_kit::host::random_id(),
+            was_pinned: false,
+        })
+    }
+
+    fn reopen(directory: &PinDirectory) -> Result<(Maps, Vec<(String, Link)>), EbpfError> {
+        let fail = |path: &Path, error: libbpf_rs::Error| EbpfError::Pin {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        let maps = Maps::collect(|name| {
+            let path = directory.path.join(name);
+            MapHandle::from_pinned_path(&path).map_err(|error| fail(&path, error))
+        })?;
+        let mut links = Vec::new();
+        for name in PROGRAMS {
+            let path = directory.path.join(name);
+            if path.exists() {
+                links.push((name.to_owned(), Link::open(&path).map_err(|error| fail(&path, error))?));
+            } else if !OPTIONAL.iter().any(|(optional, _)| *optional == name) {
+                return Err(EbpfError::Pin { path, reason: "is missing".to_owned() });
+            }
+        }
+        Ok((maps, links))
+    }
+
+    /// The programs were pinned by an earlier agent and have observed since.
+    pub fn was_pinned(&self) -> bool {
+        self.was_pinned
+    }
+
+    /// Sets the programs to work, and pins them if so configured. Nothing to do for pinned ones.
+    ///
+    /// # Errors
+    /// If the kernel refuses a program that is not optional, or pins cannot be made.
+    pub fn attach(&mut self) -> Result<(), EbpfError> {
+        let object = self.object.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(object) = object else { return Ok(()) };
+        let links = self.links.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for name in PROGRAMS {
+            let Some(program) = object.progs_mut().find(|program| program.name() == name) else { continue };
+            if self.missing.iter().any(|part| part.program == name) {
+                continue;
+            }
+            match program.attach() {
+                Ok(link) => links.push((name.to_owned(), link)),
+                Err(error) => match OPTIONAL.iter().find(|(optional, _)| *optional == name) {
+                    Some((_, consequence)) => self
+                        .missing
+                        .push(MissingPart { program: name.to_owned(), consequence: (*consequence).to_owned() }),
+                    None => return Err(EbpfError::Load(format!("{name}: {error}"))),
+                },
+            }
+        }
+        if let Some(pins) = &self.pins {
+            let maps = &mut self.maps;
+            let directory = pins.create(&self.instance_id, |directory| {
+                let fail = |path: &Path, error: libbpf_rs::Error| EbpfError::Pin {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                };
+                for name in MAPS {
+                    let path = directory.join(name);
+                    // A second handle: the path that one remembers would be the partial directory's.
+                    let mut map = MapHandle::try_from(maps.by_name(name)).map_err(|error| fail(&path, error))?;
+                    map.pin(&path).map_err(|error| fail(&path, error))?;
+                }
+                for (name, link) in &mut *links {
+                    let path = directory.join(name.as_str());
+                    link.pin(&path).map_err(|error| fail(&path, error))?;
+                }
+                Ok(())
+            })?;
+            pins.remove_others(Some(&directory.path));
+        }
+        Ok(())
+    }
+
+    /// Identity of the programs in the kernel; outlives the agent if they are pinned.
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// What this kernel does not take.
+    pub fn missing(&self) -> &[MissingPart] {
+        &self.missing
+    }
+
+    /// Removes the pins: the programs end with this process.
+    pub fn unpin(&self) {
+        if let Some(pins) = &self.pins {
+            pins.remove();
+        }
+    }
+
+    /// Gives every event (`None`: not readable, a loss) with the position behind it to `each` until that returns
+    /// `false`; returns the position behind the last.
+    pub fn drain(&self, mut each: impl FnMut(Option<KernelEvent>, u64) -> bool) -> u64 {
+        self.ring.drain(|record, position| each(event::parse(record), position))
+    }
+
+    /// Frees what was published.
+    pub fn acknowledge(&self, position: u64) {
+        self.ring.acknowledge(position);
+    }
+
+    /// Everything was read and freed.
+    pub fn is_drained(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// A workload's entry.
+    pub fn workload(&self, id: u64) -> Option<WorkloadEntry> {
+        lookup(&self.maps.workloads, &id.to_ne_bytes())
+    }
+
+    /// All workloads.
+    pub fn workloads(&self) -> Vec<(u64, WorkloadEntry)> {
+        keys(&self.maps.workloads).filter_map(|id| Some((id, self.workload(id)?))).collect()
+    }
+
+    /// Enters a workload. `false` if there is no room.
+    pub fn put_workload(&self, id: u64, entry: &WorkloadEntry) -> bool {
+        self.maps.workloads.update(&id.to_ne_bytes(), entry.bytes(), MapFlags::ANY).is_ok()
+    }
+
+    /// From now on its processes are passed over.
+    pub fn ignore_workload(&self, id: u64) {
+        if let Some(mut entry) = self.workload(id) {
+            entry.flags |= workload_flag::IGNORED;
+            self.put_workload(id, &entry);
+        }
+        self.untrack(id);
+        self.forget(id);
+    }
+
+    /// The workload is over.
+    pub fn remove_workload(&self, id: u64) {
+        // Absent is as good as deleted.
+        let _ = self.maps.workloads.delete(&id.to_ne_bytes());
+        self.untrack(id);
+        self.forget(id);
+    }
+
+    fn untrack(&self, workload: u64) {
+        let pids: Vec<u32> = keys32(&self.maps.tracked)
+            .filter(|pid| self.tracked(*pid).is_some_and(|tracked| tracked.workload == workload))
+            .collect();
+        for pid in pids {
+            let _ = self.maps.tracked.delete(&pid.to_ne_bytes());
+        }
+    }
+
+    /// Watches a process. `false` if there is no room.
+    pub fn track(&self, pid: u32, tracked: &Tracked) -> bool {
+        self.maps.tracked.update(&pid.to_ne_bytes(), tracked.bytes(), MapFlags::ANY).is_ok()
+    }
+
+    /// How a process is watched.
+    pub fn tracked(&self, pid: u32) -> Option<Tracked> {
+        lookup(&self.maps.tracked, &pid.to_ne_bytes())
+    }
+
+    /// Workloads with at least one process.
+    pub fn live_workloads(&self) -> HashSet<u64> {
+        keys32(&self.maps.tracked).filter_map(|pid| Some(self.tracked(pid)?.workload)).collect()
+    }
+
+    /// Judges a command line, for the processes that run it now and later.
+    pub fn set_verdict(&self, command_hash: u64, reader: u32) {
+        if let Err(error) =
+            self.maps.verdicts.update(&command_hash.to_ne_bytes(), &reader.to_ne_bytes(), MapFlags::ANY)
+        {
+            tracing::debug!(%error, "a verdict found no room; its reader stays provisional");
+        }
+    }
+
+    /// Forgets what was reported for a workload: everything counts as new.
+    pub fn forget(&self, workload: u64) {
+        let known: Vec<Vec<u8>> = self
+            .maps
+            .seen
+            .keys()
+            .filter(|key| SeenKey::read(key).is_some_and(|key| key.workload == workload))
+            .collect();
+        for key in known {
+            // May have been evicted meanwhile.
+            let _ = self.maps.seen.delete(&key);
+        }
+    }
+
+    /// Reports what watched processes have mapped and open now. `false` if this kernel cannot.
+    pub fn resync(&self) -> bool {
+        let links = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut done = false;
+        for (name, link) in links.iter().filter(|(name, _)| name.starts_with("resync_")) {
+            let read = libbpf_rs::Iter::new(link).and_then(|mut iterator| {
+                std::io::copy(&mut iterator, &mut std::io::sink()).map_err(libbpf_rs::Error::from)
+            });
+            match read {
+                Ok(_) => done |= name == "resync_mappings",
+                Err(error) => tracing::warn!(program = name, %error, "looking at what already runs failed"),
+            }
+        }
+        done
+    }
+
+    /// Events lost that belong to no known workload.
+    pub fn unassigned_losses(&self) -> u64 {
+        [counter::LOST, counter::UNTRACKED]
+            .into_iter()
+            .filter_map(|index| self.maps.counters.lookup(&index.to_ne_bytes(), MapFlags::ANY).ok().flatten())
+            .filter_map(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?)))
+            .sum()
+    }
+}
+
+fn lookup<T: Plain>(map: &MapHandle, key: &[u8]) -> Option<T> {
+    map.lookup(key, MapFlags::ANY).ok().flatten().and_then(|value| T::read(&value))
+}
+
+fn keys(map: &MapHandle) -> impl Iterator<Item = u64> {
+    let keys: Vec<u64> =
+        map.keys().filter_map(|key| Some(u64::from_ne_bytes(key.get(..8)?.try_into().ok()?))).collect();
+    keys.into_iter()
+}
+
+fn keys32(map: &MapHandle) -> impl Iterator<Item = u32> {
+    let keys: Vec<u32> =
+        map.keys().filter_map(|key| Some(u32::from_ne_bytes(key.get(..4)?.try_into().ok()?))).collect();
+    keys.into_iter()
+}
+
+fn ring_of(maps: &Maps) -> Result<Ring, EbpfError> {
+    let size_bytes = maps.events.max_entries();
+    Ring::new(maps.events.as_fd(), size_bytes).map_err(|error| EbpfError::Load(format!("ring buffer: {error}")))
+}
+
+/// Loads the object, giving up optional programs one after the other.
+fn load(settings: &Settings) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
+    let mut refused = Vec::new();
+    loop {
+        let load = || {
+            let mut open = ObjectBuilder::default().name("plimsoll")?.open_memory(OBJECT)?;
+            for mut map in open.maps_mut() {
+                if map.name() == ".rodata.settings" {
+                    map.set_initial_value(settings.bytes())?;
+                }
+            }
+            for mut program in open.progs_mut() {
+                if refused.iter().any(|name| program.name() == *name) {
+                    program.set_autoload(false);
+                }
+            }
+            open.load()
+        };
+        match load() {
+            Ok(object) => return Ok((object, refused)),
+            Err(error) if error.kind() == libbpf_rs::ErrorKind::PermissionDenied => {
+                return Err(EbpfError::NotPermitted(error.to_string()));
+            }
+            Err(error) => match OPTIONAL.get(refused.len()) {
+                Some((name, _)) => refused.push(*name),
+                None => return Err(EbpfError::Load(format!("{error:#}"))),
+            },
+        }
+    }
+}
+
+fn missing_of(has: impl Fn(&str) -> bool) -> Vec<MissingPart> {
+    OPTIONAL
+        .iter()
+        .filter(|(name, _)| !has(name))
+        .map(|(name, consequence)| MissingPart {
+            program: (*name).to_owned(),
+            consequence: (*consequence).to_owned(),
+        })
+        .collect()
+}
+
+fn fill_programs(maps: &Maps) {
+    for (names, class) in [(sweep::IGNORED_PROGRAMS, program::IGNORED), (sweep::JUDGED_PROGRAMS, program::JUDGED)] {
+        for name in names {
+            let mut key = [0_u8; 16];
+            let length = name.len().min(15);
+            key[..length].copy_from_slice(&name.as_bytes()[..length]);
+            if let Err(error) = maps.programs.update(&key, &class.to_ne_bytes(), MapFlags::ANY) {
+                tracing::warn!(program = name, %error, "reads of this program will count as use");
+            }
+        }
+    }
+}
+
+/// Index of the cgroup v1 controller that names containers; -1 where cgroup v2 does.
+fn cgroup_controller() -> i32 {
+    let Some(controller) = procfs::cgroup_v1_controller() else { return -1 };
+    let find = || {
+        let btf = libbpf_rs::btf::Btf::from_vmlinux().ok()?;
+        let ids: libbpf_rs::btf::types::Enum<'_> = btf.type_by_name("cgroup_subsys_id")?;
+        let wanted = format!("{controller}_cgrp_id");
+        let index = ids.iter().find(|id| id.name.is_some_and(|name| name == wanted.as_str()))?.value;
+        i32::try_from(index).ok()
+    };
+    find().unwrap_or(-1)
+}
