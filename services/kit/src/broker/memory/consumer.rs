@@ -172,7 +172,8 @@ impl MemoryConsumer {
             position.next = Some(read.position);
             events.extend(read.records.into_iter().map(ConsumerEvent::Record));
             let end = log.readable_end(self.options.read_committed);
-            if self.options.end_of_partition_events && read.position >= end && position.told_end != Some(end) {
+            if self.options.end_of_partition_events && read.position >= end && position.told_end != Some(end)
+            {
                 position.told_end = Some(end);
                 events.push(ConsumerEvent::EndOfPartition(partition));
             }
@@ -260,7 +261,10 @@ impl GroupConsumer for MemoryConsumer {
             }
             None => Err(BrokerError::new(
                 BrokerErrorKind::Fenced,
-                format_args!("group {} has gone on without this member; poll to join again", self.options.group),
+                format_args!(
+                    "group {} has gone on without this member; poll to join again",
+                    self.options.group
+                ),
             )),
         }
     }
@@ -316,7 +320,8 @@ impl PartitionReader for MemoryReader {
             let left = deadline.saturating_duration_since(Instant::now());
             if checked.is_ok() {
                 state.expire_transactions(Instant::now());
-                let read = state.log(&self.partition)?.read(self.next, self.options.read_committed, max_records);
+                let read =
+                    state.log(&self.partition)?.read(self.next, self.options.read_committed, max_records);
                 let Some(read) = read else { return Err(out_of_range(&self.partition, self.next, &state)) };
                 self.next = read.position;
                 if !read.records.is_empty() || left.is_zero() {

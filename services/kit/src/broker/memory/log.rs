@@ -95,6 +95,32 @@ impl PartitionLog {
         self.size_bytes
     }
 
+    /// Records from `from` that a snapshot keeps: committed ones, and of a compacted log the last of each key.
+    pub fn lasting(&self, from: i64, compact: bool) -> Vec<&IncomingRecord> {
+        let stable = self.watermarks().last_stable;
+        let live =
+            |entry: &&Entry| !entry.aborted && entry.record.offset >= from && entry.record.offset < stable;
+        let mut last: HashMap<&Bytes, i64> = HashMap::new();
+        for entry in self.entries.iter().filter(live) {
+            if let Some(key) = entry.record.key.as_ref().filter(|_| compact) {
+                last.insert(key, entry.record.offset);
+            }
+        }
+        let is_last = |record: &IncomingRecord| {
+            record.key.as_ref().is_none_or(|key| last.get(key).is_none_or(|offset| *offset == record.offset))
+        };
+        self.entries.iter().filter(live).map(|entry| &entry.record).filter(|record| is_last(record)).collect()
+    }
+
+    /// A log that goes on at `next` with the records of a snapshot.
+    pub fn restore(next: i64, compact: bool, records: Vec<IncomingRecord>) -> Self {
+        let size_bytes = records.iter().map(IncomingRecord::size_bytes).sum();
+        let low = if compact { 0 } else { records.first().map_or(next, |record| record.offset) };
+        let entries =
+            records.into_iter().map(|record| Entry { record, transaction: None, aborted: false }).collect();
+        Self { low, next, entries, open: BTreeMap::new(), size_bytes, compacted_size_bytes: size_bytes }
+    }
+
     /// Forgets what lies before `low`, as retention does.
     pub fn truncate(&mut self, low: i64) {
         let low = low.min(self.next);

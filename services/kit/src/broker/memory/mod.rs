@@ -5,6 +5,9 @@ mod consumer;
 mod group;
 mod log;
 mod producer;
+mod snapshot;
+
+pub use self::snapshot::SnapshotError;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,9 +19,7 @@ use super::types::{
     CommittedOffset, GroupOptions, ProducerOptions, ReaderOptions, TopicPartition, TopicReport, TopicSpec,
     Watermarks,
 };
-use super::{
-    Broker, BrokerError, BrokerErrorKind, BrokerResult, GroupConsumer, PartitionReader, Producer,
-};
+use super::{Broker, BrokerError, BrokerErrorKind, BrokerResult, GroupConsumer, PartitionReader, Producer};
 
 /// A partition above this size is shrunk: compacted, or cut before what its groups have committed.
 pub const PARTITION_SHRINK_BYTES: usize = 8 * 1024 * 1024;
@@ -333,6 +334,11 @@ impl Broker for MemoryBroker {
         from_offset: i64,
         options: ReaderOptions,
     ) -> BrokerResult<Box<dyn PartitionReader>> {
-        Ok(Box::new(consumer::MemoryReader::new(self.shared.clone(), partition.clone(), from_offset, options)))
+        Ok(Box::new(consumer::MemoryReader::new(
+            self.shared.clone(),
+            partition.clone(),
+            from_offset,
+            options,
+        )))
     }
 }

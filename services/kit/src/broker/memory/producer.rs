@@ -92,7 +92,9 @@ impl Producer for MemoryProducer {
                 let open = open.ok_or_else(|| {
                     BrokerError::new(
                         BrokerErrorKind::Misuse,
-                        format_args!("send to {partition} outside a transaction; call begin_transaction first"),
+                        format_args!(
+                            "send to {partition} outside a transaction; call begin_transaction first"
+                        ),
                     )
                 })?;
                 if !open.touched.contains(&partition) {
@@ -107,7 +109,9 @@ impl Producer for MemoryProducer {
             if left.is_zero() {
                 return Err(BrokerError::new(
                     BrokerErrorKind::QueueFull,
-                    format_args!("{partition} holds more than {PARTITION_MAX_BYTES} bytes that its readers have not taken"),
+                    format_args!(
+                        "{partition} holds more than {PARTITION_MAX_BYTES} bytes that its readers have not taken"
+                    ),
                 ));
             }
             state = self.shared.wait(state, left);
@@ -170,7 +174,11 @@ impl Producer for MemoryProducer {
         Ok(())
     }
 
-    fn commit_transaction(&mut self, offsets: Option<TransactionOffsets>, timeout: Duration) -> BrokerResult<()> {
+    fn commit_transaction(
+        &mut self,
+        offsets: Option<TransactionOffsets>,
+        timeout: Duration,
+    ) -> BrokerResult<()> {
         let id = self.transactional_id()?.to_owned();
         let mut state = self.available(timeout).map_err(|error| {
             BrokerError::new(
@@ -186,14 +194,19 @@ impl Producer for MemoryProducer {
         if let Some(fault) = &fault
             && !fault.applied
         {
-            return Err(BrokerError::new(fault.kind, format_args!("commit of {id}: fault asked for by a test")));
+            return Err(BrokerError::new(
+                fault.kind,
+                format_args!("commit of {id}: fault asked for by a test"),
+            ));
         }
         if let Some(TransactionOffsets { offsets, group }) = offsets {
             let metadata = memory_metadata(&group)?;
             let found = state.groups.get_mut(&metadata.group);
             match found.filter(|group| group.accepts(metadata.member, metadata.generation)) {
                 Some(group) => {
-                    group.committed.extend(offsets.into_iter().map(|offset| (offset.partition.clone(), offset)));
+                    group
+                        .committed
+                        .extend(offsets.into_iter().map(|offset| (offset.partition.clone(), offset)));
                 }
                 None => {
                     return Err(BrokerError::new(

@@ -1,0 +1,47 @@
+//! Configuration of the scanner service.
+//! Every key has a default; it must never need a secret in a file that is not a secret's own.
+
+use std::path::PathBuf;
+
+use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of the scanner service.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScannerConfig {
+    /// The broker.
+    pub kafka: KafkaConfig,
+    /// The schema registry.
+    pub schema_registry: SchemaRegistryConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Health, readiness and metrics.
+    pub admin: AdminConfig,
+    /// The scanner's own keys.
+    pub scanner: ScannerSection,
+}
+
+/// The scanner's own keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScannerSection {
+    /// Vulnerability database, as built by `plimsoll db build`. Without it packages are not assessed.
+    pub database: Option<PathBuf>,
+    /// Container engine.
+    pub docker_host: String,
+    /// Stable name of this instance among the scanner's replicas; part of the transactional id.
+    pub instance: String,
+}
+
+impl Default for ScannerSection {
+    fn default() -> Self {
+        Self {
+            database: None,
+            docker_host: "unix:///var/run/docker.sock".to_owned(),
+            instance: "0".to_owned(),
+        }
+    }
+}
+
+plimsoll_kit::service_config!(ScannerConfig);
