@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A command with the search path that also holds cargo's and the daemons' directories.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
@@ -37,31 +37,42 @@ pub fn streamed(command: &mut Command) -> anyhow::Result<()> {
 /// Pass each line of standard output to `line`; tells whether the command succeeded.
 /// After the limit the command and all that it started are killed.
 pub fn lines(command: &mut Command, limit: Duration, mut line: impl FnMut(&str)) -> anyhow::Result<bool> {
+    const QUEUED_LINES: usize = 1_000;
+    const POLL: Duration = Duration::from_secs(1);
     let shown = shown(command);
     command.stdout(Stdio::piped());
     let mut running = Running::spawn(command)?;
     let output = running.child.stdout.take().with_context(|| format!("no output of `{shown}`"))?;
-    let group = running.group;
-    let (done, waiting) = std::sync::mpsc::channel::<()>();
-    let watch = std::thread::spawn(move || {
-        let expired = waiting.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-        if expired && let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
+    let (sender, receiver) = std::sync::mpsc::sync_channel(QUEUED_LINES);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(output);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|size| size > 0) {
+            let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
+            bytes.clear();
+            if sender.send(text).is_err() {
+                return;
+            }
         }
-        expired
     });
-    let mut reader = BufReader::new(output);
-    let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes)? > 0 {
-        line(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
-        bytes.clear();
+    let end = Instant::now() + limit;
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(text) => line(&text),
+            Err(RecvTimeoutError::Disconnected) => break,
+            // A process that the command left behind may hold its output open for ever.
+            Err(RecvTimeoutError::Timeout) if running.child.try_wait()?.is_some() => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if Instant::now() > end {
+            running.kill_group();
+            bail!("`{shown}` was killed: it ran for more than {} s", limit.as_secs());
+        }
     }
     let status = running.child.wait()?;
     signals::yield_to_cleanup();
-    drop(done);
-    if watch.join().unwrap_or(false) {
-        bail!("`{shown}` was killed: it ran for more than {} s", limit.as_secs());
-    }
+    // What it left behind, if anything.
+    running.kill_group();
     Ok(status.success())
 }
 
@@ -83,6 +94,12 @@ impl Running {
             }
         });
         Ok(Self { child, group, _on_signal: on_signal })
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
