@@ -1,6 +1,88 @@
 //! Package catalogers and file ownership, one folder per ecosystem, pure over a [`FileTree`].
 //! Never runs, writes or fetches anything, and never trusts a size, count or path found in an artifact.
+//!
+//! A new ecosystem is one folder with an [`Ecosystem`] in it, and one line in [`ECOSYSTEMS`].
 
+mod canonical;
+mod debian;
+mod os_release;
+pub mod ownership;
+mod purl;
+mod python;
+mod record;
+mod role;
+mod stanza;
+mod survey;
+#[cfg(test)]
+mod testing;
 pub mod tree;
+mod warning;
 
+use serde::Serialize;
+use survey::Survey;
+
+pub use os_release::OsRelease;
+pub use ownership::{Owner, OwnerPackage, Ownership, OwnershipIndex};
+pub use record::{Location, PackageKind, PackageRecord};
+pub use role::{Role, role_of};
 pub use tree::{DirectoryOptions, DirectoryTree, FileTree, MemoryTree};
+pub use warning::Warning;
+
+/// What a reader of an image should keep of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Keep at most the first `max_bytes` of its contents, and its metadata.
+    Content {
+        max_bytes: usize,
+    },
+    MetadataOnly,
+}
+
+/// One kind of packages: how its databases are recognised, cataloged and turned into ownership.
+pub(crate) trait Ecosystem: Sync {
+    /// The contents that its cataloger will read of a regular file at `path`; `None` for all others.
+    fn wanted(&self, path: &[u8]) -> Option<Wanted>;
+
+    /// Whether the regular file at `path` is one of its databases, wherever it stands in the tree. Asked for every
+    /// file, so it must be cheap.
+    fn is_marker(&self, path: &[u8]) -> bool;
+
+    /// The directory that must have been known for the owner of `path` to be found; `None` if `path` is not its matter.
+    fn database_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]>;
+
+    /// Adds its packages and, where an index is wanted, their claims. `markers` are the marked files, sorted.
+    fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]);
+}
+
+/// All ecosystems; OS packages first, since application packages may lie in them.
+pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python];
+
+/// Everything that a catalog of an artifact found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CatalogOutcome {
+    /// `None` when the artifact has no os-release file.
+    pub os_release: Option<OsRelease>,
+    /// Sorted by purl, then package id; no package twice.
+    pub packages: Vec<PackageRecord>,
+    /// What could not be read; everything else is complete.
+    pub warnings: Vec<Warning>,
+}
+
+/// Whether the contents of the regular file at `path` are needed by [`catalog`] or [`OwnershipIndex::build`].
+pub fn wanted(path: &[u8]) -> Wanted {
+    os_release::wanted(path)
+        .or_else(|| ECOSYSTEMS.iter().find_map(|ecosystem| ecosystem.wanted(path)))
+        .unwrap_or(Wanted::MetadataOnly)
+}
+
+/// Finds all packages of an artifact. The same tree always gives the same outcome.
+#[must_use]
+pub fn catalog(tree: &dyn FileTree) -> CatalogOutcome {
+    Survey::run(tree, false).finish()
+}
+
+/// [`catalog`] and [`OwnershipIndex::build`] in one pass, for those who need both.
+#[must_use]
+pub fn catalog_with_ownership(tree: &dyn FileTree) -> (CatalogOutcome, OwnershipIndex) {
+    Survey::run(tree, true).finish_with_index()
+}

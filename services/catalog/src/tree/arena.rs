@@ -10,7 +10,8 @@ const MAX_CHUNKS: usize = 1 << (32 - CHUNK_BITS);
 const LENGTH_BYTES: usize = 2;
 
 /// Longest string that an arena takes, in bytes.
-pub(crate) const MAX_STRING_BYTES: usize = u16::MAX as usize;
+#[cfg(test)]
+const MAX_STRING_BYTES: usize = u16::MAX as usize;
 
 /// Byte strings in fixed chunks, so that growing never copies (a doubling vector would need three times the memory).
 #[derive(Default)]

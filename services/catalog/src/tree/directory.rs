@@ -3,8 +3,8 @@
 
 use super::path::{self, MAX_PATH_BYTES};
 use super::{
-    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_UNREADABLE, MAX_WALK_ENTRIES, Metadata,
-    Resolved, TreeError, Walk, WalkSummary, resolve_by_components,
+    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_UNREADABLE, MAX_WALK_ENTRIES,
+    Metadata, Resolved, TreeError, Walk, WalkSummary, resolve_by_components,
 };
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, ResolveFlags, Stat};
@@ -144,7 +144,8 @@ impl DirectoryTree {
             }
             let parent = directories.last().map_or(self.root.as_fd(), |fd| fd.as_fd());
             let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(parent, part.as_slice(), look, Mode::empty()).map_err(|e| error(path, e))?;
+            let fd = rustix::fs::openat(parent, part.as_slice(), look, Mode::empty())
+                .map_err(|e| error(path, e))?;
             let stat = rustix::fs::fstat(&fd).map_err(|e| error(path, e))?;
             if !self.options.cross_mounts && stat.st_dev != self.root_device {
                 return Err(TreeError::OtherMount { path: path::display(path) });
@@ -177,7 +178,8 @@ impl DirectoryTree {
             directories.push(fd);
         }
         let directory = directories.last().map_or(self.root.as_fd(), |fd| fd.as_fd());
-        rustix::fs::openat(directory, ".", how.flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| error(path, e))
+        rustix::fs::openat(directory, ".", how.flags | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| error(path, e))
     }
 
     fn look(&self, path: &[u8]) -> Result<Metadata, TreeError> {
@@ -245,7 +247,8 @@ fn kind_of_type(file_type: rustix::fs::FileType) -> FileKind {
 }
 
 fn read_link(fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>, TreeError> {
-    let target = rustix::fs::readlinkat(fd, "", Vec::with_capacity(256)).map_err(|e| error(path, e))?.into_bytes();
+    let target =
+        rustix::fs::readlinkat(fd, "", Vec::with_capacity(256)).map_err(|e| error(path, e))?.into_bytes();
     if target.len() > MAX_LINK_BYTES {
         return Err(TreeError::PathTooLong { path: path::display(path) });
     }
@@ -273,8 +276,9 @@ impl FileTree for DirectoryTree {
 
     fn read(&self, path: &[u8], max_bytes: usize) -> Result<Contents<'_>, TreeError> {
         // Looked at before it is opened, since merely opening a device can act on it.
-        let seen = rustix::fs::fstat(self.open_at(path, OpenHow { flags: OFlags::PATH, no_symlinks: false })?)
-            .map_err(|e| error(path, e))?;
+        let seen =
+            rustix::fs::fstat(self.open_at(path, OpenHow { flags: OFlags::PATH, no_symlinks: false })?)
+                .map_err(|e| error(path, e))?;
         let refuse = |kind| TreeError::NotRegular { path: path::display(path), kind };
         if kind_of(&seen) != FileKind::Regular {
             return Err(refuse(kind_of(&seen)));
@@ -291,7 +295,8 @@ impl FileTree for DirectoryTree {
         let mut bytes: Vec<u8> = Vec::with_capacity(expected.min(limit));
         while bytes.len() < limit {
             let filled = bytes.len();
-            let room = expected.saturating_sub(filled).max(READ_STEP_BYTES.min(limit - filled)).min(limit - filled);
+            let room =
+                expected.saturating_sub(filled).max(READ_STEP_BYTES.min(limit - filled)).min(limit - filled);
             bytes.resize(filled + room, 0);
             let read = loop {
                 match rustix::io::read(&fd, &mut bytes[filled..]) {
@@ -319,7 +324,8 @@ impl FileTree for DirectoryTree {
             true
         })?;
         for entry in entries.iter_mut().filter(|entry| entry.kind == FileKind::Unknown) {
-            entry.kind = self.look(&path::join(path, &entry.name)).map_or(FileKind::Unknown, |found| found.kind);
+            entry.kind =
+                self.look(&path::join(path, &entry.name)).map_or(FileKind::Unknown, |found| found.kind);
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

@@ -28,7 +28,8 @@ fn trees(directory: &TempDir) -> [DirectoryTree; 2] {
 fn links_stay_inside_the_root() {
     let directory = sample();
     for tree in trees(&directory) {
-        let text = |path: &[u8]| tree.read(path, 100).map(|c| String::from_utf8(c.bytes.into_owned()).unwrap());
+        let text =
+            |path: &[u8]| tree.read(path, 100).map(|c| String::from_utf8(c.bytes.into_owned()).unwrap());
         assert_eq!(text(b"absolute").unwrap(), "inside");
         assert_eq!(text(b"climbing").unwrap(), "inside");
         assert_eq!(text(b"../secret").unwrap(), "inside");
@@ -65,9 +66,13 @@ fn reads_are_bounded() {
     let directory = sample();
     fs::write(directory.path().join("root/big"), vec![b'x'; 300_000]).unwrap();
     for tree in trees(&directory) {
-        for (max_bytes, expect, truncated) in
-            [(0, 0, true), (10, 10, true), (299_999, 299_999, true), (300_000, 300_000, false), (1 << 30, 300_000, false)]
-        {
+        for (max_bytes, expect, truncated) in [
+            (0, 0, true),
+            (10, 10, true),
+            (299_999, 299_999, true),
+            (300_000, 300_000, false),
+            (1 << 30, 300_000, false),
+        ] {
             let contents = tree.read(b"big", max_bytes).unwrap();
             assert_eq!((contents.bytes.len(), contents.truncated), (expect, truncated), "{max_bytes}");
         }

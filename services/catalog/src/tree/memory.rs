@@ -4,8 +4,8 @@
 use super::arena::Interner;
 use super::path::{self, MAX_PATH_BYTES};
 use super::{
-    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_SYMLINKS, Metadata, Resolved, TreeError,
-    Walk, WalkSummary,
+    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_SYMLINKS, Metadata, Resolved,
+    TreeError, Walk, WalkSummary,
 };
 use hashbrown::HashTable;
 use std::borrow::Cow;
@@ -165,7 +165,8 @@ impl MemoryTree {
     /// # Errors
     /// [`TreeError::Full`] beyond 65,535 layers.
     pub fn add_layer(&mut self, diff_id: &str) -> Result<Layer, TreeError> {
-        let index = u16::try_from(self.layers.len() + 1).map_err(|_| TreeError::Full { path: diff_id.into() })?;
+        let index =
+            u16::try_from(self.layers.len() + 1).map_err(|_| TreeError::Full { path: diff_id.into() })?;
         self.layers.push(diff_id.to_owned());
         Ok(Layer(index))
     }

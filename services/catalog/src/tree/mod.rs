@@ -129,17 +129,25 @@ pub enum TreeError {
     NotRegular { path: String, kind: FileKind },
     #[error("{path}: is not a directory")]
     NotDirectory { path: String },
-    #[error("{path}: more than {MAX_SYMLINKS} symbolic links, probably a loop; repair the link in the artifact")]
+    #[error(
+        "{path}: more than {MAX_SYMLINKS} symbolic links, probably a loop; repair the link in the artifact"
+    )]
     TooManySymlinks { path: String },
     #[error("{path}: longer than {MAX_PATH_BYTES} bytes, so it is left out")]
     PathTooLong { path: String },
     #[error("{path}: contains a name that is not allowed (`..`, NUL, or empty), so it is left out")]
     UnsafePath { path: String },
-    #[error("{path}: lies on another mount than the artifact's root; scan that mount by itself or allow crossing mounts")]
+    #[error(
+        "{path}: lies on another mount than the artifact's root; scan that mount by itself or allow crossing mounts"
+    )]
     OtherMount { path: String },
-    #[error("{path}: its contents were not kept while the image was read; `wanted` must name it (a fault of the scanner)")]
+    #[error(
+        "{path}: its contents were not kept while the image was read; `wanted` must name it (a fault of the scanner)"
+    )]
     NotKept { path: String },
-    #[error("{path}: the artifact has more than {MAX_NODES} files or too many names to hold in memory; scan a part of it")]
+    #[error(
+        "{path}: the artifact has more than {MAX_NODES} files or too many names to hold in memory; scan a part of it"
+    )]
     Full { path: String },
     #[error("{path}: cannot be read: {source}; run as a user who may read it")]
     Io { path: String, source: std::io::Error },

@@ -1,0 +1,262 @@
+//! Which files a dpkg package owns: its list, else its md5sums and conffiles; diversions and alternatives applied.
+//! Never trusts that a listed file exists where that matters: it is looked at.
+
+use super::status::{StatusPackage, StatusSource};
+use super::{
+    ALTERNATIVES, DIVERSIONS, INFO, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES, METHOD, METHOD_ALTERNATIVES,
+};
+use crate::ECOSYSTEMS;
+use crate::role::{is_shared_library, role_of};
+use crate::survey::Survey;
+use crate::tree::{FileKind, path};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Most files looked at to find one that exists; a package with so many missing ones counts as measurable.
+const MAX_EXISTENCE_CHECKS: usize = 64;
+/// Most diversions read.
+const MAX_DIVERSIONS: usize = 100_000;
+/// Most links read of one alternative, its slaves included.
+const MAX_ALTERNATIVE_LINKS: usize = 1_000;
+/// Longest path accepted in a list, in bytes.
+const MAX_LISTED_PATH_BYTES: usize = path::MAX_PATH_BYTES;
+
+const ETC_ALTERNATIVES: &[u8] = b"etc/alternatives";
+
+/// The files of one package as its database lists them: concatenated, each ended by a newline.
+pub(crate) struct OwnedFiles {
+    /// The database file; empty when there is none.
+    pub list_path: Vec<u8>,
+    lines: Vec<u8>,
+}
+
+impl OwnedFiles {
+    /// Paths relative to the root, as the list spells them, directories left out.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    }
+}
+
+/// Reads the package's own list of files, wherever this kind of image keeps it.
+pub(crate) fn read_owned(
+    survey: &mut Survey<'_>,
+    source: &StatusSource,
+    package: &StatusPackage,
+) -> OwnedFiles {
+    if source.is_part {
+        let md5sums = [source.path.as_slice(), b".md5sums"].concat();
+        let lines = survey.read_optional(&md5sums, MAX_LIST_BYTES).map(|bytes| paths_of_md5sums(&bytes));
+        let list_path = if lines.is_some() { md5sums } else { Vec::new() };
+        return OwnedFiles { list_path, lines: lines.unwrap_or_default() };
+    }
+    let plain = path::join(INFO, package.name.as_bytes());
+    let qualified = [plain.as_slice(), b":", package.architecture.as_bytes()].concat();
+    let stems = if package.is_multi_arch_same { [qualified, plain] } else { [plain, qualified] };
+    for stem in &stems {
+        let list_path = [stem.as_slice(), b".list"].concat();
+        if let Some(bytes) = survey.read_optional(&list_path, MAX_LIST_BYTES) {
+            return OwnedFiles { list_path, lines: paths_of_list(&bytes) };
+        }
+    }
+    // Some slimmed images drop the lists but keep these.
+    for stem in &stems {
+        let list_path = [stem.as_slice(), b".md5sums"].concat();
+        if let Some(bytes) = survey.read_optional(&list_path, MAX_LIST_BYTES) {
+            let mut lines = paths_of_md5sums(&bytes);
+            let conffiles = [stem.as_slice(), b".conffiles"].concat();
+            if let Some(bytes) = survey.read_optional(&conffiles, MAX_LIST_BYTES) {
+                lines.extend(paths_of_list(&bytes));
+            }
+            return OwnedFiles { list_path, lines };
+        }
+    }
+    OwnedFiles { list_path: Vec::new(), lines: Vec::new() }
+}
+
+/// A list names every directory right before what is in it: a line that the next one continues is a directory.
+fn paths_of_list(bytes: &[u8]) -> Vec<u8> {
+    let mut paths = Vec::with_capacity(bytes.len());
+    let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let is_directory = lines.peek().is_some_and(|next| path::is_below(next, line));
+        if !is_directory {
+            push_path(&mut paths, line);
+        }
+    }
+    paths
+}
+
+/// `<32 hexadecimal digits>  <path>` per line.
+fn paths_of_md5sums(bytes: &[u8]) -> Vec<u8> {
+    let mut paths = Vec::with_capacity(bytes.len());
+    for line in bytes.split(|byte| *byte == b'\n') {
+        if let Some(blank) = memchr::memchr(b' ', line) {
+            push_path(&mut paths, line[blank..].trim_ascii_start());
+        }
+    }
+    paths
+}
+
+fn push_path(paths: &mut Vec<u8>, listed: &[u8]) {
+    let is_plain = listed.first() == Some(&b'/')
+        && memchr::memmem::find(listed, b"/.").is_none()
+        && memchr::memmem::find(listed, b"//").is_none();
+    let relative: Cow<'_, [u8]> =
+        if is_plain { Cow::Borrowed(&listed[1..]) } else { Cow::Owned(path::normalize(listed)) };
+    if !relative.is_empty() && relative.len() <= MAX_LISTED_PATH_BYTES {
+        paths.extend_from_slice(&relative);
+        paths.push(b'\n');
+    }
+}
+
+/// What can be observed of a package's use.
+pub(crate) struct Measured {
+    pub loadable_file_count: u64,
+    /// Empty if its use can be observed.
+    pub not_measurable_reason: &'static str,
+    pub has_shared_library: bool,
+}
+
+/// Counts the files that could be used, and makes sure that at least one is a file of the package's own.
+pub(crate) fn measure(survey: &Survey<'_>, owned: &OwnedFiles) -> Measured {
+    let mut measured =
+        Measured { loadable_file_count: 0, not_measurable_reason: "", has_shared_library: false };
+    let mut checks = 0;
+    let mut exists = false;
+    for listed in owned.paths().filter(|listed| role_of(listed).can_be_used()) {
+        measured.loadable_file_count += 1;
+        measured.has_shared_library |= is_shared_library(path::file_name(listed));
+        if !exists {
+            checks += 1;
+            // A link is seen as what it leads to, so it tells nothing of its own package.
+            exists = checks > MAX_EXISTENCE_CHECKS
+                || survey.tree.metadata(listed).is_ok_and(|found| found.kind == FileKind::Regular);
+        }
+    }
+    if owned.list_path.is_empty() {
+        measured.not_measurable_reason = "the image keeps no list of the package's files";
+    } else if measured.loadable_file_count == 0 {
+        measured.not_measurable_reason = if owned.lines.is_empty() {
+            "a metapackage: it has no files"
+        } else {
+            "it has only documentation and package metadata"
+        };
+    } else if !exists {
+        measured.loadable_file_count = 0;
+        measured.not_measurable_reason = "it has only directories, links, or files that were removed";
+    }
+    measured
+}
+
+/// Path → where it was moved to, and the package that moved it.
+pub(crate) type Diversions = HashMap<Vec<u8>, Diversion>;
+
+pub(crate) struct Diversion {
+    to: Vec<u8>,
+    /// `:` for a diversion made by the administrator.
+    by: Vec<u8>,
+}
+
+/// Three lines each: the path, its new name, the diverting package (dpkg-divert(1)).
+pub(crate) fn read_diversions(survey: &mut Survey<'_>) -> Diversions {
+    let Some(bytes) = survey.read_optional(DIVERSIONS, MAX_SMALL_FILE_BYTES) else {
+        return Diversions::new();
+    };
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').take(3 * MAX_DIVERSIONS).collect();
+    lines
+        .chunks_exact(3)
+        .map(|three| {
+            (path::normalize(three[0]), Diversion { to: path::normalize(three[1]), by: three[2].to_vec() })
+        })
+        .collect()
+}
+
+/// Enters the package's files into the index, and notes which databases of other ecosystems are among them.
+pub(crate) fn claim(
+    survey: &mut Survey<'_>,
+    package: u32,
+    name: &str,
+    owned: &OwnedFiles,
+    diversions: &Diversions,
+) {
+    for listed in owned.paths() {
+        let path = match diversions.get(listed) {
+            Some(diversion) if diversion.by != name.as_bytes() => diversion.to.as_slice(),
+            _ => listed,
+        };
+        if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(path)) {
+            let canonical = survey.canonicalizer.file(path);
+            survey.os_owned.insert(canonical, package);
+        }
+        if let Some(index) = &mut survey.index {
+            index.own(&mut survey.canonicalizer, path, package, METHOD);
+        }
+    }
+}
+
+/// `etc/alternatives/awk` and `usr/bin/awk` belong to the owner of the file that they lead to.
+pub(crate) fn claim_alternatives(survey: &mut Survey<'_>) {
+    if survey.index.is_none() {
+        return;
+    }
+    let mut links: Vec<Vec<u8>> = Vec::new();
+    for entry in survey.tree.list(ETC_ALTERNATIVES).unwrap_or_default() {
+        if entry.kind == FileKind::Symlink {
+            links.push(path::join(ETC_ALTERNATIVES, &entry.name));
+        }
+    }
+    for entry in survey.tree.list(ALTERNATIVES).unwrap_or_default() {
+        let file = path::join(ALTERNATIVES, &entry.name);
+        if let Some(bytes) = survey.read_optional(&file, MAX_SMALL_FILE_BYTES) {
+            links.extend(links_of_alternative(&bytes));
+        }
+    }
+    for link in links {
+        let Ok(target) = survey.tree.resolve(&link) else { continue };
+        let Some(index) = &mut survey.index else { return };
+        for owner in index.owners(&target.path) {
+            index.own(&mut survey.canonicalizer, &link, owner, METHOD_ALTERNATIVES);
+        }
+    }
+}
+
+/// Mode, master link, then name and link of each slave until an empty line (update-alternatives(1)).
+fn links_of_alternative(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = bytes.split(|byte| *byte == b'\n').skip(1);
+    let mut links: Vec<Vec<u8>> = lines.next().into_iter().map(path::normalize).collect();
+    while let (Some(name), Some(link)) = (lines.next(), lines.next()) {
+        if name.is_empty() || links.len() >= MAX_ALTERNATIVE_LINKS {
+            break;
+        }
+        links.push(path::normalize(link));
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(paths: Vec<u8>, expect: &[&str]) {
+        let owned = OwnedFiles { list_path: Vec::new(), lines: paths };
+        let found: Vec<String> = owned.paths().map(path::display).collect();
+        assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn lists() {
+        let list = b"/.\n/usr\n/usr/bin\n/usr/bin/a\n/usr/bin/ab\n/usr/empty\n/usr/bin/../lib//x\n\n/";
+        check(paths_of_list(list), &["usr/bin/a", "usr/bin/ab", "usr/empty", "usr/lib/x"]);
+        let md5sums = b"0123456789abcdef0123456789abcdef  usr/bin/a b\ngarbage\nx  ./etc/c\n";
+        check(paths_of_md5sums(md5sums), &["usr/bin/a b", "etc/c"]);
+    }
+
+    #[test]
+    fn alternatives() {
+        let text = b"auto\n/usr/bin/awk\nnawk\n/usr/bin/nawk\n\n/usr/bin/mawk\n5\n/usr/bin/mawk\n\n";
+        assert_eq!(links_of_alternative(text), [b"usr/bin/awk".to_vec(), b"usr/bin/nawk".to_vec()]);
+        assert_eq!(links_of_alternative(b"auto\n"), [b"".to_vec()]);
+        assert!(links_of_alternative(b"").is_empty());
+    }
+}

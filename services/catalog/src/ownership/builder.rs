@@ -1,0 +1,128 @@
+//! Collects the claims of all ecosystems while an artifact is surveyed, and makes the index of them.
+//! Never reads the contents of a file; the ecosystems do, each its own databases.
+
+use super::paths::{Claim, DirectoryId, PathTable};
+use super::{OwnerPackage, OwnershipIndex, Stamp};
+use crate::canonical::Canonicalizer;
+use crate::record::PackageRecord;
+use crate::tree::{FileTree, path};
+use std::collections::{BTreeMap, HashMap};
+
+/// Most paths that one index holds.
+pub const MAX_INDEXED_PATHS: usize = 20_000_000;
+
+/// See the module's documentation.
+pub(crate) struct IndexBuilder {
+    paths: PathTable,
+    below: HashMap<Vec<u8>, Vec<Claim>>,
+    directories: HashMap<Vec<u8>, DirectoryId>,
+    methods: Vec<&'static str>,
+    watched: BTreeMap<Vec<u8>, Option<Stamp>>,
+    /// Whether a bound was reached and paths were left out.
+    pub is_full: bool,
+}
+
+impl IndexBuilder {
+    pub fn new() -> Self {
+        Self {
+            paths: PathTable::default(),
+            below: HashMap::new(),
+            directories: HashMap::new(),
+            methods: Vec::new(),
+            watched: BTreeMap::new(),
+            is_full: false,
+        }
+    }
+
+    fn claim(&mut self, package: u32, method: &'static str) -> Claim {
+        let index = self.methods.iter().position(|known| *known == method).unwrap_or_else(|| {
+            self.methods.push(method);
+            self.methods.len() - 1
+        });
+        Claim { package, method: index as u8 }
+    }
+
+    /// `package` owns the file at `path`, whose directories may be spelled through links.
+    pub fn own(
+        &mut self,
+        canonicalizer: &mut Canonicalizer<'_>,
+        path: &[u8],
+        package: u32,
+        method: &'static str,
+    ) {
+        let (directory, name) = path::split(path);
+        if name.is_empty() || path.len() > path::MAX_PATH_BYTES {
+            return;
+        }
+        if self.paths.len() >= MAX_INDEXED_PATHS {
+            self.is_full = true;
+            return;
+        }
+        let claim = self.claim(package, method);
+        let known = self.directories.get(directory).copied();
+        let directory = match known {
+            Some(id) => Some(id),
+            None => {
+                let id = self.paths.directory(canonicalizer.directory(directory));
+                if let Some(id) = id {
+                    self.directories.insert(directory.to_vec(), id);
+                }
+                id
+            }
+        };
+        let added = directory.is_some_and(|directory| self.paths.add(directory, name, claim));
+        self.is_full |= !added;
+    }
+
+    /// `package` owns everything below the directory `path`, except below a barrier or a nearer such directory.
+    pub fn own_below(&mut self, path: &[u8], package: u32, method: &'static str) {
+        let claim = self.claim(package, method);
+        let claims = self.below.entry(path.to_vec()).or_default();
+        if !claims.contains(&claim) {
+            claims.push(claim);
+        }
+    }
+
+    /// Claims on directories above `path` end here: another tree of packages begins.
+    pub fn barrier(&mut self, path: &[u8]) {
+        self.below.entry(path.to_vec()).or_default();
+    }
+
+    /// Remembers the state of a database, so that [`OwnershipIndex::is_current`] sees when it changes.
+    pub fn watch(&mut self, tree: &dyn FileTree, path: &[u8]) {
+        if !self.watched.contains_key(path) {
+            self.watched.insert(path.to_vec(), Stamp::of(tree, path));
+        }
+    }
+
+    /// Packages that own `path` so far.
+    pub fn owners(&self, path: &[u8]) -> Vec<u32> {
+        let mut owners: Vec<u32> = self.paths.claims(path).map(|claim| claim.package).collect();
+        owners.sort_unstable();
+        owners
+    }
+
+    pub fn finish(
+        mut self,
+        packages: &[PackageRecord],
+        aliases: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> OwnershipIndex {
+        self.paths.shrink();
+        let packages: Vec<OwnerPackage> = packages.iter().map(OwnerPackage::from_record).collect();
+        let mut os_packages: HashMap<String, Vec<u32>> = HashMap::new();
+        for (index, package) in packages.iter().enumerate() {
+            if package.kind == crate::PackageKind::Os {
+                os_packages.entry(package.name.clone()).or_default().push(index as u32);
+            }
+        }
+        OwnershipIndex {
+            paths: self.paths,
+            below: self.below,
+            methods: self.methods,
+            packages,
+            os_packages,
+            aliases,
+            watched: self.watched,
+        }
+    }
+}

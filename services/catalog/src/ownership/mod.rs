@@ -1,0 +1,280 @@
+//! Which packages own a path of an artifact: an index built once, then asked without touching the artifact again.
+//! Never answers by guess: a path that no database, list or documented rule names has no owner.
+//!
+//! Several names of one file (hard links) need no care here: the kernel reports the name that was used.
+
+pub(crate) mod builder;
+mod generated;
+mod paths;
+
+use crate::record::{PackageKind, PackageRecord};
+use crate::role::{Role, role_of};
+use crate::survey::Survey;
+use crate::tree::{FileTree, HardLinkIdentity, path};
+use generated::Source;
+use paths::{Claim, PathTable};
+use std::collections::{BTreeMap, HashMap};
+
+/// The method of answers that come from the table of generated files.
+pub const METHOD_GENERATED: &str = "generated-table";
+/// Most directory links applied to one path.
+const MAX_ALIAS_STEPS: usize = 16;
+/// Directories that exist in `/` and below `/usr`, one of them by a link where /usr is merged.
+const MERGED_DIRECTORIES: [&[u8]; 7] = [b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32", b"libo32"];
+
+/// A package as ownership names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerPackage {
+    pub package_id: String,
+    pub purl: String,
+    pub name: String,
+    pub version: String,
+    pub kind: PackageKind,
+    pub ecosystem: &'static str,
+    pub architecture: String,
+}
+
+impl OwnerPackage {
+    pub(crate) fn from_record(record: &PackageRecord) -> Self {
+        Self {
+            package_id: record.package_id.clone(),
+            purl: record.purl.clone(),
+            name: record.name.clone(),
+            version: record.version.clone(),
+            kind: record.kind,
+            ecosystem: record.ecosystem,
+            architecture: record.architecture.clone(),
+        }
+    }
+}
+
+/// One owner of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner<'i> {
+    pub package: &'i OwnerPackage,
+    /// How this owner was found.
+    pub method: &'static str,
+}
+
+/// The owners of a path: at least one, OS packages first, then by purl.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership<'i> {
+    pub owners: Vec<Owner<'i>>,
+    /// How the first owner was found: `dpkg`, `dist-info`, `egg-info`, `direct-url`, `alternatives`, `generated-table`.
+    pub method: &'static str,
+    pub role: Role,
+}
+
+/// State of a database file or directory when the index was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    identity: HardLinkIdentity,
+    size_bytes: u64,
+    changed_ms: Option<i64>,
+}
+
+impl Stamp {
+    pub fn of(tree: &dyn FileTree, path: &[u8]) -> Option<Self> {
+        let found = tree.metadata(path).ok()?;
+        Some(Self { identity: found.identity, size_bytes: found.size_bytes, changed_ms: found.changed_ms })
+    }
+}
+
+/// See the module's documentation. About 40 bytes per owned path.
+pub struct OwnershipIndex {
+    paths: PathTable,
+    /// Directories whose whole contents belong to a package; empty claims are barriers.
+    below: HashMap<Vec<u8>, Vec<Claim>>,
+    methods: Vec<&'static str>,
+    packages: Vec<OwnerPackage>,
+    os_packages: HashMap<String, Vec<u32>>,
+    /// Directory links: canonical parent and name → canonical directory.
+    aliases: BTreeMap<Vec<u8>, Vec<u8>>,
+    watched: BTreeMap<Vec<u8>, Option<Stamp>>,
+}
+
+impl std::fmt::Debug for OwnershipIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (paths, packages) = (self.paths.len(), self.packages.len());
+        f.debug_struct("OwnershipIndex").field("paths", &paths).field("packages", &packages).finish()
+    }
+}
+
+impl OwnershipIndex {
+    /// Reads the package databases of `tree`. What cannot be read is left out; `catalog` of the same tree says what.
+    pub fn build(tree: &dyn FileTree) -> Self {
+        Survey::run(tree, true).finish_with_index().1
+    }
+
+    /// The owners of `path` (relative to the root, in any spelling of a merged /usr); `None` when nobody owns it.
+    pub fn lookup(&self, path: &[u8]) -> Option<Ownership<'_>> {
+        let path = self.canonical(path);
+        if path.is_empty() || self.paths.is_directory(&path) || self.aliases.contains_key(&path) {
+            return None;
+        }
+        let mut found: Vec<(u32, &'static str)> = self.exact(&path);
+        if let Some(source) = generated::bytecode_source(&path) {
+            found.extend(self.exact(&source).into_iter().map(|(package, _)| (package, METHOD_GENERATED)));
+        }
+        found.extend(self.below(&path, &found));
+        let mut role = None;
+        if found.is_empty()
+            && let Some(rule) = generated::rule_for(&path)
+        {
+            role = rule.role;
+            found = self.generated(&path, rule);
+        }
+        if found.is_empty() {
+            return None;
+        }
+        let mut owners: Vec<Owner<'_>> = found
+            .into_iter()
+            .map(|(package, method)| Owner { package: &self.packages[package as usize], method })
+            .collect();
+        owners.sort_by(|a, b| {
+            let key = |owner: &Owner<'_>| {
+                (owner.package.kind, owner.package.purl.clone(), owner.package.package_id.clone())
+            };
+            key(a).cmp(&key(b))
+        });
+        owners.dedup_by(|a, b| a.package.package_id == b.package.package_id);
+        let method = owners[0].method;
+        Some(Ownership { owners, method, role: role.unwrap_or_else(|| role_of(&path)) })
+    }
+
+    /// The owners of the file that `path` leads to in `tree`, links of any kind followed; else those of the name itself.
+    pub fn lookup_in(&self, tree: &dyn FileTree, path: &[u8]) -> Option<Ownership<'_>> {
+        let canonical = tree.resolve(path).ok().map(|found| found.path);
+        canonical.and_then(|canonical| self.lookup(&canonical)).or_else(|| self.lookup(path))
+    }
+
+    /// Whether the databases still are as they were when the index was built. Costs one look per database.
+    pub fn is_current(&self, tree: &dyn FileTree) -> bool {
+        self.watched.iter().all(|(path, stamp)| Stamp::of(tree, path) == *stamp)
+    }
+
+    /// Whether the database that would name the owner of `path` was there when the index was built; if not, packages
+    /// were installed since (a new virtual environment), and the index should be built again.
+    pub fn covers(&self, path: &[u8]) -> bool {
+        let path = self.canonical(path);
+        let mut databases = crate::ECOSYSTEMS.iter().filter_map(|ecosystem| ecosystem.database_of(&path));
+        databases.all(|database| self.watched.contains_key(database))
+    }
+
+    /// All packages of the artifact.
+    pub fn packages(&self) -> &[OwnerPackage] {
+        &self.packages
+    }
+
+    /// Number of paths that packages list.
+    pub fn path_count(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Bytes that the table of paths occupies.
+    pub fn allocated_bytes(&self) -> usize {
+        self.paths.allocated_bytes()
+    }
+
+    fn exact(&self, path: &[u8]) -> Vec<(u32, &'static str)> {
+        let listed = |path: &[u8]| -> Vec<(u32, &'static str)> {
+            self.paths.claims(path).map(|claim| (claim.package, self.method(claim))).collect()
+        };
+        let found = listed(path);
+        match other_spelling(path) {
+            Some(other) if found.is_empty() => listed(&other),
+            _ => found,
+        }
+    }
+
+    fn method(&self, claim: Claim) -> &'static str {
+        self.methods[usize::from(claim.method)]
+    }
+
+    /// Owners of the nearest directory that belongs to a package as a whole, for ecosystems not answered yet.
+    fn below(&self, path: &[u8], found: &[(u32, &'static str)]) -> Vec<(u32, &'static str)> {
+        let Some(claims) = path::ancestors(path).find_map(|up| self.below.get(up)) else { return Vec::new() };
+        let ecosystem = |package: u32| self.packages[package as usize].ecosystem;
+        claims
+            .iter()
+            .filter(|claim| found.iter().all(|(package, _)| ecosystem(*package) != ecosystem(claim.package)))
+            .map(|claim| (claim.package, self.method(*claim)))
+            .collect()
+    }
+
+    fn generated(&self, path: &[u8], rule: &generated::Rule) -> Vec<(u32, &'static str)> {
+        let owners = match rule.source {
+            Source::Sibling(name) => self
+                .exact(&path::join(path::parent(path), name.as_bytes()))
+                .into_iter()
+                .map(|(p, _)| p)
+                .collect(),
+            // dpkg's own notes on one package belong to that package.
+            Source::Packages(names) => match dpkg_info_package(path) {
+                Some((name, architecture)) => self.os_package(&name, architecture.as_deref()),
+                None => names
+                    .iter()
+                    .map(|name| self.os_package(name, None))
+                    .find(|f| !f.is_empty())
+                    .unwrap_or_default(),
+            },
+        };
+        owners.into_iter().map(|package| (package, METHOD_GENERATED)).collect()
+    }
+
+    /// One package of this name: of the architecture asked for, else the first.
+    fn os_package(&self, name: &str, architecture: Option<&str>) -> Vec<u32> {
+        let candidates = self.os_packages.get(name).map_or(&[][..], Vec::as_slice);
+        let wanted = candidates.iter().find(|index| {
+            architecture.is_none_or(|wanted| self.packages[**index as usize].architecture == wanted)
+        });
+        wanted.into_iter().copied().collect()
+    }
+
+    /// Normal form, with the known directory links followed.
+    fn canonical(&self, path: &[u8]) -> Vec<u8> {
+        let mut canonical = path::normalize(path);
+        if self.aliases.is_empty() {
+            return canonical;
+        }
+        for _ in 0..MAX_ALIAS_STEPS {
+            // The outermost link first, as the kernel does.
+            let mut ancestors: Vec<&[u8]> = path::ancestors(&canonical).filter(|up| !up.is_empty()).collect();
+            ancestors.reverse();
+            let Some((link, target)) =
+                ancestors.into_iter().find_map(|up| Some((up.len(), self.aliases.get(up)?)))
+            else {
+                break;
+            };
+            canonical = path::join(target, &canonical[link + 1..]);
+        }
+        canonical
+    }
+}
+
+/// `lib/x` for `usr/lib/x` and the other way round.
+fn other_spelling(path: &[u8]) -> Option<Vec<u8>> {
+    let first = |path: &[u8]| -> bool {
+        let end = memchr::memchr(b'/', path);
+        end.is_some_and(|end| MERGED_DIRECTORIES.contains(&&path[..end]))
+    };
+    match path.strip_prefix(b"usr/") {
+        Some(rest) if first(rest) => Some(rest.to_vec()),
+        None if first(path) => Some(path::join(b"usr", path)),
+        _ => None,
+    }
+}
+
+/// Name and architecture of the package that a file in `var/lib/dpkg/info` is about.
+fn dpkg_info_package(path: &[u8]) -> Option<(String, Option<String>)> {
+    let file = std::str::from_utf8(path.strip_prefix(b"var/lib/dpkg/info/")?).ok()?;
+    // Package names may hold dots, extensions do not.
+    let (stem, _) = file.rsplit_once('.')?;
+    Some(match stem.split_once(':') {
+        Some((name, architecture)) => (name.to_owned(), Some(architecture.to_owned())),
+        None => (stem.to_owned(), None),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Reads METADATA and PKG-INFO (core metadata specification): name, version, licence, dependencies.
+//! Never evaluates a marker: a dependency counts unless it is only for an extra.
+
+use super::{Distribution, Format, MAX_METADATA_BYTES, MAX_SMALL_FILE_BYTES};
+use crate::stanza::{Stanza, Stanzas};
+use crate::survey::Survey;
+use crate::tree::path;
+
+/// Most dependencies kept of one distribution.
+const MAX_DEPENDENCIES: usize = 2_000;
+/// Longest name or version accepted, in bytes.
+const MAX_NAME_BYTES: usize = 500;
+/// Longest licence text taken for the name of a licence, in bytes.
+const MAX_LICENSE_BYTES: usize = 200;
+
+/// What the metadata file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Metadata {
+    /// As declared.
+    pub name: String,
+    pub version: String,
+    pub licenses: Vec<String>,
+    /// Normalised names.
+    pub dependencies: Vec<String>,
+}
+
+/// Reads the metadata of one distribution; name and version fall back to those of its directory.
+pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> Option<Metadata> {
+    // Cut at its bound it still has its fields, so that is no warning.
+    let bytes = match survey.tree.read(distribution.marker, MAX_METADATA_BYTES) {
+        Ok(contents) => contents.bytes,
+        Err(error) => {
+            survey.warnings.unreadable(&error);
+            Default::default()
+        }
+    };
+    let stanza = Stanzas::new(&bytes, None).next().unwrap_or_default();
+    let (named, versioned) = distribution.name_and_version();
+    let mut metadata = Metadata {
+        name: field(survey, distribution, &stanza, "Name"),
+        version: field(survey, distribution, &stanza, "Version"),
+        licenses: licenses(&stanza),
+        dependencies: requires_dist(&stanza),
+    };
+    let mut problem = stanza.damages.first().map(|damage| {
+        format!(
+            "line {} (byte {}), package {}: {}",
+            damage.line,
+            damage.offset,
+            path::display(named),
+            damage.what
+        )
+    });
+    if !is_name(&metadata.name) {
+        problem = Some("no usable Name field; taken from the directory's name".to_owned());
+        metadata.name = path::display(named);
+    }
+    if !is_version(&metadata.version) {
+        problem = Some(format!(
+            "package {:?}: no usable Version field; taken from the directory's name",
+            metadata.name
+        ));
+        metadata.version = path::display(versioned);
+    }
+    let is_usable = is_name(&metadata.name) && is_version(&metadata.version);
+    if !is_usable {
+        problem =
+            Some("neither it nor its directory names a package and version, so it is left out".to_owned());
+    }
+    if let Some(problem) = problem {
+        let remedy = "reinstall the package (pip install --force-reinstall)";
+        survey.warnings.push("damaged-metadata", &path::display(distribution.marker), problem, remedy);
+    }
+    if distribution.format != Format::DistInfo
+        && let Some(path) = distribution.file("requires.txt")
+        && let Some(bytes) = survey.read_optional(&path, MAX_SMALL_FILE_BYTES)
+    {
+        metadata.dependencies.extend(requires_txt(&String::from_utf8_lossy(&bytes)));
+    }
+    is_usable.then_some(metadata)
+}
+
+fn field(
+    survey: &mut Survey<'_>,
+    distribution: &Distribution<'_>,
+    stanza: &Stanza<'_>,
+    name: &str,
+) -> String {
+    let value = stanza.get(name).unwrap_or_default();
+    let package = path::display(distribution.name_and_version().0);
+    survey.text(value, distribution.marker, &package).into_owned()
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c) || c == char::REPLACEMENT_CHARACTER)
+}
+
+fn is_version(version: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&version.len())
+        && !version.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// PEP 503: lower case, runs of `-`, `_` and `.` become one `-`.
+pub(crate) fn normalize_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for character in name.chars() {
+        if !"-_.".contains(character) {
+            out.extend(character.to_lowercase());
+        } else if !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out
+}
+
+/// The licence expression; else the License field if it is a name; else the classifiers.
+fn licenses(stanza: &Stanza<'_>) -> Vec<String> {
+    let usable = |value: &[u8]| {
+        let text = path::display(value);
+        let is_name = !text.is_empty() && text.len() <= MAX_LICENSE_BYTES && !value.contains(&b'\n');
+        (is_name && text != "UNKNOWN").then_some(text)
+    };
+    let declared =
+        ["License-Expression", "License"].iter().find_map(|name| stanza.get(name).and_then(usable));
+    match declared {
+        Some(license) => vec![license],
+        None => stanza
+            .all("Classifier")
+            .filter_map(|value| value.strip_prefix(b"License :: "))
+            .map(|value| path::display(value.rsplit(|byte| *byte == b':').next().unwrap_or_default()))
+            .map(|value| value.trim().to_owned())
+            .filter(|value| value != "OSI Approved")
+            .collect(),
+    }
+}
+
+fn requires_dist(stanza: &Stanza<'_>) -> Vec<String> {
+    stanza
+        .all("Requires-Dist")
+        .take(MAX_DEPENDENCIES)
+        .filter_map(|value| {
+            let text = String::from_utf8_lossy(value);
+            let (requirement, marker) = text.split_once(';').unwrap_or((&text, ""));
+            if names_extra(marker) { None } else { requirement_name(requirement) }
+        })
+        .collect()
+}
+
+/// setuptools: lines before the first section, and of sections `[:marker]`; a section `[extra]` is optional.
+fn requires_txt(text: &str) -> Vec<String> {
+    let mut is_for_extra = false;
+    let mut names = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[') {
+            is_for_extra = !section.starts_with(':');
+        } else if !is_for_extra && names.len() < MAX_DEPENDENCIES {
+            names.extend(requirement_name(line));
+        }
+    }
+    names
+}
+
+/// Name at the beginning of a dependency specifier (PEP 508), normalised.
+fn requirement_name(requirement: &str) -> Option<String> {
+    let requirement = requirement.trim_start();
+    let end =
+        requirement.find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).unwrap_or(requirement.len());
+    let name = &requirement[..end];
+    is_name(name).then(|| normalize_name(name))
+}
+
+/// Whether a marker compares the variable `extra`.
+fn names_extra(marker: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || "_.'\"".contains(c);
+    marker.match_indices("extra").any(|(at, word)| {
+        let before = marker[..at].chars().next_back();
+        let after = marker[at + word.len()..].trim_start();
+        !before.is_some_and(is_word) && after.starts_with("==")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (declared, normal) in
+            [("PyYAML", "pyyaml"), ("zope.interface", "zope-interface"), ("a-_.b", "a-b")]
+        {
+            assert_eq!(normalize_name(declared), normal);
+        }
+    }
+
+    #[track_caller]
+    fn check(metadata: &str, licenses_expect: &[&str], dependencies: &[&str]) {
+        let stanza = Stanzas::new(metadata.as_bytes(), None).next().unwrap_or_default();
+        assert_eq!(licenses(&stanza), licenses_expect, "{metadata}");
+        assert_eq!(requires_dist(&stanza), dependencies, "{metadata}");
+    }
+
+    #[test]
+    fn fields() {
+        check(
+            "Name: Flask\nLicense-Expression: BSD-3-Clause\nLicense: ignored\nRequires-Dist: Werkzeug>=3.0.0\n\
+             Requires-Dist: importlib-metadata>=3.6 ; python_version < '3.10'\nRequires-Dist: asgiref>=3.2 ; extra == 'async'\n",
+            &["BSD-3-Clause"],
+            &["werkzeug", "importlib-metadata"],
+        );
+        check(
+            "License: UNKNOWN\nClassifier: License :: OSI Approved :: MIT License\nClassifier: License :: OSI Approved\n",
+            &["MIT License"],
+            &[],
+        );
+        check("License: MIT License\n        long text\n", &[], &[]);
+        check(
+            "Requires-Dist: a[x] (>=1); (python_version<'3') and extra=='t'\nRequires-Dist: b @ https://e.org/b.zip\nRequires-Dist: c; sys_platform == 'extra == x'\nRequires-Dist: ;",
+            &[],
+            &["b", "c"],
+        );
+    }
+
+    #[test]
+    fn egg_requirements() {
+        let text = "cffi>=1.12\n\n[:python_version < \"3\"]\nenum34\n\n[docs]\nsphinx\n";
+        assert_eq!(requires_txt(text), ["cffi", "enum34"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! One pass over an artifact that all ecosystems share: one walk, one set of packages, one set of claims.
+//! Holds no rule of any ecosystem, and never fails as a whole: what cannot be read becomes a warning.
+
+use crate::canonical::{Canonicalizer, KnownLinks};
+use crate::os_release::{self, OsRelease};
+use crate::ownership::OwnershipIndex;
+use crate::ownership::builder::{IndexBuilder, MAX_INDEXED_PATHS};
+use crate::record::PackageRecord;
+use crate::tree::{FileKind, FileTree, Walk, path};
+use crate::warning::Warnings;
+use crate::{CatalogOutcome, ECOSYSTEMS};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Most packages of one artifact.
+pub const MAX_PACKAGES: usize = 500_000;
+/// Most files that an ecosystem marks as its databases.
+pub const MAX_MARKERS: usize = 1_000_000;
+
+/// What the ecosystems see and fill.
+pub(crate) struct Survey<'t> {
+    pub tree: &'t dyn FileTree,
+    pub os_release: Option<OsRelease>,
+    pub warnings: Warnings,
+    pub canonicalizer: Canonicalizer<'t>,
+    /// `None` when only packages are asked for.
+    pub index: Option<IndexBuilder>,
+    /// Marked files that lie in an OS package, and which package that is. Filled before application ecosystems run.
+    pub os_owned: HashMap<Vec<u8>, u32>,
+    packages: Vec<PackageRecord>,
+    by_id: HashMap<String, u32>,
+}
+
+impl<'t> Survey<'t> {
+    pub fn run(tree: &'t dyn FileTree, with_index: bool) -> Self {
+        let mut warnings = Warnings::default();
+        let os_release = os_release::read(tree, &mut warnings);
+        let (mut markers, links) = find_markers(tree, &mut warnings);
+        let mut survey = Self {
+            tree,
+            os_release,
+            warnings,
+            canonicalizer: Canonicalizer::new(tree, links),
+            index: with_index.then(IndexBuilder::new),
+            os_owned: HashMap::new(),
+            packages: Vec::new(),
+            by_id: HashMap::new(),
+        };
+        for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
+            marked.sort_unstable();
+            ecosystem.survey(&mut survey, marked);
+        }
+        if survey.index.as_ref().is_some_and(|index| index.is_full) {
+            let message = format!("more than {MAX_INDEXED_PATHS} owned paths, or no room for their names");
+            survey.warnings.push("too-many-paths", "", message, "scan a part of the artifact");
+        }
+        survey
+    }
+
+    /// Adds a package and gives its number; one that is there already only gets the new locations.
+    pub fn add_package(&mut self, mut record: PackageRecord) -> Option<u32> {
+        if self.packages.len() >= MAX_PACKAGES {
+            let message = format!("more than {MAX_PACKAGES} packages; the rest is left out");
+            self.warnings.push("too-many-packages", "", message, "scan a part of the artifact");
+            return None;
+        }
+        record.complete();
+        if let Some(index) = self.by_id.get(&record.package_id) {
+            let present = &mut self.packages[*index as usize];
+            for location in record.locations {
+                if !present.locations.contains(&location) {
+                    present.locations.push(location);
+                }
+            }
+            return Some(*index);
+        }
+        let index = self.packages.len() as u32;
+        self.by_id.insert(record.package_id.clone(), index);
+        self.packages.push(record);
+        Some(index)
+    }
+
+    pub fn package(&self, index: u32) -> &PackageRecord {
+        &self.packages[index as usize]
+    }
+
+    /// A file that may be absent; anything else that keeps it from being read becomes a warning.
+    pub fn read_optional(&mut self, path: &[u8], max_bytes: usize) -> Option<Cow<'t, [u8]>> {
+        match self.tree.read(path, max_bytes) {
+            Ok(contents) => {
+                if contents.truncated {
+                    self.warnings.truncated(&path::display(path), max_bytes);
+                }
+                Some(contents.bytes)
+            }
+            Err(error) => {
+                if !error.is_not_found() {
+                    self.warnings.unreadable(&error);
+                }
+                None
+            }
+        }
+    }
+
+    /// Text, lossy where it is no UTF-8; then with a warning naming the file and the package.
+    pub fn text<'a>(&mut self, bytes: &'a [u8], file: &[u8], package: &str) -> Cow<'a, str> {
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, Cow::Owned(_)) {
+            self.warnings.push(
+                "invalid-utf8",
+                &path::display(file),
+                format!("a field of package {package:?} is no UTF-8; the bad bytes were replaced"),
+                "reinstall the package or repair its metadata",
+            );
+        }
+        text
+    }
+
+    pub fn finish(self) -> CatalogOutcome {
+        let mut packages = self.packages;
+        for package in &mut packages {
+            package.locations.sort();
+        }
+        packages.sort_by(|a, b| (&a.purl, &a.package_id).cmp(&(&b.purl, &b.package_id)));
+        CatalogOutcome { os_release: self.os_release, packages, warnings: self.warnings.finish() }
+    }
+
+    pub fn finish_with_index(mut self) -> (CatalogOutcome, OwnershipIndex) {
+        let builder = self.index.take().unwrap_or_else(IndexBuilder::new);
+        let aliases = self.canonicalizer.take_aliases();
+        let index = builder.finish(&self.packages, aliases);
+        (self.finish(), index)
+    }
+}
+
+/// Paths of the files that each ecosystem marked, and the links that the walk saw.
+fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8>>>, KnownLinks) {
+    let mut markers: Vec<Vec<Vec<u8>>> = ECOSYSTEMS.iter().map(|_| Vec::new()).collect();
+    let mut links = KnownLinks::default();
+    let mut count = 0;
+    let summary = tree.walk(b"", &mut |path, kind| {
+        match kind {
+            FileKind::Regular => {
+                for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
+                    if count < MAX_MARKERS && ecosystem.is_marker(path) {
+                        marked.push(path.to_vec());
+                        count += 1;
+                    }
+                }
+            }
+            FileKind::Symlink => links.add(path),
+            _ => {}
+        }
+        Walk::Continue
+    });
+    let remedy = "scan a part of the artifact";
+    match summary {
+        Ok(summary) => {
+            summary.unreadable.iter().for_each(|error| warnings.unreadable(error));
+            if summary.unreadable_count > summary.unreadable.len() as u64 {
+                let message = format!("{} directories could not be read in all", summary.unreadable_count);
+                warnings.push("unreadable-directory", "", message, "run as a user who may read them");
+            }
+            if summary.incomplete || count >= MAX_MARKERS {
+                let message = format!("too many files: stopped after {} of them", summary.entries);
+                warnings.push("too-many-files", "", message, remedy);
+            }
+            links.complete = summary.unreadable_count == 0 && !summary.incomplete;
+        }
+        Err(error) => warnings.unreadable(&error),
+    }
+    (markers, links)
+}
