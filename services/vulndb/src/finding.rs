@@ -215,7 +215,7 @@ fn source_of(record_id: &str, database: &str) -> String {
         return format!("https://security-tracker.debian.org/tracker/{cve}");
     }
     match page {
-        Some((_, address)) => format!("{address}{record_id}"),
+        Some((_, address)) => [address, record_id].concat(),
         None if database.is_empty() => format!("https://osv.dev/vulnerability/{record_id}"),
         None => database.to_owned(),
     }

@@ -7,7 +7,8 @@ use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow};
 use crate::image::{Image, Read};
 use crate::query::{Assessment, NotAssessedCode, PackageQuery};
 use crate::ranges::{Installed, evaluate};
-use crate::version::{Scheme, Version, pep440};
+use crate::version::{Scheme, pep440};
+use std::cmp::Ordering;
 use std::path::Path;
 
 /// An open database. Opening reads the header and the names of the feeds; everything else is read in place
@@ -138,54 +139,47 @@ impl Database {
         let release = self.debian_release(query.distro_version)?;
         let name = if query.source_name.is_empty() { query.name } else { query.source_name };
         let version = if query.source_version.is_empty() { query.version } else { query.source_version };
-        let parsed = Scheme::Dpkg.parse(version).ok_or_else(|| unparseable(version, "dpkg"))?;
-        let spellings = [self.image.find_string(version)?, None];
-        let installed = Installed { scheme: Scheme::Dpkg, version: parsed, spellings };
-        let mut matches = Matches::default();
+        let installed =
+            Installed::parse(Scheme::Dpkg, version).ok_or_else(|| unparseable(version, "dpkg"))?;
         // A record without a release suffix holds for all of them.
-        for ecosystem in [release.as_str(), "Debian"] {
-            self.collect(ecosystem, name, &installed, &mut matches)?;
-        }
-        let subject = format!("source package {name} {version}");
+        let matches = self.collect(&[&release, "Debian"], name, &installed)?;
+        let subject = ["source package ", name, " ", version].concat();
         Ok(self.answer(&subject, &release, &installed, matches)?)
     }
 
     fn assess_pypi(&self, query: &PackageQuery<'_>) -> Result<Assessment, Unanswered> {
-        let parsed =
-            pep440::Version::parse(query.version).ok_or_else(|| unparseable(query.version, "PEP 440"))?;
-        let mut spellings = [self.image.find_string(&parsed.canonical())?, None];
-        if parsed.has_local() {
-            spellings[1] = self.image.find_string(&parsed.public().canonical())?;
-        }
-        let installed = Installed { scheme: Scheme::Pep440, version: Version::Pep440(parsed), spellings };
-        let mut matches = Matches::default();
-        self.collect("PyPI", &pep440::normalise_name(query.name), &installed, &mut matches)?;
-        let subject = format!("{} {}", query.name, query.version);
+        let version = query.version;
+        let installed =
+            Installed::parse(Scheme::Pep440, version).ok_or_else(|| unparseable(version, "PEP 440"))?;
+        let matches = self.collect(&["PyPI"], &pep440::normalise_name(query.name), &installed)?;
+        let subject = [query.name, " ", version].concat();
         Ok(self.answer(&subject, "PyPI", &installed, matches)?)
     }
 
     /// Evaluates everything the database says about one package.
-    fn collect(
+    fn collect(&self, ecosystems: &[&str], name: &str, installed: &Installed<'_>) -> Read<Matches> {
+        let mut matches = Matches::default();
+        let Some(name) = self.image.find_string(name)? else { return Ok(matches) };
+        for ecosystem in ecosystems {
+            let Some(ecosystem) = self.ecosystem_id(ecosystem)? else { continue };
+            let wanted = (ecosystem, name);
+            let at = self.image.partition_point(|row: &PackageRow| (row.ecosystem, row.name) < wanted)?;
+            if at < self.image.count::<PackageRow>() {
+                let package: PackageRow = self.image.row(at)?;
+                if (package.ecosystem, package.name) == wanted {
+                    self.collect_package(&package, installed, &mut matches)?;
+                }
+            }
+        }
+        Ok(matches)
+    }
+
+    fn collect_package(
         &self,
-        ecosystem: &str,
-        name: &str,
+        package: &PackageRow,
         installed: &Installed<'_>,
         matches: &mut Matches,
     ) -> Read<()> {
-        let (Some(ecosystem), Some(name)) =
-            (self.image.find_string(ecosystem)?, self.image.find_string(name)?)
-        else {
-            return Ok(());
-        };
-        let wanted = (ecosystem, name);
-        let at = self.image.partition_point(|row: &PackageRow| (row.ecosystem, row.name) < wanted)?;
-        if at >= self.image.count::<PackageRow>() {
-            return Ok(());
-        }
-        let package: PackageRow = self.image.row(at)?;
-        if (package.ecosystem, package.name) != wanted {
-            return Ok(());
-        }
         let first = package.first_affected as usize;
         let rows = self.image.count::<AffectedRow>();
         // A damaged count must not make this loop long.
@@ -214,10 +208,19 @@ impl Database {
         (0..self.image.count::<FeedRow>()).map(|index| self.image.row(index))
     }
 
-    fn has_ecosystem(&self, name: &str) -> Read<bool> {
-        let Some(id) = self.image.find_string(name)? else { return Ok(false) };
-        let at = self.image.partition_point(|row: &EcosystemRow| row.name < id)?;
-        Ok(at < self.image.count::<EcosystemRow>() && self.image.row::<EcosystemRow>(at)?.name == id)
+    /// String id of an ecosystem that occurs in the data.
+    fn ecosystem_id(&self, name: &str) -> Read<Option<u32>> {
+        let (mut low, mut high) = (0, self.image.count::<EcosystemRow>());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let id = self.image.row::<EcosystemRow>(middle)?.name;
+            match self.image.string(id)?.cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(Some(id)),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
     }
 
     /// The ecosystem string of a Debian release that the data covers.
@@ -232,7 +235,7 @@ impl Database {
         // Point releases ("12.5") belong to the release, but "3.1" was one of its own.
         for candidate in [version_id, version_id.split('.').next().unwrap_or(version_id)] {
             let release = format!("Debian:{candidate}");
-            if self.has_ecosystem(&release)? {
+            if self.ecosystem_id(&release)?.is_some() {
                 return Ok(release);
             }
         }

@@ -4,14 +4,35 @@
 use crate::format::*;
 use crate::image::{Image, List, Read};
 use crate::version::{Scheme, Version};
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 
 /// An installed version, parsed once for all records.
 pub(crate) struct Installed<'a> {
     pub scheme: Scheme,
     pub version: Version<'a>,
-    /// String ids of its canonical spellings, for lists of versions: with and without a local part.
-    pub spellings: [Option<u32>; 2],
+    /// String ids of its canonical spellings, looked up when the first list of versions needs them.
+    spellings: OnceCell<[Option<u32>; 2]>,
+}
+
+impl<'a> Installed<'a> {
+    /// `None` where the scheme refuses the version.
+    pub fn parse(scheme: Scheme, text: &'a str) -> Option<Self> {
+        Some(Installed { scheme, version: scheme.parse(text)?, spellings: OnceCell::new() })
+    }
+
+    fn is_listed(&self, image: &Image, versions: List<'_>) -> Read<bool> {
+        let spellings = match self.spellings.get() {
+            Some(spellings) => *spellings,
+            None => {
+                let (full, public) = self.version.spellings();
+                let public = public.map(|text| image.find_string(&text)).transpose()?.flatten();
+                let found = [image.find_string(&full)?, public];
+                *self.spellings.get_or_init(|| found)
+            }
+        };
+        Ok(spellings.iter().flatten().any(|&id| versions.contains_sorted(id)))
+    }
 }
 
 /// Why a version is affected. Numbers are string ids.
@@ -55,7 +76,7 @@ pub(crate) fn evaluate(image: &Image, row: &AffectedRow, installed: &Installed<'
         }
     }
     let versions = image.list(row.versions)?;
-    if !installed.spellings.iter().flatten().any(|&id| versions.contains_sorted(id)) {
+    if versions.len() == 0 || !installed.is_listed(image, versions)? {
         return Ok(None);
     }
     let mut listed_fixes = Vec::new();
@@ -131,8 +152,14 @@ fn in_range(image: &Image, events: Events<'_>, installed: &Installed<'_>) -> Rea
             }
             (EVENT_FIXED, order) if order.is_ge() => affected = false,
             (EVENT_LAST_AFFECTED, Ordering::Greater) => affected = false,
+            // Events are sorted: nothing behind one above the installed version can make it affected.
+            (_, Ordering::Less) if !affected => return Ok(None),
             (EVENT_FIXED | EVENT_LAST_AFFECTED, _) if end.is_none() => end = Some((kind, text_id)),
             _ => {}
+        }
+        // A limit counts wherever it stands; without one that is still open, the rest changes nothing.
+        if end.is_some() && (below_limit || !limits) {
+            break;
         }
     }
     if !affected || (limits && !below_limit) {

@@ -1,8 +1,11 @@
 //! What matches, on small exports made for one question each.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod support;
 
 use plimsoll_vulndb::{Assessment, Finding, NotAssessedCode, PackageQuery, Severity, status};
+use std::io::Write as _;
 use support::*;
 
 fn pypi_record(rest: &str) -> String {
@@ -83,10 +86,9 @@ fn findings_carry_everything_known() {
         "kev.json",
         br#"{"dateReleased":"2025-08-25T00:00:00Z","vulnerabilities":[{"cveID":"CVE-2024-1","dueDate":"2025-09-15"}]}"#,
     );
-    export.file(
-        "epss_scores-current.csv",
-        b"#score_date:2025-08-25\ncve,epss,percentile\nCVE-2024-1,0.25,0.9\n",
-    );
+    let mut epss = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    epss.write_all(b"#score_date:2025-08-25\ncve,epss,percentile\nCVE-2024-1,0.25,0.9\n").unwrap();
+    export.file("epss_scores-current.csv.gz", &epss.finish().unwrap());
     let affected = |fixed: &str| {
         format!(
             r#""affected":[{{"package":{{"ecosystem":"PyPI","name":"a"}},"ranges":[{{"type":"ECOSYSTEM","events":[{{"introduced":"1"}},{{"fixed":"{fixed}"}}]}}]}}]"#

@@ -1,5 +1,7 @@
 //! The version orders against the ecosystems' own tools, over thousands of pairs.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod support;
 
 use plimsoll_vulndb::version::{dpkg, pep440};

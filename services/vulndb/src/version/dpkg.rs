@@ -10,6 +10,7 @@ const MAX_VERSION_BYTES: usize = 1024;
 /// `[epoch:]upstream[-revision]`, borrowed from the text it was parsed from.
 #[derive(Clone, Debug)]
 pub struct Version<'a> {
+    text: &'a str,
     epoch: u32,
     upstream: &'a str,
     revision: &'a str,
@@ -41,7 +42,12 @@ impl<'a> Version<'a> {
             && upstream.as_bytes()[0].is_ascii_digit()
             && upstream.bytes().all(upstream_ok)
             && revision.bytes().all(revision_ok);
-        valid.then_some(Version { epoch, upstream, revision })
+        valid.then_some(Version { text, epoch, upstream, revision })
+    }
+
+    /// The text without surrounding blanks.
+    pub fn text(&self) -> &'a str {
+        self.text
     }
 }
 

@@ -71,6 +71,24 @@ impl Version<'_> {
         }
     }
 
+    /// See [`Scheme::canonical`].
+    pub fn canonical(&self) -> String {
+        match self {
+            Version::Dpkg(version) => version.text().to_owned(),
+            Version::Pep440(version) => version.canonical(),
+        }
+    }
+
+    /// What to look for in a list of versions: the canonical spelling, and that of the public version
+    /// where there is a local part.
+    pub fn spellings(&self) -> (String, Option<String>) {
+        let public = match self {
+            Version::Pep440(version) if version.has_local() => Some(version.public().canonical()),
+            _ => None,
+        };
+        (self.canonical(), public)
+    }
+
     /// Total order within one scheme; `None` across schemes.
     pub fn compare(&self, other: &Version<'_>) -> Option<Ordering> {
         match (self, other) {

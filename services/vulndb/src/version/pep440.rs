@@ -20,7 +20,8 @@ enum PreRelease {
 #[derive(Clone, Debug)]
 pub struct Version<'a> {
     epoch: &'a str,
-    release: Vec<&'a str>,
+    /// Without trailing zeros: `1.0.0` is `1`, `0.0` is empty.
+    release: &'a str,
     pre: Option<(PreRelease, &'a str)>,
     post: Option<&'a str>,
     dev: Option<&'a str>,
@@ -57,6 +58,9 @@ impl<'a> Cursor<'a> {
     /// `[-_.]? WORD [-_.]? [0-9]*`; the number is 0 where it is left out.
     fn segment<T: Copy>(&mut self, words: &[(&str, T)]) -> Option<(T, &'a str)> {
         let before = self.0;
+        if before.is_empty() {
+            return None;
+        }
         self.byte(b"-_.");
         for &(word, kind) in words {
             if self.word(word) {
@@ -78,20 +82,19 @@ impl<'a> Version<'a> {
         }
         let mut cursor = Cursor(text);
         cursor.byte(b"v");
-        let mut first = cursor.digits()?;
+        let mut from = cursor.0;
+        cursor.digits()?;
         let mut epoch = "0";
         if cursor.byte(b"!") {
-            epoch = first;
-            first = cursor.digits()?;
+            epoch = &from[..from.len() - cursor.0.len() - 1];
+            from = cursor.0;
+            cursor.digits()?;
         }
-        let mut release = Vec::with_capacity(4);
-        release.push(first);
-        while let Some(rest) =
-            cursor.0.strip_prefix('.').filter(|r| r.starts_with(|c: char| c.is_ascii_digit()))
-        {
+        while let Some(rest) = cursor.0.strip_prefix('.').filter(|r| starts_with_digit(r)) {
             cursor.0 = rest;
-            release.extend(cursor.digits());
+            cursor.digits();
         }
+        let release = without_trailing_zeros(&from[..from.len() - cursor.0.len()]);
         use PreRelease::{Alpha, Beta, Candidate};
         // Longer words first: "a" would also match the start of "alpha".
         let pre = cursor.segment(&[
@@ -104,7 +107,7 @@ impl<'a> Version<'a> {
             ("c", Candidate),
             ("rc", Candidate),
         ]);
-        let implicit = cursor.0.strip_prefix('-').filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+        let implicit = cursor.0.strip_prefix('-').filter(|r| starts_with_digit(r));
         let post = if let Some(rest) = implicit {
             cursor.0 = rest;
             cursor.digits()
@@ -131,7 +134,7 @@ impl<'a> Version<'a> {
         if number(self.epoch) != "0" {
             let _ = write!(out, "{}!", number(self.epoch));
         }
-        let release: Vec<String> = self.significant_release().iter().map(|n| number(n)).collect();
+        let release: Vec<String> = segments(self.release).map(number).collect();
         out.push_str(if release.is_empty() { "0" } else { "" });
         out.push_str(&release.join("."));
         if let Some((kind, n)) = self.pre {
@@ -174,15 +177,9 @@ impl<'a> Version<'a> {
         self.compare_public(boundary).then_with(|| compare_local(local, boundary.local))
     }
 
-    fn significant_release(&self) -> &[&'a str] {
-        let zero = |n: &&str| n.bytes().all(|b| b == b'0');
-        let kept = self.release.iter().rposition(|n| !zero(n)).map_or(0, |last| last + 1);
-        &self.release[..kept]
-    }
-
     fn compare_public(&self, other: &Self) -> Ordering {
         compare_digits(self.epoch, other.epoch)
-            .then_with(|| compare_release(self.significant_release(), other.significant_release()))
+            .then_with(|| compare_release(self.release, other.release))
             .then_with(|| compare_pre(self, other))
             .then_with(|| compare_optional(self.post, other.post, Ordering::Less))
             .then_with(|| compare_optional(self.dev, other.dev, Ordering::Greater))
@@ -197,14 +194,37 @@ fn is_local_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-fn compare_release(a: &[&str], b: &[&str]) -> Ordering {
-    for (x, y) in a.iter().zip(b) {
-        match compare_digits(x, y) {
-            Ordering::Equal => {}
-            unequal => return unequal,
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn without_trailing_zeros(mut release: &str) -> &str {
+    loop {
+        let (before, last) = release.rsplit_once('.').unwrap_or(("", release));
+        if release.is_empty() || last.bytes().any(|b| b != b'0') {
+            return release;
+        }
+        release = before;
+    }
+}
+
+fn segments(release: &str) -> impl Iterator<Item = &str> {
+    release.split('.').filter(|segment| !segment.is_empty())
+}
+
+fn compare_release(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (segments(a), segments(b));
+    loop {
+        let order = match (a.next(), b.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+            (Some(x), Some(y)) => compare_digits(x, y),
+        };
+        if order != Ordering::Equal {
+            return order;
         }
     }
-    a.len().cmp(&b.len())
 }
 
 /// `1.0.dev1` sorts before `1.0a1`, which sorts before `1.0`: a version with neither pre nor post

@@ -1,5 +1,7 @@
 //! Makes small exports in the OSV layout and databases from them; never touches real data.
+// Each test file uses a part of this.
 #![allow(dead_code)]
+#![allow(clippy::print_stdout)]
 
 use plimsoll_vulndb::{Assessment, BuildReport, Database, Finding, PackageQuery, build};
 use std::fs;
