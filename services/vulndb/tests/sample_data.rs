@@ -18,7 +18,7 @@ fn sample() -> Option<(&'static Path, &'static Path)> {
     static BUILT: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let export = sample_export()?;
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sample-{}.db", std::process::id()));
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample.db");
         let _ = build(&export, &output, &mut |_| ()).unwrap();
         Some((export, output))
     });
