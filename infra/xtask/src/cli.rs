@@ -22,6 +22,9 @@ pub enum Command {
     Up {
         #[command(flatten)]
         at: StackDirectory,
+        /// Vulnerability database for the scanner, made by `plimsoll db build`; without it nothing is assessed
+        #[arg(long, value_name = "FILE")]
+        database: Option<PathBuf>,
     },
     /// Stop what `up` or `stack up` started, and delete its data (logs stay)
     Down {

@@ -33,7 +33,7 @@ fn run_command() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::everything(),
         Command::Test => test::run(),
-        Command::Up { at } => services::up(&at.path()),
+        Command::Up { at, database } => services::up(&at.path(), database.as_deref()),
         Command::Down { at, keep_data } => open(at)?.down(keep_data),
         Command::Stack(command) => stack_command(command),
     }

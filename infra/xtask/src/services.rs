@@ -30,7 +30,7 @@ const COMMON: &[(&str, &str)] = &[
 ];
 
 /// In the order in which they start. Places: `{STATE}` a folder of the service's own, `{SHARED}` one for all,
-/// `{ADMIN_PORT}` and `{PORT}` free ports.
+/// `{ADMIN_PORT}` and `{PORT}` free ports, `{DATABASE}` the vulnerability database where one is given.
 const SERVICES: &[Service] = &[
     Service { name: "correlator", settings: &[("state.dir", "{STATE}")], needs_root: false },
     Service {
@@ -64,12 +64,12 @@ const SERVICES: &[Service] = &[
 ];
 
 /// Build everything, start the servers, then the services, and wait until each is ready.
-pub fn up(dir: &Path) -> anyhow::Result<()> {
+pub fn up(dir: &Path, database: Option<&Path>) -> anyhow::Result<()> {
     let root = rustix::process::geteuid().is_root();
     build()?;
     let mut stack = Stack::open(dir)?;
     stack.up(&Selection { docker: root, ..Selection::ALL })?;
-    start(&mut stack)?;
+    start(&mut stack, database)?;
     print!("{}", stack.describe());
     if !root {
         println!("not root: no private dockerd, runtime-agent or package-resolver");
@@ -87,15 +87,15 @@ pub fn build() -> anyhow::Result<()> {
     run::streamed(cargo.args(["-p", "plimsoll-cli"]))
 }
 
-/// Add the services to a stack whose servers run.
-pub fn start(stack: &mut Stack) -> anyhow::Result<()> {
+/// Add the services to a stack whose servers run; `database` is what `plimsoll db build` made.
+pub fn start(stack: &mut Stack, database: Option<&Path>) -> anyhow::Result<()> {
     let root = rustix::process::geteuid().is_root();
     let ports = Ports::default();
     let mut servers = Vec::new();
     for service in SERVICES.iter().filter(|service| root || !service.needs_root) {
         if !stack.has(service.name) {
             servers.push(
-                prepare(service, stack, &ports)
+                prepare(service, stack, &ports, database)
                     .with_context(|| format!("cannot prepare {}", service.name))?,
             );
         }
@@ -103,7 +103,12 @@ pub fn start(stack: &mut Stack) -> anyhow::Result<()> {
     stack.add(servers)
 }
 
-fn prepare(service: &Service, stack: &Stack, ports: &Ports) -> anyhow::Result<Server> {
+fn prepare(
+    service: &Service,
+    stack: &Stack,
+    ports: &Ports,
+    database: Option<&Path>,
+) -> anyhow::Result<Server> {
     let (state, log) = places(stack.dir(), service.name)?;
     let (shared, _) = places(stack.dir(), "shared")?;
     let (admin, port) = (ports.free()?, ports.free()?);
@@ -112,6 +117,11 @@ fn prepare(service: &Service, stack: &Stack, ports: &Ports) -> anyhow::Result<Se
     values.insert("SHARED".into(), shared.display().to_string());
     values.insert("ADMIN_PORT".into(), admin.to_string());
     values.insert("PORT".into(), port.to_string());
+    if let Some(database) = database {
+        let database =
+            database.canonicalize().with_context(|| format!("no database at {}", database.display()))?;
+        values.insert("DATABASE".into(), database.display().to_string());
+    }
 
     let mut environment = Vec::new();
     for (key, template) in COMMON.iter().chain(service.settings) {
