@@ -10,6 +10,8 @@ use serde_json::Value;
 mod migrations;
 mod topics;
 
+// Cargo reads what a build script prints.
+#[allow(clippy::print_stdout)]
 fn main() {
     println!("cargo:rerun-if-changed=avro");
     println!("cargo:rerun-if-changed=topics.yaml");
@@ -161,13 +163,17 @@ fn event_impl(out: &mut String, name: &str, topic: &topics::Topic, path: &Path) 
          sequence: &mut self.sequence, emitted_at_ms: &mut self.emitted_at_ms })"
             .to_owned()
     };
-    let mutability = if topic.entity.is_empty() { "" } else { "mut " };
+    let body = if entity.is_empty() {
+        "        Vec::new()\n".to_owned()
+    } else {
+        format!("        let mut key = Vec::new();\n{entity}        key\n")
+    };
     writeln!(
         out,
         "impl crate::event::Event for {name} {{\n    const TOPIC: &'static str = {:?};\n    \
          const RECORD: &'static str = {name:?};\n    const SCHEMA: &'static str = include_str!({:?});\n    \
          fn artifact(&self) -> &str {{ &self.artifact }}\n    \
-         fn entity(&self) -> Vec<u8> {{\n        let {mutability}key = Vec::new();\n{entity}        key\n    }}\n    \
+         fn entity(&self) -> Vec<u8> {{\n{body}    }}\n    \
          fn envelope_mut(&mut self) -> Option<crate::event::EnvelopeMut<'_>> {{ {envelope} }}\n}}\n",
         topic.name,
         path.display().to_string(),

@@ -15,7 +15,9 @@ pub fn generate(directory: &Path) -> String {
         .filter(|name| name.ends_with(".sql"))
         .collect();
     names.sort();
-    let mut out = "/// Every migration, in the order of application.\npub const MIGRATIONS: &[Migration] = &[\n".to_owned();
+    let mut out =
+        "/// Every migration, in the order of application.\npub const MIGRATIONS: &[Migration] = &[\n"
+            .to_owned();
     for (index, file) in names.iter().enumerate() {
         let stem = file.strip_suffix(".sql").expect("filtered above");
         let (number, name) =
