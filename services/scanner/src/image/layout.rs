@@ -57,7 +57,7 @@ pub fn describe(
         }
     }
     match saved.as_deref() {
-        Some([one]) => search.from_saved(one),
+        Some([one]) => search.describe_saved(one),
         Some([]) | None => {
             Err(search.damaged("it has neither index.json nor manifest.json with an image".to_owned()))
         }
@@ -71,7 +71,7 @@ pub fn describe(
                 wanted.is_some_and(|digest| saved.config.contains(digest.trim_start_matches("sha256:")))
             });
             match known {
-                Some(saved) => search.from_saved(saved),
+                Some(saved) => search.describe_saved(saved),
                 None => Err(search.damaged(format!(
                     "it holds {} images ({}); save one at a time",
                     several.len(),
@@ -162,7 +162,7 @@ impl Search<'_> {
         self.finish(config_digest, configuration, blobs)
     }
 
-    fn from_saved(mut self, saved: &SavedImage) -> Result<ImageDescription, ScanError> {
+    fn describe_saved(mut self, saved: &SavedImage) -> Result<ImageDescription, ScanError> {
         let bytes = read_document(self.store, &saved.config, self.image)?
             .ok_or_else(|| self.damaged(format!("{} is missing", saved.config)))?;
         let config_digest = Sha256Digest::of(&bytes);
