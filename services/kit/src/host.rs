@@ -8,7 +8,9 @@ const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-i
 
 /// Why the host has no identity.
 #[derive(Debug, thiserror::Error)]
-#[error("this host has no machine id; run systemd-machine-id-setup, or write 32 hexadecimal digits to /etc/machine-id")]
+#[error(
+    "this host has no machine id; run systemd-machine-id-setup, or write 32 hexadecimal digits to /etc/machine-id"
+)]
 pub struct NoMachineId;
 
 /// The machine id (see machine-id(5)): 32 lowercase hexadecimal digits. `PLIMSOLL_MACHINE_ID_FILE` names another

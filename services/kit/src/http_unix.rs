@@ -18,7 +18,9 @@ pub const CONNECT_MAX_MS: u64 = 5_000;
 
 /// Why an endpoint is not usable. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no endpoint; write unix:///path/to/socket, tcp://host:port, http://host:port or https://host:port")]
+#[error(
+    "{0:?} is no endpoint; write unix:///path/to/socket, tcp://host:port, http://host:port or https://host:port"
+)]
 pub struct EndpointError(String);
 
 /// A client of one endpoint.
@@ -85,7 +87,8 @@ impl Connector<()> for UnixConnector {
             let kind = error.kind();
             ureq::Error::Io(std::io::Error::new(kind, format!("{}: {error}", self.path.display())))
         })?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        let buffers =
+            LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(UnixTransport { stream, buffers }))
     }
 }

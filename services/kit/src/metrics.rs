@@ -12,11 +12,19 @@ use prometheus_client::metrics::histogram::Histogram as InnerHistogram;
 use prometheus_client::registry::Registry;
 
 /// Buckets for durations in seconds, 1 ms to 30 s.
-pub const SECONDS_BUCKETS: [f64; 12] =
-    [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+pub const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// Buckets for sizes in bytes, 256 B to 64 MiB.
 pub const BYTES_BUCKETS: [f64; 10] = [
-    256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
 ];
 
 type Labels = Vec<(String, String)>;

@@ -146,7 +146,9 @@ impl Connections {
         loop {
             match self.prepare_once() {
                 Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                    std::thread::sleep(RETRY_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
+                    std::thread::sleep(
+                        RETRY_INTERVAL.min(deadline.saturating_duration_since(Instant::now())),
+                    );
                 }
                 done => return done,
             }
@@ -165,7 +167,11 @@ impl Connections {
             match self.prepare_once() {
                 Ok(report) => {
                     if !report.created.is_empty() {
-                        tracing::info!("created {} topics: {}", report.created.len(), report.created.join(", "));
+                        tracing::info!(
+                            "created {} topics: {}",
+                            report.created.len(),
+                            report.created.join(", ")
+                        );
                     }
                     check.ready();
                     return Ok(report);

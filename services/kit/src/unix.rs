@@ -31,7 +31,9 @@ pub enum ChannelError {
     #[error("unix socket: {0}")]
     Io(#[from] io::Error),
     /// A frame is too long; the channel cannot be used any more.
-    #[error("frame of {0} bytes is longer than {FRAME_MAX_BYTES}; the other side is of another version or broken")]
+    #[error(
+        "frame of {0} bytes is longer than {FRAME_MAX_BYTES}; the other side is of another version or broken"
+    )]
     FrameTooLong(usize),
     /// Too many descriptors for one frame.
     #[error("{0} descriptors are more than the {FRAME_MAX_DESCRIPTORS} that one frame carries")]
@@ -208,7 +210,11 @@ impl UnixChannel {
     }
 
     fn wait_readable(&self, deadline: Instant, timeout: Duration) -> Result<(), ChannelError> {
-        if wait_readable(self.stream.as_fd(), deadline)? { Ok(()) } else { Err(ChannelError::TimedOut(timeout)) }
+        if wait_readable(self.stream.as_fd(), deadline)? {
+            Ok(())
+        } else {
+            Err(ChannelError::TimedOut(timeout))
+        }
     }
 }
 
@@ -216,7 +222,10 @@ impl UnixChannel {
 fn wait_readable(descriptor: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let limit = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        let limit = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
         let mut wanted = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
         match rustix::event::poll(&mut wanted, Some(&limit)) {
             Ok(0) => return Ok(false),
@@ -321,6 +330,7 @@ mod tests {
         let copy = one.stream.try_clone().unwrap();
         let many = vec![copy.as_fd(); FRAME_MAX_DESCRIPTORS + 1];
         assert!(matches!(one.send(b"", &many), Err(ChannelError::TooManyDescriptors(_))));
+        drop(copy);
         assert!(matches!(two.receive(Duration::from_millis(1)), Err(ChannelError::TimedOut(_))));
         one.stream.write_all(&u32::MAX.to_be_bytes()).unwrap();
         assert!(matches!(two.receive(SOON), Err(ChannelError::FrameTooLong(_))));

@@ -76,7 +76,11 @@ pub trait Producer: Send {
 
     /// Flushes, and commits the records with the input offsets; all or nothing. Retries inside `timeout` what may
     /// be retried. Errors: `AbortTransaction`, `Fenced`, `OutcomeUnknown`, `Fatal`; never `Retriable`.
-    fn commit_transaction(&mut self, offsets: Option<TransactionOffsets>, timeout: Duration) -> BrokerResult<()>;
+    fn commit_transaction(
+        &mut self,
+        offsets: Option<TransactionOffsets>,
+        timeout: Duration,
+    ) -> BrokerResult<()>;
 
     /// Discards the records of the transaction. An error here: open a new producer.
     fn abort_transaction(&mut self, timeout: Duration) -> BrokerResult<()>;
@@ -178,7 +182,11 @@ fn topic_differences(spec: &TopicSpec, partitions: u32, cleanup: Option<&str>) -
     if let Some(cleanup) = cleanup
         && cleanup != spec.cleanup.as_str()
     {
-        differences.push(format!("{} has cleanup.policy={cleanup}, not {}", spec.name, spec.cleanup.as_str()));
+        differences.push(format!(
+            "{} has cleanup.policy={cleanup}, not {}",
+            spec.name,
+            spec.cleanup.as_str()
+        ));
     }
     differences
 }

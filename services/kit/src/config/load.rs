@@ -120,11 +120,12 @@ impl<T: ServiceConfig> Layers<T> {
 
     fn add_file(&mut self, path: &Path, given_by: &str) -> Result<(), ConfigError> {
         let text = read_bounded(path, given_by)?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::UnreadableFile {
-            path: path.to_owned(),
-            given_by: given_by.to_owned(),
-            reason: error.to_string().trim().to_owned(),
-        })?;
+        let table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| ConfigError::UnreadableFile {
+                path: path.to_owned(),
+                given_by: given_by.to_owned(),
+                reason: error.to_string().trim().to_owned(),
+            })?;
         let tree = serde_json::to_value(table).map_err(|error| ConfigError::UnreadableFile {
             path: path.to_owned(),
             given_by: given_by.to_owned(),
@@ -135,7 +136,10 @@ impl<T: ServiceConfig> Layers<T> {
 
     fn add_tree(&mut self, prefix: &str, value: &Value, source: &Source) -> Result<(), ConfigError> {
         let is_section = prefix.is_empty()
-            || self.known.iter().any(|(known, _)| known.strip_prefix(prefix).is_some_and(|r| r.starts_with('.')));
+            || self
+                .known
+                .iter()
+                .any(|(known, _)| known.strip_prefix(prefix).is_some_and(|r| r.starts_with('.')));
         match value {
             Value::Object(map) if is_section || self.known_default(prefix).is_some_and(Value::is_object) => {
                 for (name, value) in map {
@@ -154,12 +158,16 @@ impl<T: ServiceConfig> Layers<T> {
     }
 
     /// Returns warnings about variables that are no key of this service.
-    fn add_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<Vec<String>, ConfigError> {
+    fn add_environment(
+        &mut self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Vec<String>, ConfigError> {
         let names: BTreeMap<String, String> =
             self.known.iter().map(|(key, _)| (environment_name(key), key.clone())).collect();
         let mut warnings = Vec::new();
         for (name, text) in environment {
-            if OTHER_VARIABLES.contains(&name.as_str()) || OTHER_PREFIXES.iter().any(|p| name.starts_with(p)) {
+            if OTHER_VARIABLES.contains(&name.as_str()) || OTHER_PREFIXES.iter().any(|p| name.starts_with(p))
+            {
                 continue;
             }
             if let Some(key) = names.get(name) {

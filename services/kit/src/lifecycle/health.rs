@@ -75,7 +75,8 @@ impl Health {
             .filter_map(|(name, state)| {
                 let silence_ms = now_ms - state.last_beat_ms.load(Ordering::Relaxed);
                 let max_ms = i64::try_from(state.max_silence.as_millis()).unwrap_or(i64::MAX);
-                (silence_ms > max_ms).then(|| format!("{name}: silent for {silence_ms} ms, at most {max_ms} allowed"))
+                (silence_ms > max_ms)
+                    .then(|| format!("{name}: silent for {silence_ms} ms, at most {max_ms} allowed"))
             })
             .collect()
     }

@@ -130,7 +130,10 @@ fn start(context: &ServiceContext, admin: &AdminConfig) -> anyhow::Result<tokio:
     if admin.bind != "off" {
         let serving = admin::serve(&admin.bind, context.health.clone(), context.metrics.clone());
         let address = runtime.block_on(serving).with_context(|| {
-            format!("cannot serve health and metrics on {}; set admin.bind to another address or to off", admin.bind)
+            format!(
+                "cannot serve health and metrics on {}; set admin.bind to another address or to off",
+                admin.bind
+            )
         })?;
         tracing::info!(%address, "health and metrics on http://{address}/healthz /readyz /metrics");
         if let Some(path) = &admin.address_file {

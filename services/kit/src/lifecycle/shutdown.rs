@@ -68,8 +68,7 @@ impl ShutdownToken {
             if left.is_zero() {
                 return false;
             }
-            guard =
-                self.inner.condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            guard = self.inner.condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

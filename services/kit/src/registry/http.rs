@@ -103,8 +103,11 @@ impl HttpRegistry {
                 request.call()
             }
             Method::Post(body) | Method::Put(body) => {
-                let request =
-                    if matches!(method, Method::Post(_)) { self.agent.post(url) } else { self.agent.put(url) };
+                let request = if matches!(method, Method::Post(_)) {
+                    self.agent.post(url)
+                } else {
+                    self.agent.put(url)
+                };
                 let mut request = request.header("accept", MEDIA_TYPE).header("content-type", MEDIA_TYPE);
                 if let Some(value) = authorization {
                     request = request.header("authorization", value);
@@ -226,7 +229,9 @@ impl SchemaStore for HttpRegistry {
 fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -237,7 +242,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for position in 0..4 {
             let index = (group >> (18 - 6 * position)) & 63;
             text.push(if position <= chunk.len() { char::from(ALPHABET[index as usize]) } else { '=' });
@@ -272,6 +278,9 @@ mod tests {
         let error = HttpRegistry::new(&config).unwrap().check().unwrap_err();
         assert!(error.is_retriable());
         let text = error.to_string();
-        assert!(text.contains("http://127.0.0.1:1/subjects") && text.contains("schema_registry.url"), "{text}");
+        assert!(
+            text.contains("http://127.0.0.1:1/subjects") && text.contains("schema_registry.url"),
+            "{text}"
+        );
     }
 }

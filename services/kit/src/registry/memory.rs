@@ -87,7 +87,10 @@ mod tests {
         assert_eq!(&*one.schema(first).unwrap(), "\"string\"");
         assert!(matches!(one.schema(1).unwrap_err(), RegistryError::UnknownSchema { id: 1, .. }));
         for topic in TOPICS {
-            assert_eq!(one.register("x", topic.schema_json).unwrap(), two.register("y", topic.schema_json).unwrap());
+            assert_eq!(
+                one.register("x", topic.schema_json).unwrap(),
+                two.register("y", topic.schema_json).unwrap()
+            );
         }
     }
 }

@@ -31,7 +31,9 @@ pub enum RegistryError {
         reason: String,
     },
     /// It refuses our credentials.
-    #[error("schema registry {url} refuses access ({status}); check schema_registry.username and password_file")]
+    #[error(
+        "schema registry {url} refuses access ({status}); check schema_registry.username and password_file"
+    )]
     Unauthorized {
         /// The URL asked.
         url: String,

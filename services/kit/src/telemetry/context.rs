@@ -30,7 +30,8 @@ impl TraceParent {
         if version[0] == 0xff || version[0] == 0 && parts.next().is_some() {
             return None;
         }
-        let parsed = Self { trace_id: hex(trace)?, span_id: hex(span)?, sampled: hex::<1>(flags)?[0] & 1 == 1 };
+        let parsed =
+            Self { trace_id: hex(trace)?, span_id: hex(span)?, sampled: hex::<1>(flags)?[0] & 1 == 1 };
         (parsed.trace_id != [0; 16] && parsed.span_id != [0; 8]).then_some(parsed)
     }
 
@@ -108,11 +109,7 @@ mod tests {
     #[test]
     fn traceparent_values() {
         fn check(value: &str, expect: Option<&str>) {
-            assert_eq!(
-                TraceParent::parse(value.as_bytes()).map(|p| p.print()).as_deref(),
-                expect,
-                "{value}"
-            );
+            assert_eq!(TraceParent::parse(value.as_bytes()).map(|p| p.print()).as_deref(), expect, "{value}");
         }
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         check(good, Some(good));

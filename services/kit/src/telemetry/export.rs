@@ -35,7 +35,10 @@ pub(super) fn provider(
         .with_endpoint(url)
         .with_timeout(REQUEST_TIMEOUT)
         .build()
-        .map_err(|error| TelemetryError::Endpoint { endpoint: endpoint.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| TelemetryError::Endpoint {
+            endpoint: endpoint.to_owned(),
+            reason: error.to_string(),
+        })?;
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE_MAX_SPANS)
         .with_max_export_batch_size(BATCH_MAX_SPANS)

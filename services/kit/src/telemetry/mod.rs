@@ -19,7 +19,9 @@ use crate::lifecycle::ServiceInfo;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `telemetry.log_level` does not parse.
-    #[error("telemetry.log_level {level:?}: {reason}; use error, warn, info, debug, trace, or target=level lists")]
+    #[error(
+        "telemetry.log_level {level:?}: {reason}; use error, warn, info, debug, trace, or target=level lists"
+    )]
     LogLevel {
         /// The value.
         level: String,

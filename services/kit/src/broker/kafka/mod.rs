@@ -1,16 +1,221 @@
-//! Kafka (stub while it is being written).
-use crate::broker::*;
+//! The broker as Apache Kafka, by librdkafka.
+//! Never shows a type of rdkafka outside this module, and never creates a topic except in `ensure_topics`.
+
+mod admin;
+mod client;
+mod consumer;
+mod errors;
+mod producer;
+mod queue;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{IsError, KafkaError};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use self::client::PlainContext;
+use super::types::{
+    CommittedOffset, GroupOptions, ProducerOptions, ReaderOptions, TopicPartition, TopicReport, TopicSpec,
+    Watermarks,
+};
+use super::{
+    Broker, BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer, PartitionReader, Producer,
+};
 use crate::config::KafkaConfig;
-pub struct KafkaBroker;
-impl KafkaBroker { pub fn new(_c: &KafkaConfig) -> BrokerResult<Self> { Err(BrokerError::new(BrokerErrorKind::Configuration, "not yet")) } }
+
+/// Longest single try of `wait_until_reachable`.
+const REACH_STEP: Duration = Duration::from_secs(2);
+
+/// A Kafka cluster.
+pub struct KafkaBroker {
+    servers: String,
+    config: ClientConfig,
+    request_timeout: Duration,
+    /// For metadata and log ends, as seen by readers of everything.
+    all: BaseConsumer<PlainContext>,
+    /// For last stable offsets.
+    committed_only: BaseConsumer<PlainContext>,
+}
+
+impl KafkaBroker {
+    /// Opens a cluster; does not need it to be up.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn new(config: &KafkaConfig) -> BrokerResult<Self> {
+        let servers = config.brokers.join(",");
+        let base = client::base_config(config)?;
+        let open = |isolation: &str| {
+            let mut config = base.clone();
+            config.set("client.id", "plimsoll-metadata").set("isolation.level", isolation);
+            BaseConsumer::from_config_and_context(&config, PlainContext::default())
+                .map_err(|error| errors::from_kafka(&servers, "opening a client", &error, None))
+        };
+        Ok(Self {
+            all: open("read_uncommitted")?,
+            committed_only: open("read_committed")?,
+            servers,
+            config: base,
+            request_timeout: config.request_timeout(),
+        })
+    }
+
+    /// The error of a failed call, with what the connections said meanwhile.
+    fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
+        for client in [&self.all, &self.committed_only] {
+            // Serves what waits, so that the context hears of it; bounded by what can be queued.
+            for _ in 0..64 {
+                let _ = client.poll(Duration::ZERO);
+            }
+        }
+        let hints = [&self.all.context().hints, &self.committed_only.context().hints];
+        if let Some(reason) = hints.iter().find_map(|hints| hints.refused()) {
+            return errors::error(Kind::Unauthorized, &self.servers, what, &reason);
+        }
+        let hint = hints.iter().find_map(|hints| hints.reason());
+        hints.iter().for_each(|hints| hints.clear());
+        errors::from_kafka(&self.servers, what, error, hint.as_deref())
+    }
+
+    /// Partition counts of all topics.
+    fn partition_counts(&self) -> BrokerResult<BTreeMap<String, u32>> {
+        let metadata = self
+            .all
+            .fetch_metadata(None, self.request_timeout)
+            .map_err(|error| self.failed("reading metadata", &error))?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX)))
+            .collect())
+    }
+}
+
+fn partition_list(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, i32::try_from(partition.partition).unwrap_or(i32::MAX));
+    }
+    list
+}
+
+fn offsets_list(offsets: &[CommittedOffset]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for CommittedOffset { partition, offset, metadata } in offsets {
+        let number = i32::try_from(partition.partition).unwrap_or(i32::MAX);
+        let mut element = list.add_partition(&partition.topic, number);
+        element.set_offset(Offset::Offset(*offset))?;
+        if !metadata.is_empty() {
+            element.set_metadata(metadata.as_str());
+        }
+    }
+    Ok(list)
+}
+
+/// Those of the list that have a committed offset.
+fn committed_from(list: &TopicPartitionList) -> Result<Vec<CommittedOffset>, KafkaError> {
+    let mut found = Vec::new();
+    for element in list.elements() {
+        element.error()?;
+        let (Offset::Offset(offset), Ok(partition)) = (element.offset(), u32::try_from(element.partition())) else {
+            continue;
+        };
+        let partition = TopicPartition::new(element.topic(), partition);
+        found.push(CommittedOffset { partition, offset, metadata: element.metadata().to_owned() });
+    }
+    Ok(found)
+}
+
 impl Broker for KafkaBroker {
-    fn name(&self) -> String { String::new() }
-    fn wait_until_reachable(&self, _: Instant) -> BrokerResult<()> { unreachable!() }
-    fn ensure_topics(&self, _: &[TopicSpec]) -> BrokerResult<TopicReport> { unreachable!() }
-    fn partition_count(&self, _: &str) -> BrokerResult<u32> { unreachable!() }
-    fn watermarks(&self, _: &TopicPartition) -> BrokerResult<Watermarks> { unreachable!() }
-    fn committed(&self, _: &str, _: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> { unreachable!() }
-    fn producer(&self, _: ProducerOptions) -> BrokerResult<Box<dyn Producer>> { unreachable!() }
-    fn group_consumer(&self, _: GroupOptions) -> BrokerResult<Box<dyn GroupConsumer>> { unreachable!() }
-    fn partition_reader(&self, _: &TopicPartition, _: i64, _: ReaderOptions) -> BrokerResult<Box<dyn PartitionReader>> { unreachable!() }
+    fn name(&self) -> String {
+        self.servers.clone()
+    }
+
+    fn wait_until_reachable(&self, deadline: Instant) -> BrokerResult<()> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let step = left.min(REACH_STEP).max(Duration::from_millis(1));
+            let Err(error) = self.all.fetch_metadata(None, step) else { return Ok(()) };
+            let error = self.failed("connecting", &error);
+            if !error.is_retriable() || Instant::now() >= deadline {
+                return Err(error);
+            }
+        }
+    }
+
+    fn ensure_topics(&self, topics: &[TopicSpec]) -> BrokerResult<TopicReport> {
+        admin::ensure_topics(self, &self.config, topics, self.request_timeout)
+    }
+
+    fn partition_count(&self, topic: &str) -> BrokerResult<u32> {
+        let what = format!("reading metadata of topic {topic}");
+        let metadata = self
+            .all
+            .fetch_metadata(Some(topic), self.request_timeout)
+            .map_err(|error| self.failed(&what, &error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.map(|found| (found.error(), found.partitions().len())) {
+            Some((None, count)) if count > 0 => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+            Some((Some(code), _)) if code.is_error() => {
+                Err(self.failed(&what, &KafkaError::MetadataFetch(code.into())))
+            }
+            _ => Err(errors::error(Kind::UnknownTopic, &self.servers, &what, "it does not exist")),
+        }
+    }
+
+    fn watermarks(&self, partition: &TopicPartition) -> BrokerResult<Watermarks> {
+        let number = i32::try_from(partition.partition).unwrap_or(i32::MAX);
+        let ends = |client: &BaseConsumer<PlainContext>| {
+            client
+                .fetch_watermarks(&partition.topic, number, self.request_timeout)
+                .map_err(|error| self.failed(&format!("reading the ends of {partition}"), &error))
+        };
+        let (_, last_stable) = ends(&self.committed_only)?;
+        let (low, high) = ends(&self.all)?;
+        Ok(Watermarks { low, high, last_stable })
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
+        let what = format!("reading committed offsets of group {group}");
+        let mut config = self.config.clone();
+        // read_committed: waits for offsets of a transaction that is being ended.
+        config.set("group.id", group).set("isolation.level", "read_committed");
+        let client: BaseConsumer<PlainContext> =
+            BaseConsumer::from_config_and_context(&config, PlainContext::default())
+                .map_err(|error| self.failed(&what, &error))?;
+        client
+            .committed_offsets(partition_list(partitions), self.request_timeout)
+            .and_then(|list| committed_from(&list))
+            .map_err(|error| self.failed(&what, &error))
+    }
+
+    fn producer(&self, options: ProducerOptions) -> BrokerResult<Box<dyn Producer>> {
+        let producer = producer::KafkaProducer::open(self.servers.clone(), self.config.clone(), options)?;
+        Ok(Box::new(producer))
+    }
+
+    fn group_consumer(&self, options: GroupOptions) -> BrokerResult<Box<dyn GroupConsumer>> {
+        let consumer = consumer::KafkaConsumer::open(
+            self.servers.clone(),
+            self.config.clone(),
+            options,
+            self.request_timeout,
+        )?;
+        Ok(Box::new(consumer))
+    }
+
+    fn partition_reader(
+        &self,
+        partition: &TopicPartition,
+        from_offset: i64,
+        options: ReaderOptions,
+    ) -> BrokerResult<Box<dyn PartitionReader>> {
+        let reader =
+            reader::KafkaReader::open(self.servers.clone(), self.config.clone(), partition, from_offset, &options)?;
+        Ok(Box::new(reader))
+    }
 }

@@ -1,0 +1,494 @@
+//! The Kafka group member: one thread polls, a queue per partition, rebalances handed over as events.
+//! Never gives a record after the partition's `Revoked`, and never guesses where to begin.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::client::{self, Hints};
+use super::errors;
+use super::queue::{Fetched, PartitionQueue, Signal};
+use super::{committed_from, offsets_list, partition_list};
+use crate::broker::types::{
+    CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, StartPolicy, TopicPartition,
+};
+use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer};
+
+/// Longest wait without a look at the client's own events.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Events of the client handled by one poll.
+const CLIENT_EVENTS_MAX: usize = 64;
+/// Partitions that share `prefetch_max_bytes`; librdkafka's bound is one per partition.
+const PREFETCH_SHARES: usize = 32;
+/// Least a partition may fetch ahead, in KiB: one full record.
+const PREFETCH_MIN_KBYTES: usize = 1024;
+
+enum Rebalance {
+    Assign(Vec<TopicPartition>),
+    Revoke { lost: bool },
+}
+
+struct Context {
+    hints: Hints,
+    signal: Arc<Signal>,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    /// While closing, partitions are given up at once.
+    closing: AtomicBool,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.hints.set(code, reason);
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only notes the rebalance: the group waits (and this member keeps its place) until `poll` has told the caller and
+    /// calls assign or unassign.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::SeqCst) {
+            // Nothing is left to do with a failure here: the consumer goes.
+            let _ = consumer.unassign();
+            return;
+        }
+        let event = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions_of(list)),
+            _ => Rebalance::Revoke { lost: consumer.assignment_lost() },
+        };
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+/// What the next poll does first.
+enum Pending {
+    Nothing,
+    /// Begin reading: at the offsets sought, else the committed ones, else by the start policy.
+    Assign(BTreeMap<TopicPartition, Option<i64>>),
+    Revoke,
+}
+
+pub(super) struct KafkaConsumer {
+    // Before the consumer, which they must not outlive.
+    queues: BTreeMap<TopicPartition, PartitionQueue>,
+    consumer: BaseConsumer<Context>,
+    signal: Arc<Signal>,
+    servers: String,
+    options: GroupOptions,
+    request_timeout: Duration,
+    pending: Pending,
+    paused: BTreeSet<TopicPartition>,
+    /// Where the next poll begins, so that no partition starves.
+    turn: usize,
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let mut partitions: Vec<TopicPartition> = list
+        .elements()
+        .iter()
+        .filter_map(|e| Some(TopicPartition::new(e.topic(), u32::try_from(e.partition()).ok()?)))
+        .collect();
+    partitions.sort();
+    partitions
+}
+
+/// Settings of everything that reads.
+pub(super) fn reading(config: &mut ClientConfig, client_id: &str, read_committed: bool, prefetch_kbytes: usize) {
+    config
+        .set("client.id", client_id)
+        .set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" })
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("group.protocol", "classic")
+        .set("queued.max.messages.kbytes", prefetch_kbytes.to_string());
+    // The defaults stall for a second when a queue is full, and fetch too little ahead for small records.
+    for (setting, value) in [
+        ("fetch.queue.backoff.ms", "5"),
+        ("queued.min.messages", "100000"),
+        ("fetch.wait.max.ms", "100"),
+        ("fetch.error.backoff.ms", "100"),
+    ] {
+        if config.get(setting).is_none() {
+            config.set(setting, value);
+        }
+    }
+}
+
+impl KafkaConsumer {
+    pub fn open(
+        servers: String,
+        mut config: ClientConfig,
+        options: GroupOptions,
+        request_timeout: Duration,
+    ) -> BrokerResult<Self> {
+        let prefetch_kbytes = (options.prefetch_max_bytes / 1024 / PREFETCH_SHARES).max(PREFETCH_MIN_KBYTES);
+        reading(&mut config, &options.client_id, options.read_committed, prefetch_kbytes);
+        let session_ms = options.session_timeout.as_millis();
+        config
+            .set("group.id", &options.group)
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 5).max(100).to_string())
+            .set("enable.partition.eof", options.end_of_partition_events.to_string());
+        if let Some(instance) = &options.instance_id {
+            config.set("group.instance.id", instance);
+        }
+        let what = format!("joining group {}", options.group);
+        let failed = |error: KafkaError| errors::from_kafka(&servers, &what, &error, None);
+        let signal = Arc::new(Signal::default());
+        let context = Context {
+            hints: Hints::default(),
+            signal: signal.clone(),
+            rebalances: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
+        let mut consumer = BaseConsumer::from_config_and_context(&config, context).map_err(failed)?;
+        let wake = signal.clone();
+        consumer.set_nonempty_callback(move || wake.raise());
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(failed)?;
+        Ok(Self {
+            queues: BTreeMap::new(),
+            consumer,
+            signal,
+            servers,
+            options,
+            request_timeout,
+            pending: Pending::Nothing,
+            paused: BTreeSet::new(),
+            turn: 0,
+        })
+    }
+
+    fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
+        let what = format!("group {}: {what}", self.options.group);
+        errors::from_kafka(&self.servers, &what, error, self.consumer.context().hints.reason().as_deref())
+    }
+
+    /// Does what the last poll announced.
+    fn settle(&mut self) -> BrokerResult<()> {
+        match &self.pending {
+            Pending::Nothing => {}
+            Pending::Revoke => {
+                self.give_up()?;
+                self.pending = Pending::Nothing;
+            }
+            Pending::Assign(wanted) => {
+                let starts = self.starts(wanted)?;
+                self.begin(&starts)?;
+                self.pending = Pending::Nothing;
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self) -> BrokerResult<()> {
+        let paused: Vec<TopicPartition> = std::mem::take(&mut self.paused).into_iter().collect();
+        if !paused.is_empty() {
+            // Only clears the mark for the next owner; a partition that is gone already has none.
+            let _ = self.consumer.resume(&partition_list(&paused));
+        }
+        self.queues.clear();
+        self.consumer.unassign().map_err(|error| self.failed("giving up partitions", &error))
+    }
+
+    /// Where to begin in each partition.
+    fn starts(&self, wanted: &BTreeMap<TopicPartition, Option<i64>>) -> BrokerResult<Vec<(TopicPartition, Offset)>> {
+        let open: Vec<TopicPartition> =
+            wanted.iter().filter(|(_, offset)| offset.is_none()).map(|(p, _)| p.clone()).collect();
+        let mut known: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        if !open.is_empty() {
+            let list = self
+                .consumer
+                .committed_offsets(partition_list(&open), self.request_timeout)
+                .map_err(|error| self.failed("reading committed offsets", &error))?;
+            let committed = committed_from(&list).map_err(|error| self.failed("reading committed offsets", &error))?;
+            known.extend(committed.into_iter().map(|c| (c.partition, c.offset)));
+        }
+        wanted
+            .iter()
+            .map(|(partition, sought)| {
+                let offset = match (sought.or(known.get(partition).copied()), self.options.start) {
+                    (Some(offset), _) => Offset::Offset(offset),
+                    (None, StartPolicy::Earliest) => Offset::Beginning,
+                    (None, StartPolicy::Latest) => Offset::End,
+                    (None, StartPolicy::Error) => {
+                        let what = format!("group {}: {partition}", self.options.group);
+                        let reason = "there is no committed offset, and none may be assumed";
+                        return Err(errors::error(Kind::NoCommittedOffset, &self.servers, &what, reason));
+                    }
+                };
+                Ok((partition.clone(), offset))
+            })
+            .collect()
+    }
+
+    fn begin(&mut self, starts: &[(TopicPartition, Offset)]) -> BrokerResult<()> {
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        self.queues.clear();
+        for (partition, offset) in starts {
+            list.add_partition_offset(&partition.topic, number(partition), *offset)
+                .map_err(|error| self.failed("beginning to read", &error))?;
+            // SAFETY: the client is `self.consumer`'s, and queues are dropped before it (field order).
+            let queue = unsafe {
+                PartitionQueue::take(self.consumer.client().native_ptr(), partition, self.signal.clone())
+            };
+            let queue = queue.ok_or_else(|| {
+                errors::error(Kind::UnknownTopic, &self.servers, "beginning to read", &partition.to_string())
+            })?;
+            self.queues.insert(partition.clone(), queue);
+        }
+        self.consumer.assign(&list).map_err(|error| self.failed("beginning to read", &error))?;
+        if !self.paused.is_empty() {
+            let paused: Vec<TopicPartition> = self.paused.iter().cloned().collect();
+            self.consumer.pause(&partition_list(&paused)).map_err(|error| self.failed("pausing", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Handles what the client itself has to say: rebalances, errors, logs.
+    fn client_events(&mut self) -> BrokerResult<()> {
+        for _ in 0..CLIENT_EVENTS_MAX {
+            match self.consumer.poll(Duration::ZERO) {
+                None => {
+                    if self.consumer_queue_length() == 0 {
+                        break;
+                    }
+                }
+                Some(Ok(message)) => {
+                    // Every partition has a queue of its own before it is assigned.
+                    drop(message);
+                    return Err(errors::error(Kind::Fatal, &self.servers, "polling", "a record came outside its queue"));
+                }
+                Some(Err(error)) => self.client_error(&error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn consumer_queue_length(&self) -> usize {
+        // SAFETY: the client is live; the queue handle is given back.
+        unsafe {
+            let queue = rdkafka::bindings::rd_kafka_queue_get_consumer(self.consumer.client().native_ptr());
+            if queue.is_null() {
+                return 0;
+            }
+            let length = rdkafka::bindings::rd_kafka_queue_length(queue);
+            rdkafka::bindings::rd_kafka_queue_destroy(queue);
+            length
+        }
+    }
+
+    /// An error between calls: most mend themselves and are only noted.
+    fn client_error(&self, error: &KafkaError) -> BrokerResult<()> {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            let kind = match errors::kind_of(code) {
+                Kind::Fenced => Kind::Fenced,
+                _ => Kind::Fatal,
+            };
+            let what = format!("group {}", self.options.group);
+            return Err(errors::error(kind, &self.servers, &what, &code.to_string()));
+        }
+        match (code, errors::kind_of(code)) {
+            // After this the group takes the partitions away, which comes as `Lost`.
+            (RDKafkaErrorCode::PollExceeded, _) => {
+                tracing::warn!("group {}: no poll within max.poll.interval.ms; leaving the group", self.options.group);
+                Ok(())
+            }
+            (RDKafkaErrorCode::AllBrokersDown, _) => Err(self.failed("polling", error)),
+            (_, Kind::Retriable) => {
+                tracing::debug!("group {}: {code}", self.options.group);
+                Ok(())
+            }
+            _ => Err(self.failed("polling", error)),
+        }
+    }
+
+    /// The next rebalance as the event to tell.
+    fn rebalance_event(&mut self) -> BrokerResult<Option<ConsumerEvent>> {
+        loop {
+            let next =
+                self.consumer.context().rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                None => return Ok(None),
+                Some(Rebalance::Assign(partitions)) => {
+                    self.paused.clear();
+                    if partitions.is_empty() {
+                        self.begin(&[])?;
+                        continue;
+                    }
+                    self.pending = Pending::Assign(partitions.iter().map(|p| (p.clone(), None)).collect());
+                    return Ok(Some(ConsumerEvent::Assigned(partitions)));
+                }
+                Some(Rebalance::Revoke { lost }) => {
+                    let partitions: Vec<TopicPartition> = self.queues.keys().cloned().collect();
+                    if partitions.is_empty() {
+                        self.give_up()?;
+                        continue;
+                    }
+                    self.pending = Pending::Revoke;
+                    return Ok(Some(if lost {
+                        ConsumerEvent::Lost(partitions)
+                    } else {
+                        ConsumerEvent::Revoked(partitions)
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Takes records in turns, each partition at most its share.
+    fn records(&mut self, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
+        let mut events = Vec::new();
+        let mut failure = None;
+        let ready: Vec<TopicPartition> =
+            self.queues.iter().filter(|(_, queue)| queue.is_ready()).map(|(p, _)| p.clone()).collect();
+        if ready.is_empty() {
+            return Ok(events);
+        }
+        let share = (max_records / ready.len()).max(1);
+        self.turn = self.turn.wrapping_add(1);
+        let mut left = max_records;
+        for partition in ready.iter().cycle().skip(self.turn % ready.len()).take(ready.len()) {
+            if left == 0 || failure.is_some() {
+                break;
+            }
+            let Some(queue) = self.queues.get_mut(partition) else { continue };
+            let before = events.len();
+            queue.drain(share.min(left), |fetched| match fetched {
+                Fetched::Record(record) => events.push(ConsumerEvent::Record(record)),
+                Fetched::End(_) => events.push(ConsumerEvent::EndOfPartition(partition.clone())),
+                Fetched::Failed(code, reason) => {
+                    failure.get_or_insert((partition.clone(), code, reason));
+                }
+            });
+            left = left.saturating_sub(events.len() - before);
+        }
+        match failure {
+            // Records before the error were taken from the queue and must be given; the error comes again by itself or
+            // is mended meanwhile, unless it is one that ends the partition's reading.
+            Some((partition, code, reason)) => match errors::kind_of(code) {
+                Kind::Retriable => {
+                    tracing::debug!("{partition}: {reason}");
+                    Ok(events)
+                }
+                kind => {
+                    let what = format!("group {}: reading {partition}", self.options.group);
+                    Err(errors::error(kind, &self.servers, &what, &reason))
+                }
+            },
+            None => Ok(events),
+        }
+    }
+}
+
+fn number(partition: &TopicPartition) -> i32 {
+    i32::try_from(partition.partition).unwrap_or(i32::MAX)
+}
+
+impl GroupConsumer for KafkaConsumer {
+    fn poll(&mut self, timeout: Duration, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            self.settle()?;
+            self.client_events()?;
+            if let Some(event) = self.rebalance_event()? {
+                return Ok(vec![event]);
+            }
+            let events = self.records(max_records)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !events.is_empty() || left.is_zero() {
+                return Ok(events);
+            }
+            self.signal.wait(left.min(LOOK_INTERVAL));
+        }
+    }
+
+    fn assignment(&self) -> Vec<TopicPartition> {
+        match &self.pending {
+            Pending::Assign(wanted) => wanted.keys().cloned().collect(),
+            _ => self.queues.keys().cloned().collect(),
+        }
+    }
+
+    fn seek(&mut self, partition: &TopicPartition, offset: i64) -> BrokerResult<()> {
+        if let Pending::Assign(wanted) = &mut self.pending {
+            if let Some(sought) = wanted.get_mut(partition) {
+                *sought = Some(offset);
+                return Ok(());
+            }
+        } else if self.queues.contains_key(partition) {
+            let mut list = TopicPartitionList::with_capacity(1);
+            list.add_partition_offset(&partition.topic, number(partition), Offset::Offset(offset))
+                .and_then(|()| self.consumer.seek_partitions(list, self.request_timeout))
+                .and_then(|done| done.elements().iter().try_for_each(|element| element.error()))
+                .map_err(|error| self.failed(&format!("seeking {partition}"), &error))?;
+            return Ok(());
+        }
+        let what = format!("group {}: seeking {partition}", self.options.group);
+        Err(errors::error(Kind::Misuse, &self.servers, &what, "it is not assigned to this member"))
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> BrokerResult<()> {
+        self.paused.extend(partitions.iter().cloned());
+        if matches!(self.pending, Pending::Assign(_)) {
+            return Ok(());
+        }
+        self.consumer.pause(&partition_list(partitions)).map_err(|error| self.failed("pausing", &error))
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> BrokerResult<()> {
+        self.paused.retain(|partition| !partitions.contains(partition));
+        if matches!(self.pending, Pending::Assign(_)) {
+            return Ok(());
+        }
+        self.consumer.resume(&partition_list(partitions)).map_err(|error| self.failed("resuming", &error))
+    }
+
+    fn commit(&mut self, offsets: &[CommittedOffset]) -> BrokerResult<()> {
+        let what = "committing offsets";
+        let list = offsets_list(offsets).map_err(|error| self.failed(what, &error))?;
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| self.failed(what, &error))
+    }
+
+    fn committed(&mut self, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
+        self.consumer
+            .committed_offsets(partition_list(partitions), self.request_timeout)
+            .and_then(|list| committed_from(&list))
+            .map_err(|error| self.failed("reading committed offsets", &error))
+    }
+
+    fn group_metadata(&self) -> BrokerResult<GroupMetadata> {
+        self.consumer.group_metadata().map(GroupMetadata::new).ok_or_else(|| {
+            let what = format!("group {}", self.options.group);
+            errors::error(Kind::Misuse, &self.servers, &what, "there is no group metadata")
+        })
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        let context = self.consumer.context().clone();
+        context.closing.store(true, Ordering::SeqCst);
+        self.queues.clear();
+        // The group waits for an answer to what was announced; failures do not matter any more.
+        let _ = self.consumer.unassign();
+        context.signal.raise();
+    }
+}
