@@ -275,6 +275,3 @@ fn dpkg_info_package(path: &[u8]) -> Option<(String, Option<String>)> {
         None => (stem.to_owned(), None),
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,251 @@
+use crate::OwnershipIndex;
+use crate::testing::Node::{File, Link};
+use crate::testing::{catalog, owners, package, tree};
+use crate::tree::{Contents, Entry, FileTree, Layer, MemoryTree};
+use proptest::prelude::*;
+use std::borrow::Cow;
 
+const SITE: &str = "opt/venv/lib/python3.11/site-packages";
+
+/// A virtual environment with one package of each form that real ones have.
+fn venv() -> MemoryTree {
+    let paths: Vec<(String, &[u8])> = vec![
+        ("flask-3.0.0.dist-info/METADATA".into(), include_bytes!("fixtures/flask-METADATA")),
+        ("flask-3.0.0.dist-info/RECORD".into(), include_bytes!("fixtures/flask-RECORD")),
+        ("flask-3.0.0.dist-info/INSTALLER".into(), b"pip\n"),
+        ("flask/__init__.py".into(), b""),
+        // Two distributions of one namespace package.
+        ("ns_one-1.dist-info/METADATA".into(), b"Name: ns.one\nVersion: 1\n"),
+        (
+            "ns_one-1.dist-info/RECORD".into(),
+            b"ns/__init__.py,,\nns/one.py,,\nns/one.cpython-311-x86_64-linux-gnu.so,,\n",
+        ),
+        ("ns_two-1.dist-info/METADATA".into(), b"Name: ns_two\nVersion: 1\n"),
+        ("ns_two-1.dist-info/RECORD".into(), b"ns/__init__.py,,\nns/two.py,,\n"),
+        ("types_six-1.dist-info/METADATA".into(), b"Name: types-six\nVersion: 1\n"),
+        ("types_six-1.dist-info/RECORD".into(), b"six-stubs/__init__.pyi,,\n"),
+        // pip of old with setuptools: paths relative to the egg-info directory.
+        ("old-2.0-py3.11.egg-info/PKG-INFO".into(), b"Name: old\nVersion: 2.0\nLicense: MIT\n"),
+        (
+            "old-2.0-py3.11.egg-info/installed-files.txt".into(),
+            b"../old/__init__.py\n../old/data.txt\nPKG-INFO\n",
+        ),
+        ("old-2.0-py3.11.egg-info/requires.txt".into(), b"six\n\n[docs]\nsphinx\n"),
+        // As Debian packs them: no list of files.
+        ("listless-1.0.egg-info/PKG-INFO".into(), b"Name: listless\nVersion: 1.0\n"),
+        ("listless-1.0.egg-info/top_level.txt".into(), b"listless\n_listless\n"),
+        ("listless/__init__.py".into(), b""),
+        ("listless/deep/module.py".into(), b""),
+        ("_listless.cpython-311-x86_64-linux-gnu.so".into(), b""),
+        // distutils: a single file.
+        ("single-0.1.egg-info".into(), b"Metadata-Version: 1.0\nName: single\nVersion: 0.1\n"),
+        ("single.py".into(), b""),
+        // zope-like: a namespace without a list, but with SOURCES.txt.
+        ("shared.part-1.egg-info/PKG-INFO".into(), b"Name: shared.part\nVersion: 1\n"),
+        ("shared.part-1.egg-info/top_level.txt".into(), b"shared\n"),
+        ("shared.part-1.egg-info/namespace_packages.txt".into(), b"shared\n"),
+        ("shared.part-1.egg-info/SOURCES.txt".into(), b"setup.py\nsrc/shared/part/__init__.py\n"),
+        ("shared/part/__init__.py".into(), b""),
+        ("eggy-1.0-py3.11.egg/EGG-INFO/PKG-INFO".into(), b"Name: eggy\nVersion: 1.0\n"),
+        ("eggy-1.0-py3.11.egg/eggy/__init__.py".into(), b""),
+        ("myapp-0.1.dist-info/METADATA".into(), b"Name: myapp\nVersion: 0.1\n"),
+        ("myapp-0.1.dist-info/RECORD".into(), b"__editable__.myapp-0.1.pth,,\n"),
+        (
+            "myapp-0.1.dist-info/direct_url.json".into(),
+            br#"{"url":"file:///opt","dir_info":{"editable":true}}"#,
+        ),
+        // Damaged, but their directories tell.
+        ("named-4.2.dist-info/METADATA".into(), b"\xff\xfe\x00"),
+        ("named-4.2.dist-info/RECORD".into(), b"named.py,,\n"),
+        ("-.dist-info/METADATA".into(), b""),
+    ];
+    let mut nodes: Vec<(String, crate::testing::Node<'_>)> =
+        paths.into_iter().map(|(path, bytes)| (format!("{SITE}/{path}"), File(bytes))).collect();
+    nodes.extend([
+        ("opt/venv/pyvenv.cfg".to_owned(), File(b"home = /usr/bin\n".as_slice())),
+        ("opt/venv/bin/python".to_owned(), Link("/usr/bin/python3")),
+        ("opt/venv/bin/flask".to_owned(), File(b"#!")),
+        ("opt/venv/lib64".to_owned(), Link("lib")),
+        ("opt/src/myapp.py".to_owned(), File(b"")),
+        ("usr/bin/python3".to_owned(), File(b"elf")),
+    ]);
+    let nodes: Vec<(&str, crate::testing::Node<'_>)> = nodes
+        .iter()
+        .map(|(path, node)| {
+            (
+                path.as_str(),
+                match node {
+                    File(bytes) => File(bytes),
+                    Link(target) => Link(target),
+                    _ => unreachable!(),
+                },
+            )
+        })
+        .collect();
+    tree(&nodes)
+}
+
+#[test]
+fn distributions_with_their_facts() {
+    let outcome = catalog(&venv());
+    let purls: Vec<&str> = outcome.packages.iter().map(|package| package.purl.as_str()).collect();
+    assert_eq!(
+        purls,
+        [
+            "pkg:pypi/eggy@1.0",
+            "pkg:pypi/flask@3.0.0",
+            "pkg:pypi/listless@1.0",
+            "pkg:pypi/myapp@0.1",
+            "pkg:pypi/named@4.2",
+            "pkg:pypi/ns-one@1",
+            "pkg:pypi/ns-two@1",
+            "pkg:pypi/old@2.0",
+            "pkg:pypi/shared-part@1",
+            "pkg:pypi/single@0.1",
+            "pkg:pypi/types-six@1",
+        ]
+    );
+    let flask = package(&outcome, "flask");
+    assert_eq!(flask.dependencies, ["importlib-metadata", "jinja2", "werkzeug"]);
+    assert_eq!((flask.licenses.join(","), flask.installer.as_str()), ("BSD-3-Clause".to_owned(), "pip"));
+    assert_eq!(flask.locations[0].path, format!("{SITE}/flask-3.0.0.dist-info").into_bytes());
+    assert_eq!(flask.locations[0].layer, "sha256:layer");
+    assert_eq!(flask.provided_by, "");
+    assert_eq!(package(&outcome, "old").dependencies, ["six"]);
+    for (name, count, probes) in [
+        ("flask", 2, "ebpf-files,python-import"),
+        ("ns-one", 3, "ebpf-files,ld-audit,python-import"),
+        ("listless", 3, "ebpf-files,ld-audit,python-import"),
+        ("single", 1, "ebpf-files,python-import"),
+        ("shared-part", 1, "ebpf-files,python-import"),
+        ("eggy", 1, "ebpf-files,python-import"),
+        ("myapp", 1, "ebpf-files,python-import"),
+        ("types-six", 0, ""),
+    ] {
+        let found = package(&outcome, name);
+        assert_eq!(
+            (found.loadable_file_count, found.observable_by.join(",")),
+            (count, probes.to_owned()),
+            "{name}"
+        );
+        assert_eq!(found.not_measurable_reason.is_empty(), count > 0, "{name}");
+    }
+    let warned: Vec<(&str, &str)> = outcome
+        .warnings
+        .iter()
+        .map(|warning| (warning.code, warning.subject.rsplit('/').nth(1).unwrap()))
+        .collect();
+    assert_eq!(warned, [("damaged-metadata", "-.dist-info"), ("damaged-metadata", "named-4.2.dist-info")]);
+}
+
+#[test]
+fn owners_of_paths() {
+    let index = OwnershipIndex::build(&venv());
+    for (path, expect) in [
+        ("flask/__init__.py", "flask dist-info code"),
+        ("flask/__pycache__/__init__.cpython-311.pyc", "flask dist-info code"),
+        ("flask/__pycache__/__init__.cpython-311.opt-1.pyc", "flask generated-table code"),
+        ("flask/templates/page.html", "flask dist-info data"),
+        ("flask-3.0.0.dist-info/METADATA", "flask dist-info metadata"),
+        ("flask-3.0.0.dist-info/REQUESTED", "flask dist-info metadata"),
+        ("ns/__init__.py", "ns-one,ns-two dist-info code"),
+        ("ns/__pycache__/two.cpython-311.pyc", "ns-two generated-table code"),
+        ("ns/other.py", "-"),
+        ("old/data.txt", "old egg-info data"),
+        ("listless/deep/module.py", "listless egg-info code"),
+        ("listless/deep/__pycache__/module.cpython-311.pyc", "listless egg-info code"),
+        ("_listless.cpython-311-x86_64-linux-gnu.so", "listless egg-info code"),
+        ("single.py", "single egg-info code"),
+        ("single-0.1.egg-info", "single egg-info metadata"),
+        ("shared/part/__init__.py", "shared-part egg-info code"),
+        ("shared/other/__init__.py", "-"),
+        ("eggy-1.0-py3.11.egg/eggy/__init__.py", "eggy egg-info code"),
+        ("distutils-precedence.pth", "-"),
+    ] {
+        assert_eq!(owners(&index, &format!("{SITE}/{path}")), expect, "{path}");
+        assert_eq!(owners(&index, &format!("/{SITE}//{path}")), expect, "{path}");
+    }
+    for (path, expect) in [
+        ("opt/venv/bin/flask", "flask dist-info code"),
+        ("opt/venv/bin/python", "-"),
+        ("opt/venv/pyvenv.cfg", "-"),
+        ("opt/venv/lib/python3.11/site-packages", "-"),
+        ("usr/bin/python3", "-"),
+        ("opt/src/myapp.py", "myapp direct-url code"),
+    ] {
+        assert_eq!(owners(&index, path), expect, "{path}");
+    }
+}
+
+#[test]
+fn lookups_through_links_and_the_tree() {
+    let tree = venv();
+    let index = OwnershipIndex::build(&tree);
+    let path = b"opt/venv/lib64/python3.11/site-packages/flask/__init__.py";
+    let names: Vec<&str> = index
+        .lookup_in(&tree, path)
+        .unwrap()
+        .owners
+        .iter()
+        .map(|owner| owner.package.name.as_str())
+        .collect();
+    assert_eq!(names, ["flask"]);
+    assert!(index.covers(format!("{SITE}/new.py").as_bytes()));
+    assert!(
+        !index.covers(b"srv/venv/lib/python3.11/site-packages/new.py"),
+        "installed after the index was built"
+    );
+    assert!(index.covers(b"usr/bin/anything"));
+    assert!(index.is_current(&tree));
+}
+
+/// Two copies of one version are two packages, and an artifact below another root keeps its locations relative.
+#[test]
+fn copies_are_told_apart() {
+    let metadata = File(b"Name: six\nVersion: 1.16.0\n");
+    let other = File(b"Name: six\nVersion: 1.16.0\n");
+    let mut tree =
+        tree(&[("a/six-1.16.0.dist-info/METADATA", metadata), ("b/six-1.16.0.dist-info/METADATA", other)]);
+    let project = Entry::Regular {
+        mode: 0o644,
+        size_bytes: 1,
+        contents: Some(Contents {
+            bytes: Cow::Borrowed(br#"{"url":"file:///home/u/app/src","dir_info":{"editable":true}}"#),
+            truncated: false,
+        }),
+    };
+    tree.insert(b"a/six-1.16.0.dist-info/direct_url.json", project, Layer::NONE).unwrap();
+    tree.insert(b"src/six.py", Entry::Regular { mode: 0, size_bytes: 0, contents: None }, Layer::NONE)
+        .unwrap();
+    tree.set_root_path(b"/home/u/app");
+    let outcome = catalog(&tree);
+    assert_eq!(outcome.packages.len(), 2);
+    assert_eq!(outcome.os_release, None);
+    assert_eq!(owners(&OwnershipIndex::build(&tree), "src/six.py"), "six direct-url code");
+    assert_eq!(tree.layer_of(b"a/six-1.16.0.dist-info/direct_url.json"), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_files_never_panic(
+        metadata in proptest::collection::vec(any::<u8>(), 0..200),
+        record in proptest::collection::vec(proptest::sample::select(b"./a,\"\n\xff".to_vec()), 0..100),
+        path in "[a-z./]{0,30}",
+    ) {
+        let tree = tree(&[
+            ("x/a-1.dist-info/METADATA", File(&metadata)),
+            ("x/a-1.dist-info/RECORD", File(&record)),
+            ("x/a-1.dist-info/direct_url.json", File(&metadata)),
+            ("x/b-1.egg-info/PKG-INFO", File(&metadata)),
+            ("x/b-1.egg-info/top_level.txt", File(&record)),
+            ("x/b-1.egg-info/SOURCES.txt", File(&record)),
+            ("x/b-1.egg-info/namespace_packages.txt", File(&record)),
+            ("x/b-1.egg-info/requires.txt", File(&metadata)),
+        ]);
+        let (outcome, index) = crate::catalog_with_ownership(&tree);
+        prop_assert!(outcome.packages.len() <= 2);
+        index.lookup(path.as_bytes());
+        index.lookup(&record);
+    }
+}
