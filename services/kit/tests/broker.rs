@@ -60,7 +60,11 @@ impl Bench {
     }
 
     pub fn member(&self, options: GroupOptions) -> Member {
-        Member { consumer: self.broker.group_consumer(options).unwrap(), seen: Vec::new(), events: Vec::new() }
+        Member {
+            consumer: self.broker.group_consumer(options).unwrap(),
+            seen: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// Values of a partition from its beginning to its end of now.
@@ -68,8 +72,22 @@ impl Bench {
         let mut values = Vec::new();
         let options = ReaderOptions { read_committed, ..Default::default() };
         let partition = TopicPartition::new(topic, partition);
-        read_to_end(&*self.broker, &partition, 0, options, Instant::now() + SOON, |r| values.push(text(&r))).unwrap();
+        read_to_end(&*self.broker, &partition, 0, options, Instant::now() + SOON, |r| values.push(text(&r)))
+            .unwrap();
         values
+    }
+
+    /// Waits until a partition holds just these values: a commit shows up to readers a moment after it returned,
+    /// because Kafka writes its markers afterwards.
+    pub fn expect_values(&self, topic: &str, partition: u32, read_committed: bool, expect: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let values = self.values(topic, partition, read_committed);
+            if values == expect {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{topic}[{partition}] holds {values:?}, not {expect:?}");
+        }
     }
 }
 
@@ -104,7 +122,12 @@ impl Member {
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + SOON;
         while !done(self) {
-            assert!(Instant::now() < deadline, "{what} did not happen; seen {:?}, events {:?}", self.seen, self.events);
+            assert!(
+                Instant::now() < deadline,
+                "{what} did not happen; seen {:?}, events {:?}",
+                self.seen,
+                self.events
+            );
             self.step();
         }
     }

@@ -132,6 +132,9 @@ pub trait PartitionReader: Send {
 
 /// Reads a partition from `from_offset` to the end that it has at the call, giving each record to `each`. Returns the
 /// next offset to read. `Retriable` when `deadline` passes first.
+///
+/// A read_committed reader sees a transaction a moment after its commit returned: Kafka writes the markers afterwards.
+/// Who restores state calls `init_transactions` of the writing id first: it returns when the markers are written.
 pub fn read_to_end(
     broker: &dyn Broker,
     partition: &TopicPartition,

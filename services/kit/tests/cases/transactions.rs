@@ -7,7 +7,8 @@ use crate::{Bench, SOON, record, together};
 pub fn aborted_records_stay_invisible(bench: &Bench) {
     let topic = bench.topic("t", 1);
     let mut producer = bench.transactional("id");
-    for (values, commit) in [(["a", "b"], true), (["c", "d"], false), (["e", "f"], true), (["g", "h"], false)] {
+    for (values, commit) in [(["a", "b"], true), (["c", "d"], false), (["e", "f"], true), (["g", "h"], false)]
+    {
         producer.begin_transaction().unwrap();
         for value in values {
             producer.send(&record(&topic, 0, value)).unwrap();
@@ -20,8 +21,8 @@ pub fn aborted_records_stay_invisible(bench: &Bench) {
         }
     }
     // Reading to the end works although the log ends in aborted records and markers.
-    assert_eq!(bench.values(&topic, 0, true), ["a", "b", "e", "f"]);
-    assert_eq!(bench.values(&topic, 0, false), ["a", "b", "c", "d", "e", "f", "g", "h"]);
+    bench.expect_values(&topic, 0, true, &["a", "b", "e", "f"]);
+    bench.expect_values(&topic, 0, false, &["a", "b", "c", "d", "e", "f", "g", "h"]);
 }
 
 pub fn open_transactions_hold_readers_back(bench: &Bench) {
@@ -34,13 +35,19 @@ pub fn open_transactions_hold_readers_back(bench: &Bench) {
     plain.send(&record(&topic, 0, "second")).unwrap();
     plain.flush(SOON).unwrap();
     assert!(bench.values(&topic, 0, true).is_empty());
-    assert_eq!(bench.values(&topic, 0, false), ["first", "second"]);
+    bench.expect_values(&topic, 0, false, &["first", "second"]);
     open.commit_transaction(None, SOON).unwrap();
-    assert_eq!(bench.values(&topic, 0, true), ["first", "second"]);
+    bench.expect_values(&topic, 0, true, &["first", "second"]);
 }
 
 /// Consumes `input`, copies to `output`, and commits or aborts; returns what was read.
-fn copy_all(bench: &Bench, producer: &mut dyn Producer, input: &str, output: &str, commit: bool) -> Vec<String> {
+fn copy_all(
+    bench: &Bench,
+    producer: &mut dyn Producer,
+    input: &str,
+    output: &str,
+    commit: bool,
+) -> Vec<String> {
     let mut member = bench.member(bench.group(&[input]));
     member.until("two records", |member| member.seen.len() >= 2);
     producer.begin_transaction().unwrap();
@@ -72,13 +79,14 @@ pub fn offsets_belong_to_the_transaction(bench: &Bench) {
     }
     plain.flush(SOON).unwrap();
     let mut producer = bench.transactional("id");
-    let committed = || bench.broker.committed(&bench.name("group"), std::slice::from_ref(&partition)).unwrap();
+    let committed =
+        || bench.broker.committed(&bench.name("group"), std::slice::from_ref(&partition)).unwrap();
 
     assert_eq!(copy_all(bench, &mut *producer, &input, &output, false), ["a", "b"]);
     assert!(committed().is_empty() && bench.values(&output, 0, true).is_empty());
 
     assert_eq!(copy_all(bench, &mut *producer, &input, &output, true), ["a", "b"]);
-    assert_eq!(bench.values(&output, 0, true), ["a", "b"]);
+    bench.expect_values(&output, 0, true, &["a", "b"]);
     let expect =
         CommittedOffset { partition: partition.clone(), offset: 2, metadata: "plan of the sink".into() };
     assert_eq!(committed(), [expect]);
@@ -98,7 +106,7 @@ pub fn a_successor_fences(bench: &Bench) {
 
     let error = old.commit_transaction(None, SOON).unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::Fenced, "{error}");
-    assert_eq!(bench.values(&topic, 0, true), ["kept"]);
+    bench.expect_values(&topic, 0, true, &["kept"]);
 }
 
 pub fn a_stale_generation_cannot_commit(bench: &Bench) {
@@ -125,7 +133,7 @@ pub fn a_stale_generation_cannot_commit(bench: &Bench) {
     producer.send(&record(&topic, 0, "y")).unwrap();
     let group = first.consumer.group_metadata().unwrap();
     producer.commit_transaction(Some(TransactionOffsets { offsets: vec![offset], group }), SOON).unwrap();
-    assert_eq!(bench.values(&topic, 0, true), ["y"]);
+    bench.expect_values(&topic, 0, true, &["y"]);
 }
 
 pub fn calls_out_of_order_are_refused(bench: &Bench) {
@@ -138,5 +146,5 @@ pub fn calls_out_of_order_are_refused(bench: &Bench) {
     producer.begin_transaction().unwrap();
     producer.send(&record(&topic, 0, "inside")).unwrap();
     producer.commit_transaction(None, SOON).unwrap();
-    assert_eq!(bench.values(&topic, 0, true), ["inside"]);
+    bench.expect_values(&topic, 0, true, &["inside"]);
 }

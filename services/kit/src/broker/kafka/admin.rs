@@ -18,9 +18,7 @@ use super::KafkaBroker;
 use super::client::PlainContext;
 use super::errors;
 use crate::broker::types::{TopicReport, TopicSpec};
-use crate::broker::{
-    Broker, BrokerErrorKind as Kind, BrokerResult, refuse_differences, topic_differences,
-};
+use crate::broker::{Broker, BrokerErrorKind as Kind, BrokerResult, refuse_differences, topic_differences};
 
 /// Wait between two looks for topics that were just created.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
@@ -55,9 +53,11 @@ pub(super) fn ensure_topics(
     let existing = broker.partition_counts()?;
     let (present, missing): (Vec<&TopicSpec>, Vec<&TopicSpec>) =
         topics.iter().partition(|spec| existing.contains_key(&*spec.name));
-    let admin: AdminClient<PlainContext> = AdminClient::from_config_and_context(config, PlainContext::default())
-        .map_err(|error| errors::from_kafka(&broker.name(), "opening an admin client", &error, None))?;
-    let options = AdminOptions::new().request_timeout(Some(request_timeout)).operation_timeout(Some(request_timeout));
+    let admin: AdminClient<PlainContext> =
+        AdminClient::from_config_and_context(config, PlainContext::default())
+            .map_err(|error| errors::from_kafka(&broker.name(), "opening an admin client", &error, None))?;
+    let options =
+        AdminOptions::new().request_timeout(Some(request_timeout)).operation_timeout(Some(request_timeout));
     let cleanups = cleanup_policies(broker, &admin, &options, &present)?;
     let mut differences = Vec::new();
     let mut report = TopicReport::default();
@@ -120,9 +120,9 @@ fn wait_until_known(broker: &KafkaBroker, created: &[&TopicSpec], deadline: Inst
         let counts = broker.partition_counts()?;
         let absent = created.iter().find(|spec| !counts.contains_key(&*spec.name));
         let Some(absent) = absent else {
-            let differences = created
-                .iter()
-                .flat_map(|spec| topic_differences(spec, counts.get(&*spec.name).copied().unwrap_or(0), None));
+            let differences = created.iter().flat_map(|spec| {
+                topic_differences(spec, counts.get(&*spec.name).copied().unwrap_or(0), None)
+            });
             return refuse_differences(&broker.name(), differences.collect());
         };
         if Instant::now() >= deadline {
@@ -146,8 +146,9 @@ fn cleanup_policies(
     }
     let resources: Vec<ResourceSpecifier<'_>> =
         topics.iter().map(|spec| ResourceSpecifier::Topic(&spec.name)).collect();
-    let answers = wait_for(admin.describe_configs(&resources, options))
-        .map_err(|error| errors::from_kafka(&broker.name(), "reading the settings of topics", &error, None))?;
+    let answers = wait_for(admin.describe_configs(&resources, options)).map_err(|error| {
+        errors::from_kafka(&broker.name(), "reading the settings of topics", &error, None)
+    })?;
     let mut policies = BTreeMap::new();
     for (spec, answer) in topics.iter().zip(answers) {
         match answer {

@@ -60,7 +60,9 @@ pub(super) fn base_config(config: &KafkaConfig) -> BrokerResult<ClientConfig> {
     if config.security_protocol.uses_sasl() {
         client.set("sasl.mechanism", &config.sasl.mechanism);
         let (Some(username), Some(password)) = (&config.sasl.username, &config.sasl.password) else {
-            return wrong("kafka.security_protocol asks for kafka.sasl.username and kafka.sasl.password_file");
+            return wrong(
+                "kafka.security_protocol asks for kafka.sasl.username and kafka.sasl.password_file",
+            );
         };
         client.set("sasl.username", username);
         client.set("sasl.password", password.expose());
@@ -83,7 +85,9 @@ pub(super) fn base_config(config: &KafkaConfig) -> BrokerResult<ClientConfig> {
     }
     for (setting, value) in &config.client {
         if RESERVED.contains(&setting.as_str()) {
-            return wrong(&format!("kafka.client.{setting} cannot be set: exactly-once delivery rests on it"));
+            return wrong(&format!(
+                "kafka.client.{setting} cannot be set: exactly-once delivery rests on it"
+            ));
         }
         client.set(setting, value);
     }

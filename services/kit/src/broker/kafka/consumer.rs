@@ -105,7 +105,12 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
 }
 
 /// Settings of everything that reads.
-pub(super) fn reading(config: &mut ClientConfig, client_id: &str, read_committed: bool, prefetch_kbytes: usize) {
+pub(super) fn reading(
+    config: &mut ClientConfig,
+    client_id: &str,
+    read_committed: bool,
+    prefetch_kbytes: usize,
+) {
     config
         .set("client.id", client_id)
         .set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" })
@@ -141,7 +146,7 @@ impl KafkaConsumer {
             .set("group.id", &options.group)
             .set("partition.assignment.strategy", "range")
             .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 5).max(100).to_string())
+            .set("heartbeat.interval.ms", (session_ms / 20).max(100).to_string())
             .set("enable.partition.eof", options.end_of_partition_events.to_string());
         if let Some(instance) = &options.instance_id {
             config.set("group.instance.id", instance);
@@ -206,7 +211,10 @@ impl KafkaConsumer {
     }
 
     /// Where to begin in each partition.
-    fn starts(&self, wanted: &BTreeMap<TopicPartition, Option<i64>>) -> BrokerResult<Vec<(TopicPartition, Offset)>> {
+    fn starts(
+        &self,
+        wanted: &BTreeMap<TopicPartition, Option<i64>>,
+    ) -> BrokerResult<Vec<(TopicPartition, Offset)>> {
         let open: Vec<TopicPartition> =
             wanted.iter().filter(|(_, offset)| offset.is_none()).map(|(p, _)| p.clone()).collect();
         let mut known: BTreeMap<TopicPartition, i64> = BTreeMap::new();
@@ -215,7 +223,8 @@ impl KafkaConsumer {
                 .consumer
                 .committed_offsets(partition_list(&open), self.request_timeout)
                 .map_err(|error| self.failed("reading committed offsets", &error))?;
-            let committed = committed_from(&list).map_err(|error| self.failed("reading committed offsets", &error))?;
+            let committed =
+                committed_from(&list).map_err(|error| self.failed("reading committed offsets", &error))?;
             known.extend(committed.into_iter().map(|c| (c.partition, c.offset)));
         }
         wanted
@@ -271,7 +280,12 @@ impl KafkaConsumer {
                 Some(Ok(message)) => {
                     // Every partition has a queue of its own before it is assigned.
                     drop(message);
-                    return Err(errors::error(Kind::Fatal, &self.servers, "polling", "a record came outside its queue"));
+                    return Err(errors::error(
+                        Kind::Fatal,
+                        &self.servers,
+                        "polling",
+                        "a record came outside its queue",
+                    ));
                 }
                 Some(Err(error)) => self.client_error(&error)?,
             }
@@ -306,7 +320,10 @@ impl KafkaConsumer {
         match (code, errors::kind_of(code)) {
             // After this the group takes the partitions away, which comes as `Lost`.
             (RDKafkaErrorCode::PollExceeded, _) => {
-                tracing::warn!("group {}: no poll within max.poll.interval.ms; leaving the group", self.options.group);
+                tracing::warn!(
+                    "group {}: no poll within max.poll.interval.ms; leaving the group",
+                    self.options.group
+                );
                 Ok(())
             }
             (RDKafkaErrorCode::AllBrokersDown, _) => Err(self.failed("polling", error)),

@@ -44,9 +44,11 @@ pub(super) fn kind_of(code: Code) -> Kind {
         | Code::UnsupportedFeature
         | Code::NotConfigured => Kind::Configuration,
         Code::State | Code::NotImplemented | Code::Conflict => Kind::Misuse,
-        Code::Fatal | Code::GaplessGuarantee | Code::Inconsistent | Code::BadMessage | Code::BadCompression => {
-            Kind::Fatal
-        }
+        Code::Fatal
+        | Code::GaplessGuarantee
+        | Code::Inconsistent
+        | Code::BadMessage
+        | Code::BadCompression => Kind::Fatal,
         // The rest passes: servers away or moving, timeouts, coordinators loading.
         _ => Kind::Retriable,
     }

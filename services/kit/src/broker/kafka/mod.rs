@@ -90,7 +90,9 @@ impl KafkaBroker {
         Ok(metadata
             .topics()
             .iter()
-            .map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX)))
+            .map(|topic| {
+                (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX))
+            })
             .collect())
     }
 }
@@ -121,7 +123,8 @@ fn committed_from(list: &TopicPartitionList) -> Result<Vec<CommittedOffset>, Kaf
     let mut found = Vec::new();
     for element in list.elements() {
         element.error()?;
-        let (Offset::Offset(offset), Ok(partition)) = (element.offset(), u32::try_from(element.partition())) else {
+        let (Offset::Offset(offset), Ok(partition)) = (element.offset(), u32::try_from(element.partition()))
+        else {
             continue;
         };
         let partition = TopicPartition::new(element.topic(), partition);
@@ -214,8 +217,13 @@ impl Broker for KafkaBroker {
         from_offset: i64,
         options: ReaderOptions,
     ) -> BrokerResult<Box<dyn PartitionReader>> {
-        let reader =
-            reader::KafkaReader::open(self.servers.clone(), self.config.clone(), partition, from_offset, &options)?;
+        let reader = reader::KafkaReader::open(
+            self.servers.clone(),
+            self.config.clone(),
+            partition,
+            from_offset,
+            &options,
+        )?;
         Ok(Box::new(reader))
     }
 }

@@ -51,7 +51,9 @@ impl ProducerContext for Context {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             failures.count += 1;
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            failures.first.get_or_insert_with(|| (code, format!("{}[{}]", message.topic(), message.partition())));
+            failures
+                .first
+                .get_or_insert_with(|| (code, format!("{}[{}]", message.topic(), message.partition())));
         } else {
             self.hints.clear();
         }
@@ -98,7 +100,9 @@ impl KafkaProducer {
 
     fn error(&self, kind: Kind, what: &str, reason: &str) -> BrokerError {
         let reason = match self.context().hints.reason() {
-            Some(hint) if kind == Kind::Retriable || kind == Kind::OutcomeUnknown => format!("{reason} ({hint})"),
+            Some(hint) if kind == Kind::Retriable || kind == Kind::OutcomeUnknown => {
+                format!("{reason} ({hint})")
+            }
             _ => reason.to_owned(),
         };
         errors::error(kind, &self.servers, what, &reason)
@@ -112,7 +116,9 @@ impl KafkaProducer {
         drop(failures);
         let kind = match errors::kind_of(code) {
             // The queue gave them up after all retries; they are gone.
-            Kind::Retriable | Kind::QueueFull if self.options.transactional_id.is_some() => Kind::AbortTransaction,
+            Kind::Retriable | Kind::QueueFull if self.options.transactional_id.is_some() => {
+                Kind::AbortTransaction
+            }
             kind => kind,
         };
         let what = format!("{count} records were not delivered, the first to {place}");
@@ -191,9 +197,10 @@ impl Producer for KafkaProducer {
             let mut headers = None;
             if !record.headers.is_empty() {
                 let list = OwnedHeaders::new_with_capacity(record.headers.len());
-                headers = Some(record.headers.iter().fold(list, |list, (name, value)| {
-                    list.insert(Header { key: name, value: Some(value) })
-                }));
+                headers =
+                    Some(record.headers.iter().fold(list, |list, (name, value)| {
+                        list.insert(Header { key: name, value: Some(value) })
+                    }));
             }
             let message = BaseRecord {
                 topic: &record.topic,
@@ -248,7 +255,9 @@ impl Producer for KafkaProducer {
     fn init_transactions(&mut self, timeout: Duration) -> BrokerResult<()> {
         self.require_transactional()?;
         let what = "taking over the transactional id";
-        self.retry(what, Instant::now() + timeout, Kind::Retriable, |left| self.producer.init_transactions(left))?;
+        self.retry(what, Instant::now() + timeout, Kind::Retriable, |left| {
+            self.producer.init_transactions(left)
+        })?;
         self.initialised = true;
         Ok(())
     }
@@ -265,7 +274,11 @@ impl Producer for KafkaProducer {
         })
     }
 
-    fn commit_transaction(&mut self, offsets: Option<TransactionOffsets>, timeout: Duration) -> BrokerResult<()> {
+    fn commit_transaction(
+        &mut self,
+        offsets: Option<TransactionOffsets>,
+        timeout: Duration,
+    ) -> BrokerResult<()> {
         self.require_transactional()?;
         let deadline = Instant::now() + timeout;
         let emptied = self.drain(timeout);
@@ -279,7 +292,11 @@ impl Producer for KafkaProducer {
         }
         if let Some(TransactionOffsets { offsets, group }) = offsets {
             let Some(metadata) = group.inner.downcast_ref::<ConsumerGroupMetadata>() else {
-                return Err(self.error(Kind::Misuse, "committing", "the group metadata belongs to another broker"));
+                return Err(self.error(
+                    Kind::Misuse,
+                    "committing",
+                    "the group metadata belongs to another broker",
+                ));
             };
             let list = offsets_list(&offsets)
                 .map_err(|error| errors::from_kafka(&self.servers, "committing", &error, None))?;
@@ -288,7 +305,9 @@ impl Producer for KafkaProducer {
                 self.producer.send_offsets_to_transaction(&list, metadata, left)
             })?;
         }
-        self.retry("committing", deadline, Kind::OutcomeUnknown, |left| self.producer.commit_transaction(left))
+        self.retry("committing", deadline, Kind::OutcomeUnknown, |left| {
+            self.producer.commit_transaction(left)
+        })
     }
 
     fn abort_transaction(&mut self, timeout: Duration) -> BrokerResult<()> {

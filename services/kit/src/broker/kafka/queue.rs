@@ -143,7 +143,11 @@ impl PartitionQueue {
                 // SAFETY: the message is live; the text lives as long.
                 let reason = unsafe {
                     let text = native::rd_kafka_message_errstr(message);
-                    if text.is_null() { code.to_string() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+                    if text.is_null() {
+                        code.to_string()
+                    } else {
+                        CStr::from_ptr(text).to_string_lossy().into_owned()
+                    }
                 };
                 return Fetched::Failed(code, reason);
             }

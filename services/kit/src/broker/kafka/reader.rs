@@ -52,9 +52,8 @@ impl KafkaReader {
         // SAFETY: the client is `consumer`'s, and the queue is dropped before it (field order).
         let queue =
             unsafe { PartitionQueue::take(consumer.client().native_ptr(), partition, signal.clone()) };
-        let queue = queue.ok_or_else(|| {
-            errors::error(Kind::UnknownTopic, &servers, "reading", &partition.to_string())
-        })?;
+        let queue = queue
+            .ok_or_else(|| errors::error(Kind::UnknownTopic, &servers, "reading", &partition.to_string()))?;
         let number = i32::try_from(partition.partition).unwrap_or(i32::MAX);
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&partition.topic, number, Offset::Offset(from_offset)).map_err(failed)?;
