@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use serde_avro_fast::ser::SerializerConfig;
 use thiserror::Error;
 
+use crate::avro::{self, WriterSchema};
 use crate::event::Event;
 use crate::identity::ArtifactKey;
 use crate::{key, partition, topics};
@@ -99,24 +99,13 @@ pub struct EncodedRecord {
     pub value: Option<Vec<u8>>,
 }
 
-struct WriterSchema {
-    id: u32,
-    schema: Arc<serde_avro_fast::Schema>,
-}
-
-struct ReaderSchema {
-    /// Name of the record without namespace.
-    record: String,
-    schema: Arc<serde_avro_fast::Schema>,
-}
-
 /// Encodes and decodes the events of one pipeline: one topic prefix, one partition count, one registry.
 pub struct Codec {
     store: Arc<dyn SchemaStore>,
     prefix: String,
     partition_count: u32,
-    writers: RwLock<HashMap<&'static str, Arc<WriterSchema>>>,
-    readers: RwLock<HashMap<u32, Arc<ReaderSchema>>>,
+    ids: RwLock<HashMap<&'static str, u32>>,
+    readers: RwLock<HashMap<u32, Arc<WriterSchema>>>,
 }
 
 impl Codec {
@@ -127,7 +116,7 @@ impl Codec {
             store,
             prefix: prefix.into(),
             partition_count,
-            writers: RwLock::default(),
+            ids: RwLock::default(),
             readers: RwLock::default(),
         }
     }
@@ -182,12 +171,11 @@ impl Codec {
     /// # Errors
     /// As [`Codec::encode`].
     pub fn encode_value<E: Event>(&self, event: &E) -> Result<Vec<u8>, CodecError> {
-        let writer = self.writer::<E>()?;
+        let id = self.schema_id::<E>()?;
         let mut value = Vec::with_capacity(256);
         value.push(MAGIC);
-        value.extend_from_slice(&writer.id.to_be_bytes());
-        let mut config = SerializerConfig::new(&writer.schema);
-        let value = serde_avro_fast::to_datum(event, value, &mut config)
+        value.extend_from_slice(&id.to_be_bytes());
+        let value = avro::to_vec(event, value)
             .map_err(|error| CodecError::Unencodable { topic: E::TOPIC, reason: error.to_string() })?;
         if value.len() > VALUE_MAX_BYTES {
             return Err(CodecError::TooLarge { topic: E::TOPIC, size_bytes: value.len() });
@@ -217,32 +205,32 @@ impl Codec {
     pub fn decode_value<E: Event>(&self, value: &[u8]) -> Result<E, CodecError> {
         let [MAGIC, a, b, c, d, body @ ..] = value else { return Err(CodecError::NotFramed(value.len())) };
         let schema = self.reader(u32::from_be_bytes([*a, *b, *c, *d]))?;
-        if schema.record != E::RECORD {
+        if schema.record() != E::RECORD {
             let reason = "the record was written with the schema of another event".to_owned();
             return Err(CodecError::Undecodable { topic: E::TOPIC, reason });
         }
-        serde_avro_fast::from_datum_slice(body, &schema.schema)
+        avro::from_slice(body, &schema)
             .map_err(|error| CodecError::Undecodable { topic: E::TOPIC, reason: error.to_string() })
     }
 
-    fn writer<E: Event>(&self) -> Result<Arc<WriterSchema>, CodecError> {
-        if let Some(writer) = read_lock(&self.writers).get(E::TOPIC) {
-            return Ok(Arc::clone(writer));
+    fn schema_id<E: Event>(&self) -> Result<u32, CodecError> {
+        if let Some(id) = read_lock(&self.ids).get(E::TOPIC) {
+            return Ok(*id);
         }
         let id = self.store.id_of(&format!("{}-value", self.topic::<E>()), E::SCHEMA)?;
-        let schema = parse(E::SCHEMA)?;
-        let writer = Arc::new(WriterSchema { id, schema });
-        write_lock(&self.writers).insert(E::TOPIC, Arc::clone(&writer));
-        Ok(writer)
+        write_lock(&self.ids).insert(E::TOPIC, id);
+        Ok(id)
     }
 
-    fn reader(&self, id: u32) -> Result<Arc<ReaderSchema>, CodecError> {
+    fn reader(&self, id: u32) -> Result<Arc<WriterSchema>, CodecError> {
         if let Some(schema) = read_lock(&self.readers).get(&id) {
             return Ok(Arc::clone(schema));
         }
         let json = self.store.schema_by_id(id)?;
-        let schema =
-            Arc::new(ReaderSchema { record: record_name(&json).unwrap_or_default(), schema: parse(&json)? });
+        let schema = WriterSchema::parse(&json).map(Arc::new).map_err(|error| CodecError::Undecodable {
+            topic: "schema",
+            reason: format!("schema {id} does not parse: {error}"),
+        })?;
         let mut readers = write_lock(&self.readers);
         if readers.len() >= SCHEMA_CACHE_MAX_ENTRIES {
             readers.clear();
@@ -250,18 +238,6 @@ impl Codec {
         readers.insert(id, Arc::clone(&schema));
         Ok(schema)
     }
-}
-
-fn parse(json: &str) -> Result<Arc<serde_avro_fast::Schema>, CodecError> {
-    json.parse::<serde_avro_fast::Schema>().map(Arc::new).map_err(|error| CodecError::Undecodable {
-        topic: "schema",
-        reason: format!("schema does not parse: {error}"),
-    })
-}
-
-fn record_name(json: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(json).ok()?;
-    value["name"].as_str().map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())
 }
 
 fn read_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! The contracts between Plimsoll's services: identity, event types, topics, codec, and the agent's local protocol.
 //! It must never import another crate of ours, do I/O, or hold a decision of a service.
 
+pub mod avro;
 pub mod codec;
 pub mod event;
 pub mod identity;
