@@ -20,6 +20,7 @@ mod warning;
 
 use serde::Serialize;
 use survey::Survey;
+use tree::FileKind;
 
 pub use os_release::OsRelease;
 pub use ownership::{Owner, OwnerPackage, Ownership, OwnershipIndex};
@@ -43,14 +44,14 @@ pub(crate) trait Ecosystem: Sync {
     /// The contents that its cataloger will read of a regular file at `path`; `None` for all others.
     fn wanted(&self, path: &[u8]) -> Option<Wanted>;
 
-    /// Whether the regular file at `path` is one of its databases, wherever it stands in the tree. Asked for every
-    /// file, so it must be cheap.
-    fn is_marker(&self, path: &[u8]) -> bool;
+    /// Whether the regular file or directory at `path` is one of its databases, wherever it stands in the tree. Asked
+    /// for every file, so it must be cheap.
+    fn is_marker(&self, path: &[u8], kind: FileKind) -> bool;
 
     /// The directory that must have been known for the owner of `path` to be found; `None` if `path` is not its matter.
     fn database_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]>;
 
-    /// Adds its packages and, where an index is wanted, their claims. `markers` are the marked files, sorted.
+    /// Adds its packages and, where an index is wanted, their claims. `markers` are the marked paths, sorted.
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]);
 }
 

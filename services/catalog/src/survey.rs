@@ -17,6 +17,17 @@ pub const MAX_PACKAGES: usize = 500_000;
 /// Most files that an ecosystem marks as its databases.
 pub const MAX_MARKERS: usize = 1_000_000;
 
+/// Where container engines keep the files of containers, which are artifacts of their own and no part of their host.
+const FOREIGN_ROOTS: [&[u8]; 7] = [
+    b"var/lib/docker",
+    b"var/lib/containerd",
+    b"var/lib/containers",
+    b"var/lib/kubelet/pods",
+    b"var/lib/rancher",
+    b"run/containerd",
+    b"run/docker",
+];
+
 /// What the ecosystems see and fill.
 pub(crate) struct Survey<'t> {
     pub tree: &'t dyn FileTree,
@@ -128,21 +139,22 @@ impl<'t> Survey<'t> {
     pub fn finish_with_index(mut self) -> (CatalogOutcome, OwnershipIndex) {
         let builder = self.index.take().unwrap_or_else(IndexBuilder::new);
         let aliases = self.canonicalizer.take_aliases();
-        let index = builder.finish(&self.packages, aliases);
+        let index = builder.finish(self.tree, &self.packages, aliases);
         (self.finish(), index)
     }
 }
 
-/// Paths of the files that each ecosystem marked, and the links that the walk saw.
+/// Paths that each ecosystem marked, and the links that the walk saw.
 fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8>>>, KnownLinks) {
     let mut markers: Vec<Vec<Vec<u8>>> = ECOSYSTEMS.iter().map(|_| Vec::new()).collect();
     let mut links = KnownLinks::default();
     let mut count = 0;
     let summary = tree.walk(b"", &mut |path, kind| {
         match kind {
-            FileKind::Regular => {
+            FileKind::Directory if FOREIGN_ROOTS.contains(&path) => return Walk::SkipDirectory,
+            FileKind::Regular | FileKind::Directory => {
                 for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
-                    if count < MAX_MARKERS && ecosystem.is_marker(path) {
+                    if count < MAX_MARKERS && ecosystem.is_marker(path, kind) {
                         marked.push(path.to_vec());
                         count += 1;
                     }

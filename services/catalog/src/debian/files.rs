@@ -184,7 +184,7 @@ pub(crate) fn claim(
             Some(diversion) if diversion.by != name.as_bytes() => diversion.to.as_slice(),
             _ => listed,
         };
-        if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(path)) {
+        if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(path, FileKind::Regular)) {
             let canonical = survey.canonicalizer.file(path);
             survey.os_owned.insert(canonical, package);
         }

@@ -62,7 +62,7 @@ impl Ecosystem for Debian {
         Some(Wanted::Content { max_bytes })
     }
 
-    fn is_marker(&self, _: &[u8]) -> bool {
+    fn is_marker(&self, _: &[u8], _: FileKind) -> bool {
         // The database has one fixed place.
         false
     }

@@ -176,6 +176,25 @@ fn both_spellings_without_links() {
     );
 }
 
+/// A root from before the merge: what stands in `/usr/bin` is another file than that of the same name in `/bin`.
+#[test]
+fn two_real_directories_are_not_mixed_up() {
+    let tree = tree(&[
+        (
+            "var/lib/dpkg/status",
+            File(b"Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"),
+        ),
+        ("var/lib/dpkg/info/a.list", File(b"/.\n/bin\n/bin/a\n")),
+        ("bin/a", File(b"elf")),
+        ("usr/bin/a", File(b"mine")),
+    ]);
+    let index = OwnershipIndex::build(&tree);
+    assert_eq!(
+        (owners(&index, "bin/a").as_str(), owners(&index, "usr/bin/a").as_str()),
+        ("a dpkg code", "-")
+    );
+}
+
 #[test]
 fn distroless_images() {
     let tree = tree(&[

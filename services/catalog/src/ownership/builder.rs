@@ -2,7 +2,7 @@
 //! Never reads the contents of a file; the ecosystems do, each its own databases.
 
 use super::paths::{Claim, DirectoryId, PathTable};
-use super::{OwnerPackage, OwnershipIndex, Stamp};
+use super::{OwnerPackage, OwnershipIndex, Stamp, unmerged_directories};
 use crate::canonical::Canonicalizer;
 use crate::record::PackageRecord;
 use crate::tree::{FileTree, path};
@@ -104,6 +104,7 @@ impl IndexBuilder {
 
     pub fn finish(
         mut self,
+        tree: &dyn FileTree,
         packages: &[PackageRecord],
         aliases: BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> OwnershipIndex {
@@ -122,6 +123,7 @@ impl IndexBuilder {
             packages,
             os_packages,
             aliases,
+            unmerged: unmerged_directories(tree),
             watched: self.watched,
         }
     }

@@ -10,7 +10,7 @@ mod paths;
 use crate::record::{PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
 use crate::survey::Survey;
-use crate::tree::{FileTree, HardLinkIdentity, path};
+use crate::tree::{FileKind, FileTree, HardLinkIdentity, path};
 use generated::Source;
 use paths::{Claim, PathTable};
 use std::collections::{BTreeMap, HashMap};
@@ -90,6 +90,8 @@ pub struct OwnershipIndex {
     os_packages: HashMap<String, Vec<u32>>,
     /// Directory links: canonical parent and name → canonical directory.
     aliases: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Those of [`MERGED_DIRECTORIES`] that really are two different directories.
+    unmerged: Vec<&'static [u8]>,
     watched: BTreeMap<Vec<u8>, Option<Stamp>>,
 }
 
@@ -181,10 +183,19 @@ impl OwnershipIndex {
             self.paths.claims(path).map(|claim| (claim.package, self.method(claim))).collect()
         };
         let found = listed(path);
-        match other_spelling(path) {
+        match self.other_spelling(path) {
             Some(other) if found.is_empty() => listed(&other),
             _ => found,
         }
+    }
+
+    /// `lib/x` for `usr/lib/x` and the other way round, unless these are two different files.
+    fn other_spelling(&self, path: &[u8]) -> Option<Vec<u8>> {
+        merged_directory(path).filter(|directory| !self.unmerged.contains(directory))?;
+        Some(match path.strip_prefix(b"usr/") {
+            Some(rest) => rest.to_vec(),
+            None => path::join(b"usr", path),
+        })
     }
 
     fn method(&self, claim: Claim) -> &'static str {
@@ -252,17 +263,19 @@ impl OwnershipIndex {
     }
 }
 
-/// `lib/x` for `usr/lib/x` and the other way round.
-fn other_spelling(path: &[u8]) -> Option<Vec<u8>> {
-    let first = |path: &[u8]| -> bool {
-        let end = memchr::memchr(b'/', path);
-        end.is_some_and(|end| MERGED_DIRECTORIES.contains(&&path[..end]))
-    };
-    match path.strip_prefix(b"usr/") {
-        Some(rest) if first(rest) => Some(rest.to_vec()),
-        None if first(path) => Some(path::join(b"usr", path)),
-        _ => None,
-    }
+/// `lib` of `lib/x` and of `usr/lib/x`, if it is one that a merged /usr has only once.
+fn merged_directory(path: &[u8]) -> Option<&'static [u8]> {
+    let below = path.strip_prefix(b"usr/").unwrap_or(path);
+    let first = &below[..memchr::memchr(b'/', below)?];
+    MERGED_DIRECTORIES.into_iter().find(|directory| *directory == first)
+}
+
+/// The directories that `tree` has both in the root and below /usr, none of them a link.
+pub(crate) fn unmerged_directories(tree: &dyn FileTree) -> Vec<&'static [u8]> {
+    let is_real = |path: &[u8]| tree.metadata(path).is_ok_and(|found| found.kind == FileKind::Directory);
+    let is_unmerged =
+        |directory: &&'static [u8]| is_real(directory) && is_real(&path::join(b"usr", directory));
+    MERGED_DIRECTORIES.into_iter().filter(is_unmerged).collect()
 }
 
 /// Name and architecture of the package that a file in `var/lib/dpkg/info` is about.

@@ -7,7 +7,7 @@ mod metadata;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
-use crate::tree::path;
+use crate::tree::{FileKind, path};
 use crate::{Ecosystem, Wanted};
 use files::OwnedFiles;
 use metadata::Metadata;
@@ -105,7 +105,10 @@ impl Ecosystem for Python {
         is_info.then_some(Wanted::Content { max_bytes })
     }
 
-    fn is_marker(&self, path: &[u8]) -> bool {
+    fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
+        if kind == FileKind::Directory {
+            return is_site_directory(path);
+        }
         // Decided by the last byte for nearly every path.
         match path.last() {
             Some(b'A' | b'O' | b'o') => Distribution::of(path).is_some(),
@@ -120,19 +123,20 @@ impl Ecosystem for Python {
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         for marker in markers {
-            let Some(distribution) = Distribution::of(marker) else {
-                if let Some(index) = &mut survey.index {
-                    index.barrier(path::parent(marker));
-                }
-                continue;
-            };
+            let distribution = Distribution::of(marker);
             if let Some(index) = &mut survey.index {
-                index.watch(survey.tree, distribution.site);
-                if is_site_directory(distribution.site) {
-                    index.barrier(distribution.site);
+                match &distribution {
+                    Some(distribution) => index.watch(survey.tree, distribution.site),
+                    None if is_site_directory(marker) => {
+                        index.watch(survey.tree, marker);
+                        index.barrier(marker);
+                    }
+                    None => index.barrier(path::parent(marker)),
                 }
             }
-            add(survey, &distribution);
+            if let Some(distribution) = distribution {
+                add(survey, &distribution);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 use crate::OwnershipIndex;
-use crate::testing::Node::{File, Link};
+use crate::testing::Node::{Directory, File, Link};
 use crate::testing::{catalog, owners, package, tree};
 use crate::tree::{Contents, Entry, FileTree, Layer, MemoryTree};
 use proptest::prelude::*;
@@ -77,7 +77,7 @@ fn venv() -> MemoryTree {
                 match node {
                     File(bytes) => File(bytes),
                     Link(target) => Link(target),
-                    _ => unreachable!(),
+                    Directory => Directory,
                 },
             )
         })
@@ -196,7 +196,24 @@ fn lookups_through_links_and_the_tree() {
         "installed after the index was built"
     );
     assert!(index.covers(b"usr/bin/anything"));
+    let empty = tree_of_empty_site();
+    assert!(
+        OwnershipIndex::build(&empty).covers(b"v/lib/python3/site-packages/x.py"),
+        "known to hold nothing"
+    );
     assert!(index.is_current(&tree));
+}
+
+fn tree_of_empty_site() -> MemoryTree {
+    tree(&[
+        ("v/lib/python3/site-packages", Directory),
+        ("var/lib/docker/overlay2/1/diff/six-1.dist-info/METADATA", File(b"Name: six\nVersion: 1\n")),
+    ])
+}
+
+#[test]
+fn files_of_containers_are_no_part_of_their_host() {
+    assert!(catalog(&tree_of_empty_site()).packages.is_empty());
 }
 
 /// Two copies of one version are two packages, and an artifact below another root keeps its locations relative.

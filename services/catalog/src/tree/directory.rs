@@ -147,10 +147,12 @@ impl DirectoryTree {
             let fd = rustix::fs::openat(parent, part.as_slice(), look, Mode::empty())
                 .map_err(|e| error(path, e))?;
             let stat = rustix::fs::fstat(&fd).map_err(|e| error(path, e))?;
-            if !self.options.cross_mounts && stat.st_dev != self.root_device {
+            let kind = kind_of(&stat);
+            // Directories only: overlayfs gives files of lower layers another device number.
+            let is_other_mount = kind == FileKind::Directory && stat.st_dev != self.root_device;
+            if is_other_mount && !self.options.cross_mounts {
                 return Err(TreeError::OtherMount { path: path::display(path) });
             }
-            let kind = kind_of(&stat);
             let is_last = pending.is_empty();
             if kind == FileKind::Symlink {
                 if is_last && how.flags.contains(OFlags::NOFOLLOW) && how.flags.contains(OFlags::PATH) {

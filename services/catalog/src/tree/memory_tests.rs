@@ -92,6 +92,22 @@ fn entries_below_a_link_go_where_it_leads() {
 }
 
 #[test]
+fn a_directory_that_became_a_link_is_not_remembered() {
+    let mut tree = MemoryTree::new();
+    tree.insert(b"a/b/one", file("1"), Layer::NONE).unwrap();
+    tree.insert(b"a/b/two", file("2"), Layer::NONE).unwrap();
+    tree.insert(b"c/b", Entry::Directory { mode: 0o755 }, Layer::NONE).unwrap();
+    tree.insert(b"a/b/three", file("3"), Layer::NONE).unwrap();
+    tree.insert(b"a", Entry::Symlink { target: b"c" }, Layer::NONE).unwrap();
+    tree.insert(b"a/b/four", file("4"), Layer::NONE).unwrap();
+    tree.insert(b"a/b/five", file("5"), Layer::NONE).unwrap();
+    assert_eq!(names(&tree, "c/b"), ["five", "four"]);
+    tree.insert(b"a", Entry::Directory { mode: 0o755 }, Layer::NONE).unwrap();
+    tree.insert(b"a/b/six", file("6"), Layer::NONE).unwrap();
+    assert_eq!((names(&tree, "a/b"), names(&tree, "c/b").len()), (vec!["six".to_owned()], 2));
+}
+
+#[test]
 fn bad_input_is_refused() {
     let mut tree = MemoryTree::new();
     let refused = tree.insert(b"a/../../etc/passwd", file("x"), Layer::NONE);

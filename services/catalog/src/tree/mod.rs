@@ -4,6 +4,7 @@
 pub(crate) mod arena;
 mod directory;
 mod memory;
+mod node;
 pub mod path;
 
 use std::borrow::Cow;
