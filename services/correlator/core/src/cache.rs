@@ -1,0 +1,101 @@
+//! What is derived from the entities and kept, so that a batch costs what it changed and not the whole artifact.
+//! It must never decide anything: with `all_dirty` everything comes out the same from nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_schemas::words::ownership_state;
+
+use crate::coverage::Facts;
+use crate::entity::PathKey;
+
+/// Whose use is looked at: the whole artifact's (`None`) or one component's, by its path.
+pub(crate) type Scope = Option<String>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cache {
+    /// Paths by owning package.
+    pub owned: BTreeMap<String, BTreeSet<PathKey>>,
+    /// Used paths without ownership.
+    pub waiting: BTreeSet<PathKey>,
+    /// Used paths whose owner could not be found out.
+    pub unresolved: BTreeSet<PathKey>,
+    /// Used paths that no package owns.
+    pub unowned: BTreeSet<PathKey>,
+    pub scopes: BTreeMap<Scope, ScopeCache>,
+    /// Everything is to be computed anew.
+    pub all_dirty: bool,
+    /// Coverage may have changed.
+    pub coverage_dirty: bool,
+    /// The record of the artifact may have changed.
+    pub artifact_dirty: bool,
+    /// The name that texts call the artifact by.
+    pub name: Option<String>,
+    pub dirty_packages: BTreeSet<String>,
+    pub dirty_alerts: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeCache {
+    /// By the probes that could observe a package.
+    pub coverage: BTreeMap<Vec<String>, Facts>,
+    pub used: BTreeSet<String>,
+    /// Names of holders by package.
+    pub held: BTreeMap<String, Vec<String>>,
+    pub cells: BTreeMap<String, Cell>,
+}
+
+/// The cell of the recommendation table in which a package stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cell {
+    pub kind: String,
+    pub vulnerable: &'static str,
+    pub usage: &'static str,
+    pub finding_count: i64,
+}
+
+impl Cache {
+    /// Puts a used path where its ownership says.
+    pub fn sort_path(&mut self, path: &PathKey, state: Option<&str>) {
+        let set = match state {
+            None => &mut self.waiting,
+            Some(ownership_state::OWNED) => {
+                self.forget_path(path);
+                return;
+            }
+            Some(ownership_state::UNOWNED) => &mut self.unowned,
+            Some(_) => &mut self.unresolved,
+        };
+        if set.contains(path) {
+            return;
+        }
+        self.forget_path(path);
+        match state {
+            None => self.waiting.insert(path.clone()),
+            Some(ownership_state::UNOWNED) => self.unowned.insert(path.clone()),
+            Some(_) => self.unresolved.insert(path.clone()),
+        };
+    }
+
+    fn forget_path(&mut self, path: &PathKey) {
+        self.unresolved.remove(path);
+        self.waiting.remove(path);
+        self.unowned.remove(path);
+    }
+
+    /// Whether anything is to be looked at.
+    pub fn is_dirty(&self) -> bool {
+        self.all_dirty
+            || self.coverage_dirty
+            || self.artifact_dirty
+            || !self.dirty_packages.is_empty()
+            || !self.dirty_alerts.is_empty()
+    }
+
+    pub fn clean(&mut self) {
+        self.all_dirty = false;
+        self.coverage_dirty = false;
+        self.artifact_dirty = false;
+        self.dirty_packages.clear();
+        self.dirty_alerts.clear();
+    }
+}

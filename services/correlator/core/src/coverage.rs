@@ -1,0 +1,224 @@
+//! What was watched, for one scope and one set of probes that could have seen a package's use.
+//! Watching that began late, or lost events, must never count as watching from the first exec.
+
+use plimsoll_schemas::events::Coverage;
+use plimsoll_schemas::identity::component_path;
+
+use crate::artifact::Artifact;
+use crate::entity::{Interval, PathKey, Workload};
+use crate::limits::{HOUR_MS, MINUTE_MS, OWNERSHIP_WAIT_MS};
+use crate::merge::earlier;
+
+/// Coverage with what decides about use but is not on the wire.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Facts {
+    pub coverage: Coverage,
+    /// Workloads in sandboxes that no probe can look into.
+    pub sandboxed_count: i64,
+    /// Some workload was watched by a probe that counts.
+    pub watched: bool,
+    /// Some workload was watched from its first exec, but events were lost.
+    pub lossy: bool,
+    /// Some workload was watched from its first exec, but with a gap.
+    pub gap: bool,
+    /// Why a probe that counts did not run, by the agent.
+    pub unavailable: String,
+    /// Usage items dropped because of a bound.
+    pub overflow: i64,
+}
+
+/// How finely a duration of a live watch is shown: so that a heartbeat does not send all packages again.
+/// Each step is a multiple of the one before, so that what is shown never goes back.
+pub(crate) fn coarse_ms(duration_ms: i64) -> i64 {
+    let step = if duration_ms < 10 * MINUTE_MS {
+        MINUTE_MS
+    } else if duration_ms < 2 * HOUR_MS {
+        10 * MINUTE_MS
+    } else if duration_ms < 48 * HOUR_MS {
+        HOUR_MS
+    } else {
+        6 * HOUR_MS
+    };
+    duration_ms - duration_ms.rem_euclid(step)
+}
+
+/// Whether all watching by one probe began with the first exec: a later begin means a gap before it.
+fn gapless(intervals: &[Interval]) -> bool {
+    intervals.iter().all(|interval| interval.from_first_exec)
+}
+
+/// Total length of the union of intervals.
+fn union_ms(mut intervals: Vec<Interval>) -> i64 {
+    intervals.sort();
+    let (mut total, mut end) = (0, i64::MIN);
+    for interval in intervals {
+        let from = interval.from_ms.max(end);
+        total += (interval.until_ms - from).max(0);
+        end = end.max(interval.until_ms);
+    }
+    total
+}
+
+impl Workload {
+    pub(crate) fn component_path(&self) -> String {
+        component_path(&self.application, &self.component, &self.component_version)
+    }
+
+    pub(crate) fn unrepaired(&self, probe: &str) -> i64 {
+        let losses = self.losses.get(probe).into_iter().flat_map(|boots| boots.values());
+        losses.filter(|loss| !loss.repaired).map(|loss| loss.events_lost).sum()
+    }
+}
+
+impl Artifact {
+    /// Coverage of the artifact, or of one component of it, by the probes `observable_by`.
+    pub(crate) fn facts(&self, component: Option<&str>, observable_by: &[String]) -> Facts {
+        let mut facts = Facts { overflow: self.overflow.items, ..Facts::default() };
+        let mut coverage = Coverage { events_lost: self.overflow.items, ..Coverage::default() };
+        let mut live = false;
+        let mut from_first_exec_count = 0;
+        for workload in self.workloads.values() {
+            if component.is_some_and(|path| workload.component_path() != path) {
+                continue;
+            }
+            coverage.workload_count += 1;
+            if workload.sandboxed {
+                facts.sandboxed_count += 1;
+                continue;
+            }
+            live |= workload.stopped_at_ms == 0;
+            let mut intervals = Vec::new();
+            let mut from_first_exec = false;
+            for probe in observable_by {
+                let lost = workload.unrepaired(probe);
+                coverage.events_lost += lost;
+                if let Some(reason) = workload.unavailable_probes.get(probe)
+                    && (facts.unavailable.is_empty() || *reason < facts.unavailable)
+                {
+                    facts.unavailable.clone_from(reason);
+                }
+                let Some(watched) = workload.watched.get(probe).filter(|watched| !watched.is_empty()) else {
+                    continue;
+                };
+                if !coverage.probes.contains(probe) {
+                    coverage.probes.push(probe.clone());
+                }
+                intervals.extend(watched.iter().copied());
+                if watched[0].from_first_exec || watched.iter().any(|interval| interval.from_first_exec) {
+                    facts.lossy |= lost > 0;
+                    facts.gap |= !gapless(watched);
+                    from_first_exec |= lost == 0 && gapless(watched);
+                }
+            }
+            facts.watched |= !intervals.is_empty();
+            from_first_exec_count += i64::from(from_first_exec);
+            for interval in &intervals {
+                coverage.since_ms = earlier(coverage.since_ms, interval.from_ms);
+                coverage.until_ms = coverage.until_ms.max(interval.until_ms);
+            }
+            coverage.watched_ms += union_ms(intervals);
+        }
+        from_first_exec_count += self.add_folded(component, observable_by, &mut coverage, &mut facts);
+        coverage.probes.sort();
+        coverage.workload_count_from_first_exec = from_first_exec_count;
+        coverage.from_first_exec = from_first_exec_count > 0 && self.overflow.items == 0;
+        if live {
+            coverage.until_ms = coverage.since_ms + coarse_ms((coverage.until_ms - coverage.since_ms).max(0));
+            coverage.watched_ms = coarse_ms(coverage.watched_ms);
+        }
+        let unresolved = self.unresolved_paths().filter(|path| self.used_by(path, component)).count();
+        coverage.unresolved_path_count = i64::try_from(unresolved).unwrap_or(i64::MAX);
+        facts.coverage = coverage;
+        facts
+    }
+
+    fn add_folded(
+        &self,
+        component: Option<&str>,
+        observable_by: &[String],
+        coverage: &mut Coverage,
+        facts: &mut Facts,
+    ) -> i64 {
+        let mut count = 0;
+        for (path, entity) in &self.components {
+            let folded = &entity.folded;
+            if component.is_some_and(|component| component != path) || folded.workload_count == 0 {
+                continue;
+            }
+            coverage.workload_count += folded.workload_count;
+            facts.sandboxed_count += folded.sandboxed_count;
+            let (mut from_first_exec, mut watched_ms) = (0, 0);
+            for probe in observable_by {
+                let Some(share) = folded.probes.get(probe) else { continue };
+                facts.watched = true;
+                if !coverage.probes.contains(probe) {
+                    coverage.probes.push(probe.clone());
+                }
+                coverage.since_ms = earlier(coverage.since_ms, share.since_ms);
+                coverage.until_ms = coverage.until_ms.max(share.until_ms);
+                coverage.events_lost += share.events_lost;
+                // The probes watched the same workloads: the best one counts.
+                watched_ms = watched_ms.max(share.watched_ms);
+                from_first_exec = from_first_exec.max(share.workload_count_from_first_exec);
+            }
+            coverage.watched_ms += watched_ms;
+            count += from_first_exec;
+        }
+        count
+    }
+
+    /// Used paths whose owner could not be found out, or did not come in time.
+    pub(crate) fn unresolved_paths(&self) -> impl Iterator<Item = &PathKey> {
+        let late = self.cache.waiting.iter().filter(|path| self.waits_too_long(path, self.clock_ms));
+        self.cache.unresolved.iter().chain(late)
+    }
+
+    pub(crate) fn is_unresolved(&self, path: &PathKey) -> bool {
+        self.cache.unresolved.contains(path)
+            || self.cache.waiting.contains(path) && self.waits_too_long(path, self.clock_ms)
+    }
+
+    pub(crate) fn waits_too_long(&self, path: &PathKey, now_ms: i64) -> bool {
+        if now_ms == 0 {
+            return false;
+        }
+        let first = self.evidence_at(path).flat_map(|(_, evidence)| evidence.rungs.values());
+        first.map(|span| span.first_ms).min().is_some_and(|first_ms| first_ms + OWNERSHIP_WAIT_MS < now_ms)
+    }
+
+    fn used_by(&self, path: &PathKey, component: Option<&str>) -> bool {
+        component.is_none_or(|component| self.evidence_at(path).any(|(key, _)| key.component == component))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_durations_are_coarse_and_never_go_back() {
+        for (duration_ms, expect) in [
+            (59_999, 0),
+            (9 * MINUTE_MS + 59_999, 9 * MINUTE_MS),
+            (10 * MINUTE_MS, 10 * MINUTE_MS),
+            (2 * HOUR_MS - 1, 110 * MINUTE_MS),
+            (2 * HOUR_MS, 2 * HOUR_MS),
+            (48 * HOUR_MS - 1, 47 * HOUR_MS),
+            (48 * HOUR_MS, 48 * HOUR_MS),
+        ] {
+            assert_eq!(coarse_ms(duration_ms), expect, "{duration_ms}");
+        }
+        let mut last = 0;
+        for minute in 0..(50 * 60) {
+            let shown = coarse_ms(minute * MINUTE_MS);
+            assert!(shown >= last);
+            last = shown;
+        }
+    }
+
+    #[test]
+    fn overlaps_count_once() {
+        let interval = |from_ms, until_ms| Interval { from_ms, until_ms, from_first_exec: true };
+        assert_eq!(union_ms(vec![interval(0, 10), interval(5, 12), interval(20, 21)]), 13);
+    }
+}

@@ -1,0 +1,245 @@
+//! From the state to the outputs: which packages are to be judged again, and which records differ from those sent.
+//! It must never send a record that did not change, nor leave one behind whose reason is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_schemas::identity::ArtifactKey;
+use plimsoll_schemas::words::usage;
+
+use crate::artifact::Artifact;
+use crate::cache::{Cell, Scope, ScopeCache};
+use crate::coverage::Facts;
+use crate::entity::{Component, Emitted, EmittedKey, EntityKey, OutputTopic};
+use crate::output::Output;
+use crate::package::{Assessment, Known};
+use crate::usage::{Use, judge};
+
+/// Name of the artifact's own entry among the emitted.
+const ARTIFACT: &str = "artifact";
+
+/// All that a record of one package in one scope says.
+pub(crate) struct View<'a> {
+    pub package: &'a Known<'a>,
+    pub assessment: &'a Assessment<'a>,
+    pub judged: Use,
+    pub facts: Facts,
+    pub held_by: Vec<String>,
+}
+
+impl Artifact {
+    /// The components that run or were scanned as the artifact. Workloads without any name belong to none.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = (&String, &Component)> {
+        self.components.iter().filter(|(_, c)| {
+            !(c.application.is_empty() && c.component.is_empty() && c.component_version.is_empty())
+        })
+    }
+
+    pub(crate) fn emit(&mut self) -> Vec<Output> {
+        if !self.cache.is_dirty() {
+            return Vec::new();
+        }
+        let name = self.names().into_iter().next();
+        if name != self.cache.name {
+            self.cache.name = name;
+            self.cache.all_dirty = true;
+        }
+        self.refresh_coverage();
+        let packages = self.packages_to_judge();
+        let mut build = packages.clone();
+        let scopes: Vec<Scope> =
+            std::iter::once(None).chain(self.linked().map(|(path, _)| Some(path.clone()))).collect();
+        self.cache.scopes.retain(|scope, _| scopes.contains(scope));
+        for scope in &scopes {
+            build.extend(self.judge_scope(scope, &packages));
+        }
+        let mut outputs = Vec::new();
+        for id in &build {
+            let records = self.package_records(id, &scopes);
+            self.send(&format!("package/{id}"), id, records, &mut outputs);
+        }
+        for id in self.alerts_to_build(&build) {
+            let record = self.alert_record(&id).map(Output::Alert);
+            let records = record.map(|record| (key(OutputTopic::Alert), record)).into_iter().collect();
+            self.send(&format!("alert/{id}"), &id, records, &mut outputs);
+        }
+        let record = self.artifact_record().map(Output::Artifact);
+        let records = record.map(|record| (key(OutputTopic::Artifact), record)).into_iter().collect();
+        self.send(ARTIFACT, "", records, &mut outputs);
+        self.cache.clean();
+        outputs
+    }
+
+    /// Computes kept coverage again; if any of it changed, all packages are to be judged again.
+    fn refresh_coverage(&mut self) {
+        if !self.cache.coverage_dirty && !self.cache.all_dirty {
+            return;
+        }
+        let kept: Vec<(Scope, Vec<String>)> = self
+            .cache
+            .scopes
+            .iter()
+            .flat_map(|(scope, cache)| cache.coverage.keys().map(|probes| (scope.clone(), probes.clone())))
+            .collect();
+        for (scope, probes) in kept {
+            let facts = self.facts(scope.as_deref(), &probes);
+            let Some(cache) = self.cache.scopes.get_mut(&scope) else { continue };
+            if cache.coverage.get(&probes) != Some(&facts) {
+                cache.coverage.insert(probes, facts);
+                self.cache.all_dirty = true;
+            }
+        }
+    }
+
+    fn packages_to_judge(&self) -> BTreeSet<String> {
+        if !self.cache.all_dirty {
+            return self.cache.dirty_packages.clone();
+        }
+        let emitted = self.emitted.keys().filter_map(|what| what.strip_prefix("package/"));
+        self.known_ids().into_iter().chain(emitted.map(str::to_owned)).collect()
+    }
+
+    /// Judges packages in a scope and keeps what others depend on. Gives the packages of which, because of that,
+    /// something else changed: what holds them.
+    fn judge_scope(&mut self, scope: &Scope, packages: &BTreeSet<String>) -> Vec<String> {
+        let mut kept: ScopeCache = self.cache.scopes.remove(scope).unwrap_or_default();
+        let mut used_changed = self.cache.all_dirty;
+        for id in packages {
+            let cell = self.known(id).map(|package| {
+                let facts = kept
+                    .coverage
+                    .entry(package.observable_by.clone())
+                    .or_insert_with(|| self.facts(scope.as_deref(), &package.observable_by));
+                let judged = self.judge_package(facts, scope, &package);
+                let assessment = self.assess(&package);
+                Cell {
+                    kind: package.kind.to_owned(),
+                    vulnerable: assessment.vulnerable,
+                    usage: judged.usage,
+                    finding_count: i64::try_from(assessment.findings.len()).unwrap_or(i64::MAX),
+                }
+            });
+            let used = cell.as_ref().is_some_and(|cell| cell.usage == usage::USED);
+            used_changed |= if used { kept.used.insert(id.clone()) } else { kept.used.remove(id) };
+            match cell {
+                Some(cell) => drop(kept.cells.insert(id.clone(), cell)),
+                None => drop(kept.cells.remove(id)),
+            }
+        }
+        let mut changed = Vec::new();
+        if used_changed {
+            let held = self.holds(&kept.used);
+            let ids: BTreeSet<&String> = held.keys().chain(kept.held.keys()).collect();
+            changed = ids.into_iter().filter(|id| held.get(*id) != kept.held.get(*id)).cloned().collect();
+            kept.held = held;
+        }
+        self.cache.scopes.insert(scope.clone(), kept);
+        changed
+    }
+
+    fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known) -> Use {
+        let evidence = self.package_evidence(package.id, scope.as_deref());
+        let unresolved = if facts.coverage.unresolved_path_count == 0 {
+            0
+        } else {
+            self.unresolved_that_may_belong(package, scope.as_deref())
+        };
+        judge(package, &evidence, facts, unresolved)
+    }
+
+    /// All records of a package, whatever was sent before.
+    fn package_records(&self, id: &str, scopes: &[Scope]) -> BTreeMap<EmittedKey, Output> {
+        let mut records = BTreeMap::new();
+        let Some(package) = self.known(id) else { return records };
+        let assessment = self.assess(&package);
+        for scope in scopes {
+            let Some(kept) = self.cache.scopes.get(scope) else { continue };
+            let facts = match kept.coverage.get(&package.observable_by) {
+                Some(facts) => facts.clone(),
+                None => self.facts(scope.as_deref(), &package.observable_by),
+            };
+            let view = View {
+                package: &package,
+                assessment: &assessment,
+                judged: self.judge_package(&facts, scope, &package),
+                facts,
+                held_by: kept.held.get(id).cloned().unwrap_or_default(),
+            };
+            match scope {
+                None => {
+                    let record = Output::Package(self.package_record(&view));
+                    records.insert(key(OutputTopic::Package), record);
+                    for record in self.finding_records(&view) {
+                        let key =
+                            EmittedKey { part: record.vulnerability_id.clone(), ..key(OutputTopic::Finding) };
+                        records.insert(key, Output::Finding(record));
+                    }
+                }
+                Some(path) if self.lists(id, path) => {
+                    for record in self.usage_records(&view, path) {
+                        let key =
+                            EmittedKey { part: path.clone(), chunk: record.chunk, ..key(OutputTopic::Usage) };
+                        records.insert(key, Output::Usage(record));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        records
+    }
+
+    /// Whether correlation.usage of a component lists a package: of a host, only what the component used.
+    fn lists(&self, package_id: &str, component: &str) -> bool {
+        let host = matches!(self.key.parse::<ArtifactKey>(), Ok(ArtifactKey::Host(_)));
+        !host || self.evidence_of(package_id, Some(component)).next().is_some()
+    }
+
+    fn alerts_to_build(&self, packages: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut alerts = self.cache.dirty_alerts.clone();
+        if self.cache.all_dirty {
+            alerts.extend(self.alerts.keys().cloned());
+            alerts.extend(self.emitted.keys().filter_map(|w| w.strip_prefix("alert/")).map(str::to_owned));
+        } else if !packages.is_empty() {
+            for (id, alert) in &self.alerts {
+                let identity = crate::apply::identity_of(&alert.record.file_identity).to_owned();
+                let at = crate::entity::PathKey { path: alert.record.path.clone(), identity };
+                let owners = self.ownership.get(&at).into_iter().flat_map(|ownership| &ownership.owners);
+                if owners.into_iter().any(|owner| packages.contains(&owner.package_id)) {
+                    alerts.insert(id.clone());
+                }
+            }
+        }
+        alerts
+    }
+
+    /// Sends of `records` what differs from what was sent under `name` before, and tombstones for what is gone.
+    fn send(
+        &mut self,
+        name: &str,
+        id: &str,
+        records: BTreeMap<EmittedKey, Output>,
+        outputs: &mut Vec<Output>,
+    ) {
+        let hashes: Emitted = records.iter().map(|(key, record)| (key.clone(), record.hash())).collect();
+        let sent = self.emitted.get(name).cloned().unwrap_or_default();
+        if hashes == sent {
+            return;
+        }
+        for (key, record) in records {
+            if sent.get(&key) != hashes.get(&key) {
+                outputs.push(record);
+            }
+        }
+        let gone = sent.keys().filter(|key| !hashes.contains_key(key));
+        outputs.extend(gone.map(|key| Output::tombstone(id, key)));
+        if hashes.is_empty() {
+            self.emitted.remove(name);
+        } else {
+            self.emitted.insert(name.to_owned(), hashes);
+        }
+        self.touch(EntityKey::Emitted(name.to_owned()));
+    }
+}
+
+fn key(topic: OutputTopic) -> EmittedKey {
+    EmittedKey { topic, part: String::new(), chunk: 0 }
+}

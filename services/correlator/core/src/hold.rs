@@ -1,0 +1,75 @@
+//! What holds a package that is not used: used packages that need it, directly or through other held ones.
+//! A package that something used depends on must never be recommended for removal by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_schemas::words::package_kind;
+
+use crate::artifact::Artifact;
+use crate::limits::HELD_BY_MAX;
+
+/// What stands in `held_by` for a package that the system cannot do without.
+pub(crate) const ESSENTIAL: &str = "essential";
+
+/// Names under which a package may be depended on, by kind: OS packages and application packages are apart.
+fn normalised(kind: &str, name: &str) -> (bool, String) {
+    let os = kind == package_kind::OS;
+    let bare = name.split([' ', '(', '[', ';', '<', '>', '=', '!', '~']).next().unwrap_or(name);
+    if os {
+        // dpkg's architecture qualifier (`python3:any`).
+        return (true, bare.split(':').next().unwrap_or(bare).to_owned());
+    }
+    (false, bare.to_lowercase().replace(['_', '.'], "-"))
+}
+
+impl Artifact {
+    /// For each package of the current scan that is not used and is held: the names of what holds it, sorted, at most
+    /// [`HELD_BY_MAX`]. `used` are the ids of the used packages.
+    pub(crate) fn holds(&self, used: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
+        let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let Some(scan) = self.current.as_ref().and_then(|id| self.scans.get(id)) else { return held };
+        let mut providers: BTreeMap<(bool, String), Vec<&str>> = BTreeMap::new();
+        for (id, package) in &scan.packages {
+            let record = &package.record;
+            for name in std::iter::once(&record.name).chain(&record.provides) {
+                providers.entry(normalised(&record.kind, name)).or_default().push(id);
+            }
+            if record.essential && !used.contains(id) {
+                held.insert(id.clone(), vec![ESSENTIAL.to_owned()]);
+            }
+        }
+        let mut roots: Vec<(&str, &str)> = used
+            .iter()
+            .filter_map(|id| scan.packages.get_key_value(id))
+            .map(|(id, package)| (package.record.name.as_str(), id.as_str()))
+            .collect();
+        roots.sort_unstable();
+        // In the order of names: a package that has its full number of holders already passes nothing new on either,
+        // so that each package is entered at most HELD_BY_MAX times.
+        for (name, root) in roots {
+            let mut stack = vec![root];
+            let mut entered = BTreeSet::new();
+            while let Some(id) = stack.pop() {
+                let Some(package) = scan.packages.get(id) else { continue };
+                let kind = &package.record.kind;
+                let wanted = package.record.dependencies.iter().flat_map(|list| list.split('|'));
+                for wanted in wanted {
+                    for needed in providers.get(&normalised(kind, wanted.trim())).into_iter().flatten() {
+                        if used.contains(*needed) || !entered.insert(*needed) {
+                            continue;
+                        }
+                        let holders = held.entry((*needed).to_owned()).or_default();
+                        if holders.len() >= HELD_BY_MAX {
+                            continue;
+                        }
+                        if holders.last().is_none_or(|last| last != name) {
+                            holders.push(name.to_owned());
+                        }
+                        stack.push(needed);
+                    }
+                }
+            }
+        }
+        held
+    }
+}

@@ -1,0 +1,52 @@
+//! Bounds of the state and of the outputs, each with its unit.
+//! Nothing here may depend on configuration: two correlators must come to the same end state.
+
+/// Evidence entries (component, path, kind, name) kept per artifact; more are counted as lost and lower coverage.
+pub const EVIDENCE_MAX_ENTRIES: usize = 200_000;
+/// Evidence entries of paths without known ownership kept per artifact.
+pub const EVIDENCE_WAITING_MAX_ENTRIES: usize = 20_000;
+/// Alerts kept per artifact.
+pub const ALERTS_MAX: usize = 10_000;
+/// An alert is dropped by a tick this long after it was raised, in milliseconds.
+pub const ALERT_MAX_AGE_MS: i64 = 30 * 24 * HOUR_MS;
+/// Scans kept per artifact whose manifest or packages are not complete.
+pub const STAGED_SCANS_MAX: usize = 8;
+/// A scan that did not become complete within this time is dropped by a tick, in milliseconds.
+pub const STAGED_SCAN_MAX_AGE_MS: i64 = 24 * HOUR_MS;
+/// Scans that were superseded are remembered this long, beyond the inputs' retention of 7 days, in milliseconds.
+pub const SUPERSEDED_SCAN_MAX_AGE_MS: i64 = 8 * 24 * HOUR_MS;
+/// A stopped workload folds into its component this long after its stop, beyond the inputs' retention, in milliseconds.
+pub const WORKLOAD_FOLD_AFTER_MS: i64 = 8 * 24 * HOUR_MS;
+/// A workload that was not heard of for this long counts as live no more, in milliseconds.
+pub const WORKLOAD_SILENT_AFTER_MS: i64 = 5 * MINUTE_MS;
+/// A used path whose ownership did not come within this time counts as unresolved, in milliseconds.
+pub const OWNERSHIP_WAIT_MS: i64 = MINUTE_MS;
+/// Watched intervals kept per workload and probe.
+pub const INTERVALS_MAX: usize = 64;
+/// Boots of an agent whose losses are kept per workload and probe.
+pub const LOSSES_MAX: usize = 64;
+/// Names and aliases shown per artifact.
+pub const NAMES_MAX: usize = 100;
+/// Warnings shown per artifact.
+pub const WARNINGS_MAX: usize = 100;
+/// Components shown per artifact.
+pub const COMPONENTS_MAX: usize = 100;
+/// Vulnerabilities summed up per package.
+pub const VULNERABILITIES_MAX: usize = 200;
+/// Vulnerabilities summed up per alert.
+pub const ALERT_VULNERABILITIES_MAX: usize = 50;
+/// Locations shown per package.
+pub const LOCATIONS_MAX: usize = 100;
+/// Names of holders shown per package.
+pub const HELD_BY_MAX: usize = 10;
+/// Files and classes of one chunk of correlation.usage, in entries.
+pub const CHUNK_MAX_ENTRIES: usize = 1_000;
+/// Paths and names of one chunk of correlation.usage, in bytes.
+pub const CHUNK_MAX_BYTES: usize = 400 * 1024;
+/// Chunks of correlation.usage per package; what lies behind them is only counted.
+pub const CHUNKS_MAX: usize = 64;
+
+/// One minute in milliseconds.
+pub const MINUTE_MS: i64 = 60_000;
+/// One hour in milliseconds.
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;

@@ -1,0 +1,244 @@
+//! What must hold (issue 3), told as small stories over the core.
+
+mod support;
+
+use plimsoll_correlator_core::{Artifact, Event, Order};
+use plimsoll_schemas::events::*;
+use support::*;
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+fn all() -> Compacted {
+    run(world().into_iter().flatten())
+}
+
+fn numbered(events: Vec<Event>) -> Vec<(Event, Order)> {
+    events.into_iter().enumerate().map(|(n, event)| (event, order(n as i64))).collect()
+}
+
+fn scan(id: &str, packages: &[ScanPackage]) -> Vec<Event> {
+    let found = packages.iter().map(|p| Event::Findings(findings(id, &p.name, &[])));
+    let listed = packages.iter().cloned().map(Event::Package);
+    listed.chain(found).chain([Event::Manifest(manifest(id, packages))]).collect()
+}
+
+#[test]
+fn the_whole_table() {
+    let end = all();
+    let check = |name: &str, vulnerable: &str, usage: &str, rung: &str, code: &str| {
+        let record = end.package(name);
+        let got = (
+            record.vulnerable.as_str(),
+            record.r#use.as_str(),
+            record.rung.as_str(),
+            record.recommendation_code.as_str(),
+        );
+        assert_eq!(got, (vulnerable, usage, rung, code), "{name}: {record:#?}");
+    };
+    check("libc", "yes", "used", "loaded", "upgrade");
+    check("bash", "no", "used", "loaded", "no_action");
+    // Only a volume's file of that path was used.
+    check("perl", "no", "unused", "deployed", "remove");
+    // Held by bash.
+    check("libtinfo", "no", "unused", "deployed", "no_action");
+    check("new", "no", "unused", "deployed", "remove");
+    check("py-flask", "no", "used", "loaded", "no_action");
+    // Only read, and held by flask.
+    check("py-jinja", "no", "unused", "accessed", "no_action");
+    // Only its metadata was read.
+    check("py-never", "yes", "unused", "deployed", "remove");
+    // Upgraded at run time in one replica.
+    check("libc-2", "not_assessed", "used", "loaded", "no_feed");
+    assert!(!end.package("libc-2").scanned);
+    assert_eq!(end.package("libtinfo").held_by, ["bash"]);
+    assert_eq!(end.package("libc").vulnerabilities.len(), 1, "the newer database took one back");
+    let record = end.artifact();
+    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (9, 2, 2));
+    assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 9);
+    assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 1));
+    assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (2, 2, 1));
+    assert_eq!(record.warnings[0].code, "scan-incomplete");
+    assert_eq!(record.scan_id, "s2");
+}
+
+#[test]
+fn each_component_has_its_own_use() {
+    let end = all();
+    let usage = |component: &str, name: &str| {
+        let record = end.usage(component, name).unwrap();
+        (record.r#use.clone(), record.file_count, record.class_count)
+    };
+    assert_eq!(usage("web", "libc"), ("used".into(), 1, 0));
+    assert_eq!(usage("web", "py-flask"), ("used".into(), 0, 1));
+    // The worker was watched late: what it did not use is not known.
+    assert_eq!(usage("worker", "bash"), ("not_measured".into(), 0, 0));
+    assert_eq!(usage("worker", "libc-2"), ("used".into(), 1, 0));
+    let record = end.usage("worker", "bash").unwrap();
+    assert!(record.recommendation_text.starts_with("Observe first: "), "{}", record.recommendation_text);
+    assert!(end.usage("web", "old").is_none(), "what vanished from the scan is gone");
+}
+
+#[test]
+fn alerts_name_owners_and_their_vulnerabilities() {
+    let end = all();
+    let alert = |id: &str| match &end.outputs[&("correlation.alerts", id.as_bytes().to_vec())] {
+        plimsoll_correlator_core::Output::Alert(record) => record.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(alert("a1").owners[0].name, "bash");
+    assert_eq!((alert("a1").ownership_state.as_str(), alert("a1").vulnerable.as_str()), ("owned", "no"));
+    assert_eq!(alert("a2").ownership_state, "unresolved");
+    assert_eq!(alert("a2").vulnerable, "not_assessed");
+}
+
+#[test]
+fn an_image_that_was_never_scanned_is_observed() {
+    let end = run(numbered(vec![
+        Event::Workload(workload("w", "web", T0, T0 + 1000, true)),
+        Event::Usage(usage("w", "web", vec![item("bin/bash", "executable", "loaded", T0 + 5)])),
+        Event::Ownership(owned("bin/bash", "image", "bash", "code")),
+    ]));
+    let record = end.package("bash");
+    assert_eq!(
+        (record.scanned, record.vulnerable.as_str(), record.r#use.as_str()),
+        (false, "not_assessed", "used")
+    );
+    assert!(
+        record.recommendation_text.contains("plimsoll scan -s image registry/web:1"),
+        "{}",
+        record.recommendation_text
+    );
+    assert!(!end.artifact().scanned);
+    assert_eq!(end.usage("web", "bash").unwrap().files[0].path, b"bin/bash");
+}
+
+#[test]
+fn a_workload_that_lives_half_a_second_is_seen() {
+    let mut short = workload("w", "web", T0, T0 + 500, true);
+    short.stopped_at_ms = T0 + 500;
+    let mut events = scan("s", &[package("s", "bash", "os", &[]), package("s", "perl", "os", &[])]);
+    events.push(Event::Workload(short));
+    events.push(Event::Usage(usage("w", "web", vec![item("bin/bash", "executable", "loaded", T0 + 5)])));
+    events.push(Event::Ownership(owned("bin/bash", "image", "bash", "code")));
+    let end = run(numbered(events));
+    assert_eq!(end.package("bash").r#use, "used");
+    assert_eq!(end.package("perl").r#use, "unused");
+    assert_eq!(end.package("perl").coverage.as_ref().unwrap().watched_ms, 500);
+}
+
+#[test]
+fn a_heartbeat_sends_the_packages_again_only_when_the_shown_time_moves() {
+    let mut artifact = Artifact::new(IMAGE);
+    let events = scan("s", &[package("s", "bash", "os", &[]), package("s", "perl", "os", &[])]);
+    let heartbeats = (1..=18).map(|n| Event::Workload(workload("w", "web", T0, T0 + n * 10_000, true)));
+    let mut sent = Vec::new();
+    for (event, order) in numbered(events.into_iter().chain(heartbeats).collect()) {
+        let beat = matches!(event, Event::Workload(_));
+        artifact.apply(event, order).unwrap();
+        let packages =
+            artifact.finish().outputs.iter().filter(|o| o.topic() == "correlation.packages").count();
+        sent.extend(beat.then_some(packages));
+    }
+    assert_eq!(sent, [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2]);
+}
+
+#[test]
+fn a_tick_counts_paths_whose_owner_never_came_and_unused_is_not_claimed() {
+    let mut events = scan("s", &[package("s", "bash", "os", &[])]);
+    events.push(Event::Workload(workload("w", "web", T0, T0 + 1000, true)));
+    events.push(Event::Usage(usage("w", "web", vec![item("bin/x", "executable", "loaded", T0 + 5)])));
+    let before = run(numbered(events.clone()));
+    assert_eq!(before.package("bash").r#use, "unused");
+    events.push(Event::Tick { now_ms: T0 + 2 * MINUTE_MS });
+    let late = run(numbered(events.clone()));
+    assert_eq!(late.package("bash").r#use, "not_measured");
+    assert_eq!(late.package("bash").coverage.as_ref().unwrap().unresolved_path_count, 1);
+    events.push(Event::Ownership(not_owned("bin/x", "unowned")));
+    assert_eq!(run(numbered(events)).package("bash").r#use, "unused");
+}
+
+#[test]
+fn ticks_expire_fold_and_silence() {
+    let mut artifact = Artifact::new(IMAGE);
+    let mut compacted = Compacted::default();
+    let mut step = |events: Vec<Event>| {
+        for (event, order) in numbered(events) {
+            artifact.apply(event, order).unwrap();
+        }
+        compacted.take(artifact.finish());
+        compacted.clone()
+    };
+    let mut stopped = workload("w1", "web", T0, T0 + 1000, true);
+    stopped.stopped_at_ms = T0 + 1000;
+    let mut events = scan("s", &[package("s", "bash", "os", &[])]);
+    events.push(Event::Package(package("never", "bash", "os", &[])));
+    events.push(Event::Workload(stopped));
+    events.push(Event::Workload(workload("w2", "web", T0, T0 + 1000, true)));
+    let start = step(events);
+    assert_eq!(start.artifact().live_workload_count, 1);
+    assert!(start.state.keys().any(|(kind, _)| *kind == "open"));
+
+    let minute = step(vec![Event::Tick { now_ms: T0 + MINUTE_MS }]);
+    assert_eq!(minute, start, "a tick without an effect is not written");
+
+    let silent = step(vec![Event::Tick { now_ms: T0 + 10 * MINUTE_MS }]);
+    assert_eq!(silent.artifact().live_workload_count, 0);
+
+    let scans = |c: &Compacted| c.state.keys().filter(|(kind, _)| *kind == "scan").count();
+    assert_eq!(scans(&silent), 2);
+    let day = step(vec![Event::Tick { now_ms: T0 + DAY_MS + MINUTE_MS }]);
+    assert_eq!(scans(&day), 1);
+
+    let folded = step(vec![Event::Tick { now_ms: T0 + 9 * DAY_MS }]);
+    assert!(!folded.state.keys().any(|(kind, _)| *kind == "workload"));
+    assert_eq!(folded.artifact().workload_count, 2);
+    assert_eq!(folded.package("bash").r#use, "unused", "what was watched stays known");
+    assert_eq!(folded.package("bash").coverage.as_ref().unwrap().workload_count_from_first_exec, 2);
+}
+
+#[test]
+fn invalid_parts_are_refused_and_the_rest_is_taken() {
+    let check = |event: Event, code: &str| {
+        let refusal = Artifact::new(IMAGE).apply(event, order(0)).unwrap_err();
+        assert_eq!(refusal.code, code);
+    };
+    check(Event::Package(ScanPackage::default()), "missing-field");
+    check(Event::Ownership(not_owned("x", "perhaps")), "unknown-word");
+    check(Event::Ownership(not_owned("/x", "unowned")), "bad-path");
+    check(Event::Ownership(owned("x", "image", "bash", "poem")), "unknown-word");
+
+    let mut artifact = Artifact::new(IMAGE);
+    let items = vec![item("a", "file", "smelled", T0), item("bin/bash", "executable", "loaded", T0)];
+    let refusal = artifact.apply(Event::Usage(usage("w", "web", items)), order(0)).unwrap_err();
+    assert_eq!(refusal.code, "unknown-rung");
+    artifact.apply(Event::Ownership(owned("bin/bash", "image", "bash", "code")), order(0)).unwrap();
+    assert!(artifact.finish().outputs.iter().any(|o| o.topic() == "correlation.packages"));
+}
+
+#[test]
+fn a_host_lists_for_a_component_only_what_it_used() {
+    let host = "host/abc";
+    let mut artifact = Artifact::new(host);
+    let mut events = scan("s", &[package("s", "bash", "os", &[]), package("s", "perl", "os", &[])]);
+    events.push(Event::Workload(workload("w", "web", T0, T0 + 1000, true)));
+    events.push(Event::Usage(usage("w", "web", vec![item("bin/bash", "executable", "loaded", T0 + 5)])));
+    events.push(Event::Ownership(owned("bin/bash", "image", "bash", "code")));
+    for (event, order) in numbered(events) {
+        artifact.apply(event, order).unwrap();
+    }
+    let mut end = Compacted::default();
+    end.take(artifact.finish());
+    assert!(end.usage("web", "bash").is_some());
+    assert!(end.usage("web", "perl").is_none());
+    assert_eq!(end.package("perl").r#use, "unused");
+}
+
+#[test]
+fn an_unreadable_entity_is_an_error_not_a_guess() {
+    let cases: [(&str, &[u8], i32, &[u8]); 3] =
+        [("scan", b"s", 2, b""), ("scan", b"s", 1, b"\xc1"), ("new-kind", b"", 1, b"")];
+    for (kind, entity, format, body) in cases {
+        assert!(Artifact::load(IMAGE, [(kind, entity, format, body)]).is_err(), "{kind}");
+    }
+}
