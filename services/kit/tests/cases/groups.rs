@@ -194,7 +194,7 @@ pub fn pause_holds_back(bench: &Bench) {
     let (held, free) = (TopicPartition::new(topic.as_str(), 0), TopicPartition::new(topic.as_str(), 1));
     let mut member = bench.member(bench.group(&[&topic]));
     member.until_assigned();
-    member.consumer.pause(&[held.clone()]).unwrap();
+    member.consumer.pause(std::slice::from_ref(&held)).unwrap();
     send(bench, &topic, 0, &["held"]);
     send(bench, &topic, 1, &["free"]);
     member.until("free record", |m| !m.seen.is_empty());
@@ -205,7 +205,7 @@ pub fn pause_holds_back(bench: &Bench) {
     member.consumer.resume(&[held.clone(), free]).unwrap();
     member.until("held record", |m| m.seen.len() == 2);
 
-    member.consumer.pause(&[held.clone()]).unwrap();
+    member.consumer.pause(std::slice::from_ref(&held)).unwrap();
     send(bench, &topic, 0, &["again"]);
     for _ in 0..10 {
         member.step();

@@ -70,14 +70,17 @@ pub(super) fn base_config(config: &KafkaConfig) -> BrokerResult<ClientConfig> {
     if config.security_protocol.uses_tls() {
         client.set("ssl.endpoint.identification.algorithm", "https");
         let files = [
-            ("ssl.ca.location", &config.tls.ca_file),
-            ("ssl.certificate.location", &config.tls.certificate_file),
-            ("ssl.key.location", &config.tls.key_file),
+            ("ssl.ca.location", "kafka.tls.ca_file", &config.tls.ca_file),
+            ("ssl.certificate.location", "kafka.tls.certificate_file", &config.tls.certificate_file),
+            ("ssl.key.location", "kafka.tls.key_file", &config.tls.key_file),
         ];
-        for (setting, file) in files {
-            if let Some(file) = file {
-                client.set(setting, file.to_string_lossy());
+        for (setting, key, file) in files {
+            let Some(file) = file else { continue };
+            // OpenSSL's own message would not name the file.
+            if let Err(error) = std::fs::File::open(file) {
+                return wrong(&format!("{key}: cannot read {}: {error}", file.display()));
             }
+            client.set(setting, file.to_string_lossy());
         }
         if let Some(password) = &config.tls.key_password {
             client.set("ssl.key.password", password.expose());

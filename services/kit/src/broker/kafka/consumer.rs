@@ -326,7 +326,13 @@ impl KafkaConsumer {
                 );
                 Ok(())
             }
-            (RDKafkaErrorCode::AllBrokersDown, _) => Err(self.failed("polling", error)),
+            // librdkafka says each of these once until it changes, and goes on trying.
+            (
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve,
+                _,
+            ) => Err(self.failed("polling", error)),
             (_, Kind::Retriable) => {
                 tracing::debug!("group {}: {code}", self.options.group);
                 Ok(())
@@ -408,7 +414,10 @@ impl KafkaConsumer {
                     Err(errors::error(kind, &self.servers, &what, &reason))
                 }
             },
-            None => Ok(events),
+            None => {
+                self.consumer.context().hints.clear();
+                Ok(events)
+            }
         }
     }
 }

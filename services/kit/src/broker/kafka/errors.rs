@@ -97,7 +97,7 @@ pub(super) fn from_kafka(servers: &str, what: &str, error_: &KafkaError, hint: O
             None => (Kind::Fatal, other.to_string()),
         },
     };
-    if let Some(hint) = hint {
+    if let Some(hint) = hint.filter(|_| kind == Kind::Retriable) {
         reason = format!("{reason} ({hint})");
     }
     error(kind, servers, what, &reason)

@@ -77,8 +77,12 @@ impl KafkaBroker {
             return errors::error(Kind::Unauthorized, &self.servers, what, &reason);
         }
         let hint = hints.iter().find_map(|hints| hints.reason());
-        hints.iter().for_each(|hints| hints.clear());
         errors::from_kafka(&self.servers, what, error, hint.as_deref())
+    }
+
+    /// Forgets what connections said before they worked. Not after a failure: librdkafka says the same only once.
+    fn reached(&self) {
+        [&self.all, &self.committed_only].iter().for_each(|client| client.context().hints.clear());
     }
 
     /// Partition counts of all topics.
@@ -87,6 +91,7 @@ impl KafkaBroker {
             .all
             .fetch_metadata(None, self.request_timeout)
             .map_err(|error| self.failed("reading metadata", &error))?;
+        self.reached();
         Ok(metadata
             .topics()
             .iter()
@@ -142,7 +147,10 @@ impl Broker for KafkaBroker {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let step = left.min(REACH_STEP).max(Duration::from_millis(1));
-            let Err(error) = self.all.fetch_metadata(None, step) else { return Ok(()) };
+            let Err(error) = self.all.fetch_metadata(None, step) else {
+                self.reached();
+                return Ok(());
+            };
             let error = self.failed("connecting", &error);
             if !error.is_retriable() || Instant::now() >= deadline {
                 return Err(error);

@@ -135,6 +135,7 @@ mod tests {
     use super::range_assignment;
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init)] // One member gets one range.
     fn ranges_are_contiguous_and_even() {
         fn check(partitions: u32, members: usize, expect: &[std::ops::Range<u32>]) {
             assert_eq!(range_assignment(partitions, members), expect);
