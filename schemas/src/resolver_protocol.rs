@@ -7,6 +7,8 @@ use crate::events::PackageOwnership;
 
 /// Most paths in one request.
 pub const REQUEST_MAX_PATHS: usize = 1_000;
+/// Most bytes of paths in one request: JSON needs up to four bytes for each, and a frame has a bound.
+pub const REQUEST_MAX_PATH_BYTES: usize = 1024 * 1024;
 /// Longest frame, in bytes.
 pub const FRAME_MAX_BYTES: u32 = 16 * 1024 * 1024;
 
@@ -20,10 +22,10 @@ pub enum ResolverRequest {
         artifact: String,
         /// Workload whose root it is.
         workload_id: String,
-        /// Lower layers are known: where the root is an overlay, its upper directory's descriptor travels as a
-        /// second one, so that drift can be told.
+        /// Where the root is an overlay, its upper directory's descriptor travels as a second one, so that drift can be
+        /// told.
         has_upper_directory: bool,
-        /// Application packages below this path only (a component's directory); empty for whole roots.
+        /// The root is a component's directory: only application packages are looked for.
         component: bool,
     },
     /// Asks who owns paths. Answered by one [`ResolverReply::Ownership`] with an entry per path, in order.
@@ -36,6 +38,17 @@ pub enum ResolverRequest {
         workload_id: String,
         /// The paths.
         paths: Vec<PathQuery>,
+    },
+    /// The lower layers of a workload's overlay, as built into its image: one descriptor of a directory for each, the
+    /// topmost layer first, at most 16 with one frame. Sent behind `Open`, repeated until all were sent. Without them
+    /// it cannot be told whether a file of the upper directory is new or modified.
+    Layers {
+        /// Artifact key.
+        artifact: String,
+        /// The workload.
+        workload_id: String,
+        /// How many more descriptors follow in further `Layers`; the last one says 0.
+        remaining: u32,
     },
     /// The workload is gone; its descriptor can be closed.
     Close {
@@ -52,7 +65,7 @@ pub struct PathQuery {
     /// Path relative to the artifact's root, without a leading slash.
     #[serde(with = "serde_bytes")]
     pub path: Vec<u8>,
-    /// Device and inode as the workload sees them; 0 if unknown.
+    /// Inode as the workload sees it; 0 if unknown.
     pub inode: u64,
 }
 
@@ -66,7 +79,7 @@ pub enum ResolverReply {
         /// One entry per path of the request, in order; the file identity is in it.
         entries: Vec<PackageOwnership>,
     },
-    /// The request could not be answered at all.
+    /// The request could not be answered at all; to be asked again later, unless the reason says otherwise.
     Failed {
         /// Number of the request; 0 if it had none.
         request_id: u64,

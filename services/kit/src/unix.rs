@@ -18,7 +18,7 @@ use rustix::net::{
 };
 
 /// Longest frame, in bytes, its length not counted.
-pub const FRAME_MAX_BYTES: usize = 1024 * 1024;
+pub const FRAME_MAX_BYTES: usize = plimsoll_schemas::resolver_protocol::FRAME_MAX_BYTES as usize;
 /// Most descriptors of one frame.
 pub const FRAME_MAX_DESCRIPTORS: usize = 16;
 /// Room for the control message of `FRAME_MAX_DESCRIPTORS`.
@@ -144,6 +144,15 @@ impl UnixChannel {
         }
         self.stream.write_all(&bytes[sent.saturating_sub(header.len()).min(bytes.len())..])?;
         Ok(())
+    }
+
+    /// Waits at most `timeout` for something to read, also the other side's end. Whoever waits for long waits here: a
+    /// `receive` that is out of time may have taken half a frame.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, ChannelError> {
+        Ok(wait_readable(self.stream.as_fd(), Instant::now() + timeout)?)
     }
 
     /// Waits at most `timeout` for the next frame; `None`: the other side closed after its last frame.

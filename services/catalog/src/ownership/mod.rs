@@ -155,6 +155,19 @@ impl OwnershipIndex {
         self.watched.iter().all(|(path, stamp)| Stamp::of(tree, path) == *stamp)
     }
 
+    /// [`OwnershipIndex::is_current`] for another instance of the same image: its mount has another device number.
+    pub fn is_current_in_replica(&self, tree: &dyn FileTree) -> bool {
+        let same_file = |stamp: &Stamp| (stamp.identity.inode, stamp.size_bytes, stamp.changed_ms);
+        self.watched.iter().all(|(path, stamp)| {
+            Stamp::of(tree, path).as_ref().map(same_file) == stamp.as_ref().map(same_file)
+        })
+    }
+
+    /// The databases, and directories of databases, that the index was built from or that were looked for in vain.
+    pub fn databases(&self) -> impl Iterator<Item = &[u8]> {
+        self.watched.keys().map(Vec::as_slice)
+    }
+
     /// Whether the database that would name the owner of `path` was there when the index was built; if not, packages
     /// were installed since (a new virtual environment), and the index should be built again.
     pub fn covers(&self, path: &[u8]) -> bool {
