@@ -1,0 +1,60 @@
+//! What the command prints: tables for people, JSON for programs, errors with their causes.
+//! It must never colour what is not a terminal, nor what NO_COLOR forbids.
+
+mod convert;
+mod policy;
+mod report;
+mod scan;
+mod table;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use plimsoll_schemas::events::Warning;
+
+pub use convert::{artifact, package_from_scan, package_from_usage, totals};
+pub use policy::Policy;
+pub use report::report_table;
+pub use scan::{ScanResult, scan_json, scan_table};
+pub use table::{Cell, Colour, Table};
+
+/// Prints an error with its causes.
+pub fn print_error(error: &anyhow::Error) {
+    let label = if colours(std::io::stderr().is_terminal()) { "\x1b[1;31merror\x1b[0m" } else { "error" };
+    // The causes' texts often repeat each other: a text that holds the next one already is enough.
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    // Nothing can be done if even this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{label}: {text}");
+}
+
+/// Prints a scan's warnings.
+pub fn print_warnings(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {}: {}; {}", warning.subject, warning.message, warning.remedy);
+    }
+}
+
+/// Prints a value as indented JSON.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Whether to colour (no-color.org).
+pub fn colours(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
