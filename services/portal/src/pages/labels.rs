@@ -1,0 +1,194 @@
+//! Words of the contracts as people read them: each with a sign and a text, so that colour is never needed.
+//! It must never render an unknown word as a harmless one.
+
+use maud::{Markup, html};
+
+use crate::model::Artifact;
+use crate::time::{rfc3339, short};
+
+/// A short text with a tone.
+fn badge(tone: &str, sign: &str, text: &str) -> Markup {
+    html! { span class={ "badge " (tone) } { span aria-hidden="true" { (sign) } " " (text) } }
+}
+
+/// Whether a package is vulnerable.
+pub fn vulnerable(word: &str) -> Markup {
+    match word {
+        "yes" => badge("bad", "▲", "Vulnerable"),
+        "no" => badge("good", "✓", "No known vulnerability"),
+        "not_assessed" => badge("open", "?", "Not assessed"),
+        other => badge("open", "?", other),
+    }
+}
+
+/// Name of a use.
+pub fn use_name(word: &str) -> &str {
+    match word {
+        "used" => "Used",
+        "unused" => "Not used",
+        "not_measured" => "Not measured",
+        "not_measurable" => "Not measurable",
+        other => other,
+    }
+}
+
+/// Whether a package is used.
+pub fn usage(word: &str) -> Markup {
+    match word {
+        "used" => badge("strong", "●", use_name(word)),
+        "unused" => badge("plain", "○", use_name(word)),
+        _ => badge("open", "?", use_name(word)),
+    }
+}
+
+/// A severity.
+pub fn severity(word: &str) -> Markup {
+    match word {
+        "critical" => badge("bad solid", "▲", "Critical"),
+        "high" => badge("bad", "▲", "High"),
+        "medium" => badge("warn", "▲", "Medium"),
+        "low" => badge("plain", "▽", "Low"),
+        "none" => badge("plain", "–", "None"),
+        "unknown" | "" => badge("open", "?", "Severity unknown"),
+        other => badge("open", "?", other),
+    }
+}
+
+/// Name of a recommendation.
+pub fn recommendation_name(code: &str) -> &str {
+    match code {
+        "upgrade" => "Upgrade",
+        "remove" => "Consider removing",
+        "no_action" => "No action needed",
+        "observe" => "Observe first",
+        "no_feed" => "Feed missing",
+        other => other,
+    }
+}
+
+/// A recommendation.
+pub fn recommendation(code: &str) -> Markup {
+    let (tone, sign) = match code {
+        "upgrade" => ("bad", "↑"),
+        "remove" => ("warn", "−"),
+        "no_action" => ("good", "✓"),
+        _ => ("open", "?"),
+    };
+    badge(tone, sign, recommendation_name(code))
+}
+
+/// The mark of a vulnerability that is exploited.
+pub fn exploited(known: bool) -> Markup {
+    html! { @if known { (badge("bad solid", "!", "Known exploited")) } }
+}
+
+/// Name of a kind of packages.
+pub fn kind_name(word: &str) -> &str {
+    match word {
+        "os" => "OS package",
+        "application" => "Application dependency",
+        other => other,
+    }
+}
+
+/// A rung of evidence.
+pub fn rung_name(word: &str) -> &str {
+    match word {
+        "deployed" => "deployed",
+        "accessed" => "read",
+        "loaded" => "loaded",
+        "executed" => "executed",
+        "symbol_executed" => "vulnerable function executed",
+        other => other,
+    }
+}
+
+/// A time that came as RFC 3339.
+pub fn time(at: Option<&str>, absent: &str) -> Markup {
+    html! {
+        @match at {
+            Some(at) => { time datetime=(at) { (people(at)) } }
+            None => { span.muted { (absent) } }
+        }
+    }
+}
+
+/// A time in milliseconds.
+pub fn time_ms(ms: i64, absent: &str) -> Markup {
+    html! {
+        @match (rfc3339(ms), short(ms)) {
+            (Some(at), Some(text)) => { time datetime=(at) { (text) } }
+            _ => { span.muted { (absent) } }
+        }
+    }
+}
+
+fn people(at: &str) -> String {
+    at.split('.').next().unwrap_or(at).replacen('T', " ", 1)
+}
+
+/// A number with groups of three digits.
+pub fn number(value: impl TryInto<i64>) -> String {
+    let value = value.try_into().unwrap_or(i64::MAX);
+    let digits = value.unsigned_abs().to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if value < 0 { format!("-{out}") } else { out }
+}
+
+/// `1 file`, `2 files`.
+pub fn count_of(value: i64, one: &str, many: &str) -> String {
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
+
+/// An artifact key in short: digests to twelve digits.
+pub fn short_key(key: &str) -> String {
+    match key.strip_prefix("image/sha256:") {
+        Some(digest) if digest.len() > 12 && digest.is_char_boundary(12) => {
+            format!("image {}…", &digest[..12])
+        }
+        _ => key.replacen('/', " ", 1),
+    }
+}
+
+/// What people call an artifact: its first name, else its key in short.
+pub fn artifact_name(artifact: &Artifact) -> String {
+    artifact.names.first().cloned().unwrap_or_else(|| short_key(&artifact.artifact))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_shown_as_open() {
+        for markup in [vulnerable("maybe"), usage("maybe"), severity("maybe"), recommendation("maybe")] {
+            let text = markup.into_string();
+            assert!(text.contains("open") && text.contains("maybe"), "{text}");
+        }
+        assert!(!severity("<b>").into_string().contains("<b>"));
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let check = |value: i64, expect: &str| assert_eq!(number(value), expect);
+        check(0, "0");
+        check(999, "999");
+        check(1_000, "1,000");
+        check(12_345_678, "12,345,678");
+        check(-1_234, "-1,234");
+        assert_eq!(count_of(1, "file", "files"), "1 file");
+    }
+
+    #[test]
+    fn keys_are_shortened() {
+        let check = |key: &str, expect: &str| assert_eq!(short_key(key), expect);
+        check("image/sha256:0123456789abcdef0123", "image 0123456789ab…");
+        check("component/a/b/1", "component a/b/1");
+    }
+}
