@@ -36,6 +36,11 @@ pub fn mount_namespace(pid: u32) -> Option<u32> {
     link.to_str()?.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Inode of the host's mount namespace: that of init or, where its rights are above ours, of kthreadd.
+pub fn host_mount_namespace() -> Option<u32> {
+    mount_namespace(1).or_else(|| mount_namespace(2))
+}
+
 /// All process ids.
 pub fn processes() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

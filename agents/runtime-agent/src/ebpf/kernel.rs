@@ -110,7 +110,7 @@ impl Kernel {
 
         let settings = Settings {
             epoch_ns: u64::try_from(config.epoch.as_nanos()).unwrap_or(u64::MAX),
-            host_mount_ns: procfs::mount_namespace(1)
+            host_mount_ns: procfs::host_mount_namespace()
                 .ok_or_else(|| EbpfError::NotPermitted("/proc/1/ns/mnt cannot be read".to_owned()))?,
             cgroup_controller: cgroup_controller(),
             watch_containers: u32::from(config.watch_containers),

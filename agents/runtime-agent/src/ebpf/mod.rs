@@ -79,3 +79,15 @@ pub struct MissingPart {
     /// What is not seen, for people.
     pub consequence: String,
 }
+
+/// Removes all pins of an instance: its programs end.
+///
+/// # Errors
+/// If an agent of this instance runs, or bpffs cannot be used.
+pub fn remove_pins(config: &PinConfig) -> Result<(), EbpfError> {
+    #[cfg(with_ebpf)]
+    pins::Pins::open(config, "")?.remove();
+    #[cfg(not(with_ebpf))]
+    tracing::info!(instance = config.instance, "an agent without eBPF has no pins");
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! What the agent can be told: for its own use, and the sections of the service's configuration.
+//! It must never hold a secret; the broker's are in kit's sections.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::ebpf::PinConfig;
+
+/// Whether to use eBPF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UseEbpf {
+    /// Refuse to start without.
+    Required,
+    /// Fall back to hooks, and say so.
+    #[default]
+    Preferred,
+    /// Do not even try.
+    Off,
+}
+
+/// How an agent works.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Identity of the node, as in `host/<machine-id>`.
+    pub node_id: String,
+    /// Name of the node, for people.
+    pub node_name: String,
+    /// Identity of this producer of events.
+    pub producer_id: String,
+    /// Watch containers wherever they start.
+    pub watch_containers: bool,
+    /// Only containers with this label and value.
+    pub only_label: Option<(String, String)>,
+    /// Whether to use eBPF.
+    pub ebpf: UseEbpf,
+    /// Pin the programs, to go on observing while the agent restarts.
+    pub pins: Option<PinConfig>,
+    /// Docker's endpoint.
+    pub docker_endpoint: Option<String>,
+    /// The package-resolver's socket.
+    pub resolver_socket: Option<PathBuf>,
+    /// The same use is reported once per this span.
+    pub epoch: Duration,
+    /// Wait between two hand-outs.
+    pub flush_interval: Duration,
+    /// A live workload is published again after this.
+    pub republish_interval_ms: i64,
+    /// After this a container that the runtime does not tell about is published as unidentified.
+    pub identify_timeout_ms: i64,
+    /// How long a stop may take.
+    pub stop_timeout: Duration,
+    /// Directory and bound (bytes) of what waits for the broker.
+    pub spool: Option<(PathBuf, u64)>,
+}
+
+impl AgentConfig {
+    /// The defaults for a node.
+    pub fn new(node_id: impl Into<String>, node_name: impl Into<String>) -> Self {
+        let node_id = node_id.into();
+        Self {
+            producer_id: format!("runtime-agent/{node_id}"),
+            node_id,
+            node_name: node_name.into(),
+            watch_containers: false,
+            only_label: None,
+            ebpf: UseEbpf::default(),
+            pins: None,
+            docker_endpoint: None,
+            resolver_socket: None,
+            epoch: Duration::from_secs(3_600),
+            flush_interval: Duration::from_millis(100),
+            republish_interval_ms: 10_000,
+            identify_timeout_ms: 5_000,
+            stop_timeout: Duration::from_secs(5),
+            spool: None,
+        }
+    }
+}
+
+/// The service's configuration.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuntimeAgentConfig {
+    /// Broker.
+    pub kafka: KafkaConfig,
+    /// Schema registry.
+    pub schema_registry: SchemaRegistryConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Health, metrics and shutdown.
+    pub admin: AdminConfig,
+    /// eBPF.
+    pub ebpf: EbpfSection,
+    /// Docker.
+    pub docker: DockerSection,
+    /// package-resolver.
+    pub resolver: ResolverSection,
+    /// What waits for the broker.
+    pub spool: SpoolSection,
+}
+
+plimsoll_kit::service_config!(RuntimeAgentConfig);
+
+/// `ebpf.*`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EbpfSection {
+    /// Pin programs and maps, so that a restart leaves no gap.
+    pub pin: bool,
+    /// Directory on bpffs.
+    pub pin_root: PathBuf,
+    /// Name of this agent on this host.
+    pub instance: String,
+    /// The same use is reported once per this span, in milliseconds.
+    pub epoch_ms: u64,
+    /// Remove the pins at an orderly end: watching ends with the agent.
+    pub unpin_at_end: bool,
+}
+
+impl Default for EbpfSection {
+    fn default() -> Self {
+        Self {
+            pin: true,
+            pin_root: PathBuf::from("/sys/fs/bpf/plimsoll"),
+            instance: "node".into(),
+            epoch_ms: 3_600_000,
+            unpin_at_end: false,
+        }
+    }
+}
+
+/// `docker.*`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DockerSection {
+    /// Endpoint; unset: containers stay unidentified.
+    pub endpoint: Option<String>,
+}
+
+impl Default for DockerSection {
+    fn default() -> Self {
+        Self { endpoint: Some("unix:///var/run/docker.sock".into()) }
+    }
+}
+
+/// `resolver.*`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResolverSection {
+    /// The package-resolver's socket; unset: uses go out without file identities, and drift is not seen.
+    pub socket: Option<PathBuf>,
+}
+
+impl Default for ResolverSection {
+    fn default() -> Self {
+        Self { socket: Some(PathBuf::from("/run/plimsoll/resolver.sock")) }
+    }
+}
+
+/// `spool.*`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpoolSection {
+    /// Directory.
+    pub directory: PathBuf,
+    /// Most bytes on disk.
+    pub budget_bytes: u64,
+}
+
+impl Default for SpoolSection {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("/var/lib/plimsoll/runtime-agent/spool"), budget_bytes: 256 * 1024 * 1024 }
+    }
+}

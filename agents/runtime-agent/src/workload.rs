@@ -1,0 +1,420 @@
+//! One workload as the agent knows it, and the events that say so.
+//! It must never publish a use before it knows the artifact, nor forget one that waits for it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use plimsoll_schemas::events::{Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval};
+use plimsoll_schemas::words::probe;
+
+use crate::observe::{Observation, below};
+
+/// Most items of one usage event.
+pub const BATCH_MAX_ITEMS: usize = 1_000;
+/// Most bytes of paths and names in one usage event.
+pub const BATCH_MAX_BYTES: usize = 512 * 1024;
+/// Most items that wait for a workload's identity; later ones count as lost.
+pub const HELD_MAX_ITEMS: usize = 50_000;
+/// Most labels of a container in an event.
+pub const LABELS_MAX: usize = 64;
+
+/// What a workload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// A container, by its id in its runtime.
+    Container(String),
+    /// A process tree that was registered.
+    Tree,
+}
+
+/// Whether it is known what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Asked for.
+    Pending,
+    /// Known.
+    Known,
+    /// Not to be had so far, with the reason.
+    Unidentified(String),
+}
+
+/// An artifact of a workload, and which paths are its.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactView {
+    /// Artifact key.
+    pub key: String,
+    /// Root directory in the mount namespace, without slashes at its ends; paths below it are the artifact's.
+    pub root: Vec<u8>,
+}
+
+/// Position of an item that does not come from the ring buffer: it holds nothing back.
+pub const NO_POSITION: u64 = u64::MAX;
+
+/// One item on its way.
+#[derive(Clone, Debug)]
+pub struct PendingItem {
+    /// Path from the mount namespace's root.
+    pub path: Vec<u8>,
+    /// The item; its path is set once the artifact is known.
+    pub item: UsageItem,
+    /// Inode as the workload sees it.
+    pub inode: u64,
+    /// Where its event begins in the ring buffer, which is not to be freed before it is published.
+    pub position: u64,
+    /// For an exec: what a rule needs once the owner is known.
+    pub exec: Option<Box<ExecContext>>,
+}
+
+/// An exec that waits for its owner to be known.
+#[derive(Clone, Debug, Default)]
+pub struct ExecContext {
+    pub pid: u32,
+    pub parent_pid: u32,
+    pub arguments: Vec<String>,
+    pub parent_executable: Vec<u8>,
+    pub parent_arguments: Vec<String>,
+    pub user_id: u32,
+    pub started_at_ms: i64,
+    pub outside: bool,
+}
+
+/// A probe at work on a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    pub probe: &'static str,
+    pub boot_id: String,
+    pub from_ms: i64,
+    pub until_ms: i64,
+    pub from_first_exec: bool,
+}
+
+/// A workload.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Identity on the wire.
+    pub id: String,
+    pub kind: WorkloadKind,
+    pub identity: Identity,
+    /// In the order of precedence: the first whose root is above a path has it.
+    pub artifacts: Vec<ArtifactView>,
+    /// What is published whatever the artifact: names, image, labels, command.
+    pub base: RuntimeWorkload,
+    pub watches: Vec<Watch>,
+    /// By probe and boot.
+    pub losses: BTreeMap<(String, String), u64>,
+    pub unavailable: BTreeMap<String, String>,
+    /// When it was first seen by the agent, for the deadline of its identity.
+    pub first_seen_ms: i64,
+    /// Attempts to identify it.
+    pub attempts: u32,
+    /// Its root directory was handed to the resolver.
+    pub root_opened: bool,
+    /// New since the last flush.
+    pub pending: VecDeque<PendingItem>,
+    index: HashMap<(Vec<u8>, &'static str, &'static str), usize>,
+    /// Published under `unidentified/`, to be published again once it is identified.
+    pub history: Vec<PendingItem>,
+    /// Something of the workload itself changed since it was published.
+    pub changed: bool,
+    pub published_at_ms: i64,
+    /// Risks that were found and not handed out yet.
+    pub alerts: Vec<RuntimeAlert>,
+}
+
+impl Workload {
+    /// A workload that was just seen.
+    pub fn new(id: String, kind: WorkloadKind, base: RuntimeWorkload, now_ms: i64) -> Self {
+        Self {
+            id,
+            kind,
+            identity: Identity::Pending,
+            artifacts: Vec::new(),
+            base,
+            watches: Vec::new(),
+            losses: BTreeMap::new(),
+            unavailable: BTreeMap::new(),
+            first_seen_ms: now_ms,
+            attempts: 0,
+            root_opened: false,
+            pending: VecDeque::new(),
+            index: HashMap::new(),
+            history: Vec::new(),
+            changed: true,
+            published_at_ms: 0,
+            alerts: Vec::new(),
+        }
+    }
+
+    /// Adds a use; the same use within one flush only widens its times.
+    pub fn add(
+        &mut self,
+        observation: Observation,
+        probe: &'static str,
+        process: String,
+        time_ms: i64,
+        position: u64,
+        exec: Option<Box<ExecContext>>,
+    ) {
+        let key = (observation.path.clone(), observation.kind, observation.mount);
+        if exec.is_none()
+            && let Some(known) = self.index.get(&key).and_then(|index| self.pending.get_mut(*index))
+            && known.inode == observation.inode
+            && known.item.probe == probe
+        {
+            known.item.first_seen_ms = known.item.first_seen_ms.min(time_ms);
+            known.item.last_seen_ms = known.item.last_seen_ms.max(time_ms);
+            return;
+        }
+        if self.pending.len() >= HELD_MAX_ITEMS {
+            *self.losses.entry((probe.to_owned(), self.base.boot_id.clone())).or_default() += 1;
+            self.changed = true;
+            return;
+        }
+        self.index.insert(key, self.pending.len());
+        self.pending.push_back(PendingItem {
+            item: UsageItem {
+                kind: observation.kind.to_owned(),
+                path: Vec::new(),
+                file_identity: String::new(),
+                mount: observation.mount.to_owned(),
+                name: observation.name,
+                rung: observation.rung.as_str().to_owned(),
+                first_seen_ms: time_ms,
+                last_seen_ms: time_ms,
+                probe: probe.to_owned(),
+                process,
+            },
+            path: observation.path,
+            inode: observation.inode,
+            position,
+            exec,
+        });
+    }
+
+    /// Takes what is new, each with its artifact; nothing while the artifact is not known.
+    pub fn take_pending(&mut self) -> Vec<(usize, PendingItem)> {
+        if self.identity == Identity::Pending {
+            return Vec::new();
+        }
+        self.index.clear();
+        let items = std::mem::take(&mut self.pending);
+        if matches!(self.identity, Identity::Unidentified(_)) {
+            let room = HELD_MAX_ITEMS.saturating_sub(self.history.len());
+            self.history.extend(items.iter().take(room).cloned().map(|item| PendingItem { position: NO_POSITION, ..item }));
+        }
+        items
+            .into_iter()
+            .filter_map(|mut pending| {
+                let (index, path) = self.place(&pending.path)?;
+                pending.item.path = path;
+                Some((index, pending))
+            })
+            .collect()
+    }
+
+    fn place(&self, path: &[u8]) -> Option<(usize, Vec<u8>)> {
+        self.artifacts
+            .iter()
+            .enumerate()
+            .find_map(|(index, artifact)| Some((index, below(path, &artifact.root)?.to_vec())))
+    }
+
+    /// The artifact is known now. What was published as unidentified is to be published again.
+    pub fn identified(&mut self, artifacts: Vec<ArtifactView>) {
+        if matches!(self.identity, Identity::Unidentified(_)) {
+            self.base.formerly_artifact = self.artifacts.first().map(|view| view.key.clone()).unwrap_or_default();
+            for item in std::mem::take(&mut self.history) {
+                self.pending.push_back(item);
+            }
+            self.index.clear();
+        }
+        self.base.unidentified_reason.clear();
+        self.artifacts = artifacts;
+        self.identity = Identity::Known;
+        self.changed = true;
+    }
+
+    /// The artifact cannot be known (yet): published under `unidentified/`.
+    pub fn unidentified(&mut self, key: String, reason: String) {
+        self.base.unidentified_reason.clone_from(&reason);
+        self.artifacts = vec![ArtifactView { key, root: Vec::new() }];
+        self.identity = Identity::Unidentified(reason);
+        self.changed = true;
+    }
+
+    /// Something was lost: at least `total` events by this probe in this boot.
+    pub fn set_loss(&mut self, probe: &str, boot_id: &str, total: u64) -> bool {
+        if total == 0 {
+            return false;
+        }
+        let known = self.losses.entry((probe.to_owned(), boot_id.to_owned())).or_default();
+        let grew = total > *known;
+        *known = total.max(*known);
+        self.changed |= grew;
+        grew
+    }
+
+    /// Nothing before `until_ms` can have been missed by the probes at work.
+    pub fn observed_until(&mut self, until_ms: i64) {
+        for watch in self.watches.iter_mut().filter(|watch| watch.probe != probe::RESYNC) {
+            watch.until_ms = watch.until_ms.max(until_ms);
+        }
+    }
+
+    /// The workload's events, one per artifact.
+    pub fn events(&self) -> Vec<RuntimeWorkload> {
+        let watched = self.watches.iter().map(|watch| WatchedInterval {
+            probe: watch.probe.to_owned(),
+            boot_id: watch.boot_id.clone(),
+            from_ms: watch.from_ms,
+            until_ms: watch.until_ms,
+            from_first_exec: watch.from_first_exec,
+        });
+        let losses = self.losses.iter().map(|((probe, boot_id), events_lost)| Loss {
+            probe: probe.clone(),
+            boot_id: boot_id.clone(),
+            events_lost: i64::try_from(*events_lost).unwrap_or(i64::MAX),
+            repaired: false,
+        });
+        let event = RuntimeWorkload {
+            workload_id: self.id.clone(),
+            watched: watched.collect(),
+            losses: losses.collect(),
+            unavailable_probes: self.unavailable.clone(),
+            ..self.base.clone()
+        };
+        self.artifacts
+            .iter()
+            .map(|artifact| RuntimeWorkload { artifact: artifact.key.clone(), ..event.clone() })
+            .collect()
+    }
+
+    /// Usage events of items that belong to the artifact at `index`, each within the bounds.
+    pub fn usage_events(&self, index: usize, items: Vec<UsageItem>) -> Vec<RuntimeUsage> {
+        let Some(artifact) = self.artifacts.get(index) else { return Vec::new() };
+        let mut events: Vec<RuntimeUsage> = Vec::new();
+        let mut size_bytes = 0;
+        for item in items {
+            let item_bytes = item.path.len() + item.name.len() + item.process.len() + 128;
+            let full = events
+                .last()
+                .is_none_or(|last| last.items.len() >= BATCH_MAX_ITEMS || size_bytes + item_bytes > BATCH_MAX_BYTES);
+            if full {
+                size_bytes = 0;
+                events.push(RuntimeUsage {
+                    artifact: artifact.key.clone(),
+                    application: self.base.application.clone(),
+                    component: self.base.component.clone(),
+                    component_version: self.base.component_version.clone(),
+                    workload_id: self.id.clone(),
+                    ..RuntimeUsage::default()
+                });
+            }
+            size_bytes += item_bytes;
+            if let Some(last) = events.last_mut() {
+                last.items.push(item);
+            }
+        }
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_schemas::words::Rung;
+
+    fn observation(path: &str, inode: u64) -> Observation {
+        Observation {
+            kind: "library",
+            rung: Rung::Loaded,
+            path: path.into(),
+            mount: "root",
+            inode,
+            name: String::new(),
+        }
+    }
+
+    fn workload() -> Workload {
+        Workload::new("m/c".into(), WorkloadKind::Container("c".into()), RuntimeWorkload::default(), 0)
+    }
+
+    fn add(workload: &mut Workload, path: &str, inode: u64, time_ms: i64) {
+        workload.add(observation(path, inode), "ebpf-files", String::new(), time_ms, 0, None);
+    }
+
+    #[test]
+    fn holds_back_until_identified() {
+        let mut workload = workload();
+        add(&mut workload, "usr/lib/a.so", 1, 10);
+        assert!(workload.take_pending().is_empty());
+        assert!(workload.events().is_empty());
+        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
+        let taken = workload.take_pending();
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].1.item.path, b"usr/lib/a.so");
+        assert_eq!(workload.events()[0].artifact, "image/x");
+    }
+
+    #[test]
+    fn unidentified_is_published_and_published_again() {
+        let mut workload = workload();
+        add(&mut workload, "a", 1, 10);
+        workload.unidentified("unidentified/m/c".into(), "docker is away".into());
+        assert_eq!(workload.take_pending().len(), 1);
+        assert_eq!(workload.events()[0].unidentified_reason, "docker is away");
+        add(&mut workload, "b", 2, 11);
+        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
+        let paths: Vec<_> = workload.take_pending().into_iter().map(|(_, item)| item.item.path).collect();
+        assert_eq!(paths, [b"b".to_vec(), b"a".to_vec()]);
+        assert_eq!(workload.events()[0].formerly_artifact, "unidentified/m/c");
+        assert_eq!(workload.events()[0].unidentified_reason, "");
+    }
+
+    #[test]
+    fn one_use_per_flush() {
+        let mut workload = workload();
+        for (inode, time_ms) in [(1, 20), (1, 10), (1, 30), (2, 40)] {
+            add(&mut workload, "a", inode, time_ms);
+        }
+        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
+        let taken = workload.take_pending();
+        let times: Vec<_> = taken.iter().map(|(_, p)| (p.inode, p.item.first_seen_ms, p.item.last_seen_ms)).collect();
+        assert_eq!(times, [(1, 10, 30), (2, 40, 40)], "a replaced file is another use");
+    }
+
+    #[test]
+    fn a_tree_has_two_artifacts() {
+        let mut workload = workload();
+        workload.identified(vec![
+            ArtifactView { key: "component/a/b/1".into(), root: b"srv/app".to_vec() },
+            ArtifactView { key: "host/m".into(), root: Vec::new() },
+        ]);
+        add(&mut workload, "srv/app/lib/x.py", 1, 1);
+        add(&mut workload, "usr/lib/libc.so.6", 2, 1);
+        let placed: Vec<_> =
+            workload.take_pending().into_iter().map(|(index, item)| (index, item.item.path)).collect();
+        assert_eq!(placed, [(0, b"lib/x.py".to_vec()), (1, b"usr/lib/libc.so.6".to_vec())]);
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let mut workload = workload();
+        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
+        let item = |bytes: usize| UsageItem { path: vec![b'a'; bytes], ..UsageItem::default() };
+        for (count, bytes, expected) in [(1, 10, 1), (1_000, 10, 1), (1_001, 10, 2), (300, 4_000, 3)] {
+            let events = workload.usage_events(0, vec![item(bytes); count]);
+            assert_eq!(events.len(), expected, "{count} items of {bytes} bytes");
+            assert_eq!(events.iter().map(|event| event.items.len()).sum::<usize>(), count);
+        }
+        assert!(workload.usage_events(7, vec![item(1)]).is_empty());
+    }
+
+    #[test]
+    fn losses_only_grow() {
+        let mut workload = workload();
+        assert!(!workload.set_loss("ebpf-files", "b", 0));
+        assert!(workload.set_loss("ebpf-files", "b", 5));
+        assert!(!workload.set_loss("ebpf-files", "b", 3));
+        assert_eq!(workload.losses.values().sum::<u64>(), 5);
+    }
+}
