@@ -46,6 +46,14 @@ fn a_broker_that_is_down_is_named_with_the_remedy() {
     let error = producer.flush(Duration::from_millis(300)).unwrap_err();
     assert!(error.is_retriable() && error.to_string().contains(NOWHERE), "{error}");
     assert_eq!(producer.in_flight(), 1);
+    let mut options = ProducerOptions::idempotent("p");
+    options.delivery_timeout = Duration::from_millis(1000);
+    let mut impatient = broker.producer(options).unwrap();
+    impatient.send(&OutgoingRecord::new("t", 0, "k", Some("v"))).unwrap();
+    let error = impatient.flush(SOON).unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::DeliveryFailed, "{error}");
+    assert_eq!(impatient.in_flight(), 0);
+    impatient.flush(SOON).unwrap();
     let mut transactional = broker.producer(ProducerOptions::transactional("p", "id")).unwrap();
     assert!(transactional.init_transactions(Duration::from_millis(300)).unwrap_err().is_retriable());
 

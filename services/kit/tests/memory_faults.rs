@@ -88,7 +88,7 @@ fn expired_members_are_told_and_join_again() {
     member.poll(Duration::ZERO, 1).unwrap();
     broker.expire_members("g");
     let offset = CommittedOffset::new(partitions[0].clone(), 0);
-    assert_eq!(member.commit(&[offset]).unwrap_err().kind(), BrokerErrorKind::Fenced);
+    assert_eq!(member.commit(&[offset]).unwrap_err().kind(), BrokerErrorKind::AbortTransaction);
     assert_eq!(member.poll(SOON, 1).unwrap(), [ConsumerEvent::Lost(partitions.clone())]);
     assert_eq!(member.poll(SOON, 1).unwrap(), [ConsumerEvent::Assigned(partitions)]);
 }

@@ -11,7 +11,11 @@ pub enum BrokerErrorKind {
     Retriable,
     /// The bounded send queue stayed full for `max_block_ms`; the record was not taken. Try again.
     QueueFull,
-    /// The transaction cannot be committed: abort it, seek back to the committed offsets, begin anew.
+    /// Records that `send` took were given up after all retries: what was sent since the last successful flush is to be
+    /// sent again.
+    DeliveryFailed,
+    /// The transaction, or a member's offsets, cannot be committed: abort, discard what was done since the last commit,
+    /// and go on from the committed offsets (after the next assignment when the group went on without this member).
     AbortTransaction,
     /// Another producer took over this transactional id, or this member left the group: stop using this
     /// producer or consumer; whoever took over continues.

@@ -61,7 +61,8 @@ pub trait Producer: Send {
     fn send(&mut self, record: &OutgoingRecord) -> BrokerResult<()>;
 
     /// Waits until all queued records were delivered. An error means that some since the last flush were not (in
-    /// time): with `Retriable` after `timeout` they are still queued, otherwise they are gone and to be sent again.
+    /// time): with `Retriable` after `timeout` they are still queued; with `DeliveryFailed` or any other kind they are
+    /// gone and to be sent again.
     fn flush(&mut self, timeout: Duration) -> BrokerResult<()>;
 
     /// Records queued and not yet acknowledged.
@@ -104,8 +105,8 @@ pub trait GroupConsumer: Send {
     /// Ends `pause`.
     fn resume(&mut self, partitions: &[TopicPartition]) -> BrokerResult<()>;
 
-    /// Commits offsets outside a transaction and waits for the answer. `Fenced` or `AbortTransaction` when the
-    /// group has gone on without this member.
+    /// Commits offsets outside a transaction and waits for the answer. `AbortTransaction` when the group has gone on
+    /// without this member: poll on and begin again with the next assignment. `Fenced`: another process took its place.
     fn commit(&mut self, offsets: &[CommittedOffset]) -> BrokerResult<()>;
 
     /// The group's committed offsets for those of `partitions` that have one.

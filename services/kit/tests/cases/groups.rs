@@ -251,4 +251,9 @@ pub fn missing_offsets_are_an_error(bench: &Bench) {
     };
     assert_eq!(error.kind(), BrokerErrorKind::OffsetOutOfRange, "{error}");
     assert!(error.to_string().contains(&topic), "{error}");
+    // It stays an error until somebody decides.
+    let again = second.consumer.poll(Duration::from_millis(50), 10).unwrap_err();
+    assert_eq!(again.kind(), BrokerErrorKind::OffsetOutOfRange, "{again}");
+    second.consumer.seek(&TopicPartition::new(topic.as_str(), 0), 0).unwrap();
+    second.until("record", |m| !m.seen.is_empty());
 }

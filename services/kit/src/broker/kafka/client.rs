@@ -98,6 +98,34 @@ pub(super) fn base_config(config: &KafkaConfig) -> BrokerResult<ClientConfig> {
     Ok(client)
 }
 
+/// Settings of everything that reads.
+pub(super) fn reading(
+    config: &mut ClientConfig,
+    client_id: &str,
+    read_committed: bool,
+    prefetch_kbytes: usize,
+) {
+    config
+        .set("client.id", client_id)
+        .set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" })
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("group.protocol", "classic")
+        .set("queued.max.messages.kbytes", prefetch_kbytes.to_string());
+    // The defaults stall for a second when a queue is full, and fetch too little ahead for small records.
+    for (setting, value) in [
+        ("fetch.queue.backoff.ms", "5"),
+        ("queued.min.messages", "100000"),
+        ("fetch.wait.max.ms", "100"),
+        ("fetch.error.backoff.ms", "100"),
+    ] {
+        if config.get(setting).is_none() {
+            config.set(setting, value);
+        }
+    }
+}
+
 /// The last thing that connections said, for messages of calls that fail later.
 #[derive(Default)]
 pub(super) struct Hints {

@@ -1,21 +1,20 @@
 //! The Kafka group member: one thread polls, a queue per partition, rebalances handed over as events.
 //! Never gives a record after the partition's `Revoked`, and never guesses where to begin.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::client::{self, Hints};
+use super::client::{Hints, reading};
 use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
+use super::rebalance::{Context, Rebalance};
 use super::{committed_from, offsets_list, partition_list};
 use crate::broker::types::{
     CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, StartPolicy, TopicPartition,
@@ -30,47 +29,6 @@ const CLIENT_EVENTS_MAX: usize = 64;
 const PREFETCH_SHARES: usize = 32;
 /// Least a partition may fetch ahead, in KiB: one full record.
 const PREFETCH_MIN_KBYTES: usize = 1024;
-
-enum Rebalance {
-    Assign(Vec<TopicPartition>),
-    Revoke { lost: bool },
-}
-
-struct Context {
-    hints: Hints,
-    signal: Arc<Signal>,
-    rebalances: Mutex<VecDeque<Rebalance>>,
-    /// While closing, partitions are given up at once.
-    closing: AtomicBool,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            self.hints.set(code, reason);
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    /// Only notes the rebalance: the group waits (and this member keeps its place) until `poll` has told the caller and
-    /// calls assign or unassign.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::SeqCst) {
-            // Nothing is left to do with a failure here: the consumer goes.
-            let _ = consumer.unassign();
-            return;
-        }
-        let event = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions_of(list)),
-            _ => Rebalance::Revoke { lost: consumer.assignment_lost() },
-        };
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
-    }
-}
 
 /// What the next poll does first.
 enum Pending {
@@ -90,46 +48,12 @@ pub(super) struct KafkaConsumer {
     request_timeout: Duration,
     pending: Pending,
     paused: BTreeSet<TopicPartition>,
+    /// Where reading began, for partitions of which nothing was given yet.
+    begun: BTreeMap<TopicPartition, Offset>,
+    /// Partitions whose reading has stopped, and why; told at each poll until they are sought or go.
+    stopped: BTreeMap<TopicPartition, BrokerError>,
     /// Where the next poll begins, so that no partition starves.
     turn: usize,
-}
-
-fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let mut partitions: Vec<TopicPartition> = list
-        .elements()
-        .iter()
-        .filter_map(|e| Some(TopicPartition::new(e.topic(), u32::try_from(e.partition()).ok()?)))
-        .collect();
-    partitions.sort();
-    partitions
-}
-
-/// Settings of everything that reads.
-pub(super) fn reading(
-    config: &mut ClientConfig,
-    client_id: &str,
-    read_committed: bool,
-    prefetch_kbytes: usize,
-) {
-    config
-        .set("client.id", client_id)
-        .set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" })
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("group.protocol", "classic")
-        .set("queued.max.messages.kbytes", prefetch_kbytes.to_string());
-    // The defaults stall for a second when a queue is full, and fetch too little ahead for small records.
-    for (setting, value) in [
-        ("fetch.queue.backoff.ms", "5"),
-        ("queued.min.messages", "100000"),
-        ("fetch.wait.max.ms", "100"),
-        ("fetch.error.backoff.ms", "100"),
-    ] {
-        if config.get(setting).is_none() {
-            config.set(setting, value);
-        }
-    }
 }
 
 impl KafkaConsumer {
@@ -174,6 +98,8 @@ impl KafkaConsumer {
             request_timeout,
             pending: Pending::Nothing,
             paused: BTreeSet::new(),
+            begun: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             turn: 0,
         })
     }
@@ -207,6 +133,8 @@ impl KafkaConsumer {
             let _ = self.consumer.resume(&partition_list(&paused));
         }
         self.queues.clear();
+        self.begun.clear();
+        self.stopped.clear();
         self.consumer.unassign().map_err(|error| self.failed("giving up partitions", &error))
     }
 
@@ -248,6 +176,8 @@ impl KafkaConsumer {
     fn begin(&mut self, starts: &[(TopicPartition, Offset)]) -> BrokerResult<()> {
         let mut list = TopicPartitionList::with_capacity(starts.len());
         self.queues.clear();
+        self.begun.clear();
+        self.stopped.clear();
         for (partition, offset) in starts {
             list.add_partition_offset(&partition.topic, number(partition), *offset)
                 .map_err(|error| self.failed("beginning to read", &error))?;
@@ -259,6 +189,7 @@ impl KafkaConsumer {
                 errors::error(Kind::UnknownTopic, &self.servers, "beginning to read", &partition.to_string())
             })?;
             self.queues.insert(partition.clone(), queue);
+            self.begun.insert(partition.clone(), *offset);
         }
         self.consumer.assign(&list).map_err(|error| self.failed("beginning to read", &error))?;
         if !self.paused.is_empty() {
@@ -266,6 +197,25 @@ impl KafkaConsumer {
             self.consumer.pause(&partition_list(&paused)).map_err(|error| self.failed("pausing", &error))?;
         }
         Ok(())
+    }
+
+    /// Begins reading anew in all partitions: in `partition` at `offset`, in the others where they stand.
+    fn begin_again(&mut self, partition: &TopicPartition, offset: i64) -> BrokerResult<()> {
+        let positions = self.consumer.position().map_err(|error| self.failed("reading positions", &error))?;
+        for element in positions.elements() {
+            let (Ok(number), Offset::Offset(next)) = (u32::try_from(element.partition()), element.offset())
+            else {
+                // Nothing was given of it yet: it begins where it began.
+                continue;
+            };
+            self.begun.insert(TopicPartition::new(element.topic(), number), Offset::Offset(next));
+        }
+        self.begun.insert(partition.clone(), Offset::Offset(offset));
+        let starts: Vec<(TopicPartition, Offset)> = std::mem::take(&mut self.begun)
+            .into_iter()
+            .filter(|(p, _)| self.queues.contains_key(p))
+            .collect();
+        self.begin(&starts)
     }
 
     /// Handles what the client itself has to say: rebalances, errors, logs.
@@ -374,50 +324,45 @@ impl KafkaConsumer {
         }
     }
 
-    /// Takes records in turns, each partition at most its share.
+    /// Takes records in turns, each partition at most its share. An error never takes records with it: it is told once
+    /// there are none.
     fn records(&mut self, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
         let mut events = Vec::new();
-        let mut failure = None;
         let ready: Vec<TopicPartition> =
             self.queues.iter().filter(|(_, queue)| queue.is_ready()).map(|(p, _)| p.clone()).collect();
-        if ready.is_empty() {
-            return Ok(events);
-        }
-        let share = (max_records / ready.len()).max(1);
+        let share = (max_records / ready.len().max(1)).max(1);
         self.turn = self.turn.wrapping_add(1);
         let mut left = max_records;
-        for partition in ready.iter().cycle().skip(self.turn % ready.len()).take(ready.len()) {
-            if left == 0 || failure.is_some() {
+        for partition in ready.iter().cycle().skip(self.turn % ready.len().max(1)).take(ready.len()) {
+            if left == 0 {
                 break;
             }
             let Some(queue) = self.queues.get_mut(partition) else { continue };
             let before = events.len();
+            let mut failure = None;
             queue.drain(share.min(left), |fetched| match fetched {
                 Fetched::Record(record) => events.push(ConsumerEvent::Record(record)),
                 Fetched::End(_) => events.push(ConsumerEvent::EndOfPartition(partition.clone())),
-                Fetched::Failed(code, reason) => {
-                    failure.get_or_insert((partition.clone(), code, reason));
-                }
+                Fetched::Failed(code, reason) => failure = Some((code, reason)),
             });
             left = left.saturating_sub(events.len() - before);
-        }
-        match failure {
-            // Records before the error were taken from the queue and must be given; the error comes again by itself or
-            // is mended meanwhile, unless it is one that ends the partition's reading.
-            Some((partition, code, reason)) => match errors::kind_of(code) {
-                Kind::Retriable => {
-                    tracing::debug!("{partition}: {reason}");
-                    Ok(events)
-                }
-                kind => {
+            match failure.map(|(code, reason)| (errors::kind_of(code), reason)) {
+                None => {}
+                Some((Kind::Retriable, reason)) => tracing::debug!("{partition}: {reason}"),
+                Some((kind, reason)) => {
                     let what = format!("group {}: reading {partition}", self.options.group);
-                    Err(errors::error(kind, &self.servers, &what, &reason))
+                    let error = errors::error(kind, &self.servers, &what, &reason);
+                    self.stopped.insert(partition.clone(), error);
                 }
-            },
-            None => {
-                self.consumer.context().hints.clear();
-                Ok(events)
             }
+        }
+        if !events.is_empty() {
+            self.consumer.context().hints.clear();
+            return Ok(events);
+        }
+        match self.stopped.values().next() {
+            Some(error) => Err(error.clone()),
+            None => Ok(events),
         }
     }
 }
@@ -459,11 +404,22 @@ impl GroupConsumer for KafkaConsumer {
             }
         } else if self.queues.contains_key(partition) {
             let mut list = TopicPartitionList::with_capacity(1);
-            list.add_partition_offset(&partition.topic, number(partition), Offset::Offset(offset))
+            let sought = list
+                .add_partition_offset(&partition.topic, number(partition), Offset::Offset(offset))
                 .and_then(|()| self.consumer.seek_partitions(list, self.request_timeout))
-                .and_then(|done| done.elements().iter().try_for_each(|element| element.error()))
-                .map_err(|error| self.failed(&format!("seeking {partition}"), &error))?;
-            return Ok(());
+                .and_then(|done| done.elements().iter().try_for_each(|element| element.error()));
+            return match sought {
+                Ok(()) => {
+                    self.begun.insert(partition.clone(), Offset::Offset(offset));
+                    self.stopped.remove(partition);
+                    Ok(())
+                }
+                // librdkafka seeks only where it reads; after an error it has stopped.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
+                    self.begin_again(partition, offset)
+                }
+                Err(error) => Err(self.failed(&format!("seeking {partition}"), &error)),
+            };
         }
         let what = format!("group {}: seeking {partition}", self.options.group);
         Err(errors::error(Kind::Misuse, &self.servers, &what, "it is not assigned to this member"))

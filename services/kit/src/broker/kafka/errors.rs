@@ -20,9 +20,9 @@ pub(super) fn kind_of(code: Code) -> Kind {
         | Code::InvalidProducerEpoch
         | Code::InvalidProducerIdMapping
         | Code::FencedInstanceId
-        | Code::IllegalGeneration
-        | Code::UnknownMemberId
-        | Code::AssignmentLost => Kind::Fenced,
+        | Code::UnreleasedInstanceId => Kind::Fenced,
+        // The group went on without this member; it joins again by polling.
+        Code::IllegalGeneration | Code::UnknownMemberId | Code::AssignmentLost => Kind::AbortTransaction,
         Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
@@ -67,6 +67,9 @@ fn remedy(kind: Kind) -> &'static str {
             "records were removed before they were read; raise the topic's retention and decide where to go on"
         }
         Kind::Fenced => "another process with the same id took over; stop one of them",
+        Kind::DeliveryFailed => {
+            "send what was sent since the last successful flush again; check that the broker runs"
+        }
         Kind::NoCommittedOffset => "no offset is committed yet",
         Kind::AbortTransaction => "abort, seek back to the committed offsets, begin anew",
         Kind::OutcomeUnknown => "open a new producer and read the committed offsets again",

@@ -8,6 +8,7 @@ mod errors;
 mod producer;
 mod queue;
 mod reader;
+mod rebalance;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

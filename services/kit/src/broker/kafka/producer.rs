@@ -100,7 +100,7 @@ impl KafkaProducer {
 
     fn error(&self, kind: Kind, what: &str, reason: &str) -> BrokerError {
         let reason = match self.context().hints.reason() {
-            Some(hint) if kind == Kind::Retriable || kind == Kind::OutcomeUnknown => {
+            Some(hint) if matches!(kind, Kind::Retriable | Kind::OutcomeUnknown | Kind::DeliveryFailed) => {
                 format!("{reason} ({hint})")
             }
             _ => reason.to_owned(),
@@ -119,6 +119,7 @@ impl KafkaProducer {
             Kind::Retriable | Kind::QueueFull if self.options.transactional_id.is_some() => {
                 Kind::AbortTransaction
             }
+            Kind::Retriable | Kind::QueueFull => Kind::DeliveryFailed,
             kind => kind,
         };
         let what = format!("{count} records were not delivered, the first to {place}");

@@ -9,12 +9,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::client::PlainContext;
-use super::consumer::reading;
+use super::client::{PlainContext, reading};
 use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
 use crate::broker::types::{IncomingRecord, ReaderOptions, TopicPartition};
-use crate::broker::{BrokerErrorKind as Kind, BrokerResult, PartitionReader};
+use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, PartitionReader};
 
 /// Longest wait without a look at the client's own events.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,6 +28,8 @@ pub(super) struct KafkaReader {
     servers: String,
     partition: TopicPartition,
     next: i64,
+    /// Why reading has stopped; told once the records before it were given.
+    stopped: Option<BrokerError>,
 }
 
 impl KafkaReader {
@@ -58,7 +59,15 @@ impl KafkaReader {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&partition.topic, number, Offset::Offset(from_offset)).map_err(failed)?;
         consumer.assign(&list).map_err(failed)?;
-        Ok(Self { queue, consumer, signal, servers, partition: partition.clone(), next: from_offset })
+        Ok(Self {
+            queue,
+            consumer,
+            signal,
+            servers,
+            partition: partition.clone(),
+            next: from_offset,
+            stopped: None,
+        })
     }
 }
 
@@ -94,7 +103,12 @@ impl PartitionReader for KafkaReader {
                 && errors::kind_of(code) != Kind::Retriable
             {
                 let what = format!("reading {} at {}", self.partition, self.next);
-                return Err(errors::error(errors::kind_of(code), &self.servers, &what, &reason));
+                self.stopped = Some(errors::error(errors::kind_of(code), &self.servers, &what, &reason));
+            }
+            if let Some(error) = &self.stopped
+                && records.is_empty()
+            {
+                return Err(error.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if !records.is_empty() || at_end || left.is_zero() {

@@ -166,7 +166,12 @@ impl MemoryConsumer {
             let Some(next) = position.next else { continue };
             let log = state.log(&partition)?;
             let Some(read) = log.read(next, self.options.read_committed, left) else {
-                return Err(out_of_range(&partition, next, state));
+                // Records that were taken already are given first; this comes again.
+                return if events.is_empty() {
+                    Err(out_of_range(&partition, next, state))
+                } else {
+                    Ok(events)
+                };
             };
             left -= read.records.len();
             position.next = Some(read.position);
@@ -260,7 +265,7 @@ impl GroupConsumer for MemoryConsumer {
                 Ok(())
             }
             None => Err(BrokerError::new(
-                BrokerErrorKind::Fenced,
+                BrokerErrorKind::AbortTransaction,
                 format_args!(
                     "group {} has gone on without this member; poll to join again",
                     self.options.group
