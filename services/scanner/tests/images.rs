@@ -1,5 +1,8 @@
 //! Images in every container format, whole and damaged, through the public entry of the scanner.
 
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod support;
 
 use std::path::Path;

@@ -1,10 +1,12 @@
 //! Carries out one command.
 //! It must never start a server, nor ask one that is not configured.
 
+mod container;
 mod db;
 mod report;
 mod run;
 mod scan;
+mod signals;
 
 use clap::CommandFactory;
 use plimsoll_kit::config::load;
