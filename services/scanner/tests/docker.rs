@@ -70,7 +70,7 @@ fn an_image_of_the_engine_is_its_saved_archive() {
     assert_eq!(live.manifest.artifact, saved.manifest.artifact);
     assert_eq!(live.manifest.package_hash, saved.manifest.package_hash);
     assert_eq!(live.manifest.package_count, 2);
-    assert_eq!(live.manifest.names, [image.name.clone()]);
+    assert_eq!(live.manifest.names, std::slice::from_ref(&image.name));
 
     // The engine's own word for the image leads to the same artifact.
     let inspected = docker(&endpoint, &["image", "inspect", "-f", "{{.Id}}", &image.name], b"");
