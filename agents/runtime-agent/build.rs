@@ -29,7 +29,9 @@ fn compile() -> Result<(), String> {
         "x86_64" => "x86",
         "aarch64" => "arm64",
         other => {
-            return Err(format!("no eBPF programs for {other}: set PLIMSOLL_WITHOUT_EBPF=1 to build without"));
+            return Err(format!(
+                "no eBPF programs for {other}: set PLIMSOLL_WITHOUT_EBPF=1 to build without"
+            ));
         }
     };
     let object = PathBuf::from(variable("OUT_DIR")?).join("observe.bpf.o");

@@ -199,7 +199,12 @@ impl Agent {
         if !entered.recv().map_err(|_| AgentError::Ended)? {
             return Err(AgentError::Full);
         }
-        Ok(Tree { id, workload_id, environment: environment.unwrap_or_default(), inputs: self.inputs.clone() })
+        Ok(Tree {
+            id,
+            workload_id,
+            environment: environment.unwrap_or_default(),
+            inputs: self.inputs.clone(),
+        })
     }
 
     /// Ends the agent: everything observed so far is delivered or spooled. Pinned programs go on watching, unless
@@ -247,7 +252,9 @@ fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), Ag
             probes.active.push(probe::EBPF_FILES);
             probes.active.push(probe::RESYNC);
             for part in kernel.missing() {
-                probes.unavailable.insert(format!("{}:{}", probe::EBPF_FILES, part.program), part.consequence.clone());
+                probes
+                    .unavailable
+                    .insert(format!("{}:{}", probe::EBPF_FILES, part.program), part.consequence.clone());
             }
             let unused = "not needed: ebpf-files sees more";
             for hook in [probe::LD_AUDIT, probe::PYTHON_IMPORT] {
@@ -267,6 +274,7 @@ fn load(config: &AgentConfig) -> Result<Kernel, EbpfError> {
     let mut kernel = Kernel::open(&EbpfConfig {
         watch_containers: config.watch_containers,
         epoch: config.epoch,
+        ring_bytes: config.ring_bytes,
         pins: config.pins.clone(),
     })?;
     if !kernel.was_pinned() {

@@ -47,9 +47,14 @@ pub fn build(
     file_identity: &str,
 ) -> RuntimeAlert {
     // The same program started again by the same parent is the same alert.
-    let identity =
-        [workload.id.as_bytes(), risk.rule.as_bytes(), path, file_identity.as_bytes(), &exec.parent_executable]
-            .join(&0x1f);
+    let identity = [
+        workload.id.as_bytes(),
+        risk.rule.as_bytes(),
+        path,
+        file_identity.as_bytes(),
+        &exec.parent_executable,
+    ]
+    .join(&0x1f);
     let cut = |part: &String| part.chars().take(PART_MAX_BYTES / 4).collect::<String>();
     RuntimeAlert {
         artifact: artifact.map(|artifact| artifact.key).unwrap_or_default(),
@@ -94,7 +99,8 @@ mod tests {
             title: String::new(),
             evidence: Default::default(),
         };
-        let exec = |parent: &str, pid| ExecContext { parent_executable: parent.into(), pid, ..Default::default() };
+        let exec =
+            |parent: &str, pid| ExecContext { parent_executable: parent.into(), pid, ..Default::default() };
         let mut seen = Seen::default();
         let cases = [
             ("usr/bin/sh", "usr/sbin/nginx", 1, true),

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ebpf::PinConfig;
 
+/// Default size of the kernel's ring buffer, in bytes.
+pub const RING_BYTES: u32 = 8 * 1024 * 1024;
+
 /// Whether to use eBPF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +42,8 @@ pub struct AgentConfig {
     pub ebpf: UseEbpf,
     /// Pin the programs, to go on observing while the agent restarts.
     pub pins: Option<PinConfig>,
+    /// Size of the kernel's ring buffer in bytes, a power of two of at least a page.
+    pub ring_bytes: u32,
     /// Docker's endpoint.
     pub docker_endpoint: Option<String>,
     /// The package-resolver's socket.
@@ -69,6 +74,7 @@ impl AgentConfig {
             only_label: None,
             ebpf: UseEbpf::default(),
             pins: None,
+            ring_bytes: RING_BYTES,
             docker_endpoint: None,
             resolver_socket: None,
             epoch: Duration::from_secs(3_600),
@@ -117,6 +123,8 @@ pub struct EbpfSection {
     pub instance: String,
     /// The same use is reported once per this span, in milliseconds.
     pub epoch_ms: u64,
+    /// Size of the kernel's ring buffer in bytes, a power of two of at least a page.
+    pub ring_bytes: u32,
     /// Remove the pins at an orderly end: watching ends with the agent.
     pub unpin_at_end: bool,
 }
@@ -128,6 +136,7 @@ impl Default for EbpfSection {
             pin_root: PathBuf::from("/sys/fs/bpf/plimsoll"),
             instance: "node".into(),
             epoch_ms: 3_600_000,
+            ring_bytes: RING_BYTES,
             unpin_at_end: false,
         }
     }
@@ -173,6 +182,9 @@ pub struct SpoolSection {
 
 impl Default for SpoolSection {
     fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/plimsoll/runtime-agent/spool"), budget_bytes: 256 * 1024 * 1024 }
+        Self {
+            directory: PathBuf::from("/var/lib/plimsoll/runtime-agent/spool"),
+            budget_bytes: 256 * 1024 * 1024,
+        }
     }
 }

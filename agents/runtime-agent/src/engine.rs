@@ -25,10 +25,14 @@ use crate::identity::{self, IdentifyReply, IdentifyRequest, container};
 use crate::observe::{observe, reader_of};
 use crate::output::{Batch, OutputLosses, RuntimeEvent};
 use crate::procfs;
-use crate::resolver::{OpenRoot, QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, Resolver, ResolverAnswer, ResolverCommand};
+use crate::resolver::{
+    OpenRoot, QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, Resolver, ResolverAnswer, ResolverCommand,
+};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
-use crate::workload::{ArtifactView, ExecContext, Identity, NO_POSITION, PendingItem, Watch, Workload, WorkloadKind};
+use crate::workload::{
+    ArtifactView, ExecContext, Identity, NO_POSITION, PendingItem, Watch, Workload, WorkloadKind,
+};
 
 /// Wait between two looks at the ring buffer.
 const TICK: Duration = Duration::from_millis(20);
@@ -312,14 +316,15 @@ impl Engine {
             self.images.get(&event.exec_id).map(|image| image.reader)
         };
         let reader = reader_of(&event, judged);
-        let exec = (event.action == FileAction::Exec && !event.resync).then(|| self.exec_context(&event, time_ms));
+        let exec =
+            (event.action == FileAction::Exec && !event.resync).then(|| self.exec_context(&event, time_ms));
         if let Some(exec) = exec.as_deref() {
             self.judge_shell(&event, exec);
         }
-        let process = self
-            .images
-            .get(&event.exec_id)
-            .map_or_else(|| event.comm.clone(), |image| String::from_utf8_lossy(&image.executable).into_owned());
+        let process = self.images.get(&event.exec_id).map_or_else(
+            || event.comm.clone(),
+            |image| String::from_utf8_lossy(&image.executable).into_owned(),
+        );
         let Some(workload) = self.workloads.get_mut(&event.workload) else { return };
         if event.truncated {
             let boot = self.stamper.boot_id().to_owned();
@@ -476,7 +481,8 @@ impl Engine {
             ..self.base()
         };
         let id_on_wire = format!("{}/{container_id}", self.config.node_id);
-        let mut workload = Workload::new(id_on_wire, WorkloadKind::Container(container_id.clone()), base, now_ms());
+        let mut workload =
+            Workload::new(id_on_wire, WorkloadKind::Container(container_id.clone()), base, now_ms());
         let from_first_exec = entry.flags & workload_flag::FROM_FIRST_EXEC != 0;
         workload.watches.push(Watch {
             probe: probe::EBPF_FILES,
@@ -759,14 +765,19 @@ impl Engine {
         let live = kernel.live_workloads();
         for (id, entry) in kernel.workloads() {
             // What was passed over and is gone makes room.
-            if entry.flags & workload_flag::IGNORED != 0 && entry.processes <= 0 && !self.workloads.contains_key(&id) {
+            if entry.flags & workload_flag::IGNORED != 0
+                && entry.processes <= 0
+                && !self.workloads.contains_key(&id)
+            {
                 kernel.remove_workload(id);
             }
         }
         let ended: Vec<u64> = self
             .workloads
             .iter()
-            .filter(|(id, workload)| **id & TREE_ID == 0 && !live.contains(*id) && workload.base.stopped_at_ms == 0)
+            .filter(|(id, workload)| {
+                **id & TREE_ID == 0 && !live.contains(*id) && workload.base.stopped_at_ms == 0
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
@@ -851,7 +862,9 @@ impl Engine {
     }
 
     fn resolve(&mut self, id: u64, items: Vec<(usize, PendingItem)>, now: i64) {
-        let (Some(resolver), Some(workload)) = (self.resolver.clone(), self.workloads.get(&id)) else { return };
+        let (Some(resolver), Some(workload)) = (self.resolver.clone(), self.workloads.get(&id)) else {
+            return;
+        };
         let (workload_id, artifacts) = (workload.id.clone(), workload.artifacts.clone());
         let mut by_artifact: BTreeMap<usize, Vec<(usize, PendingItem)>> = BTreeMap::new();
         for item in items {
@@ -901,7 +914,8 @@ impl Engine {
             if let Some(exec) = pending.exec.take()
                 && pending.item.kind == usage_kind::EXECUTABLE
             {
-                let artifact = self.workloads.get(&id).and_then(|workload| workload.artifacts.get(index).cloned());
+                let artifact =
+                    self.workloads.get(&id).and_then(|workload| workload.artifacts.get(index).cloned());
                 self.judge_program(id, artifact, &pending.item.path, &exec, &pending.item.mount, entry);
             }
             by_artifact.entry(index).or_default().push(pending.item);
@@ -959,8 +973,10 @@ impl Engine {
             (now - pending.item.last_seen_ms <= HOLD_MAX_MS).then_some(pending.position)
         };
         let waiting = self.workloads.values().flat_map(|workload| workload.pending.iter().filter_map(held));
-        let asked =
-            self.awaiting.values().flat_map(|awaiting| awaiting.items.iter().filter_map(|(_, item)| held(item)));
+        let asked = self
+            .awaiting
+            .values()
+            .flat_map(|awaiting| awaiting.items.iter().filter_map(|(_, item)| held(item)));
         waiting.chain(asked).fold(self.read_position, u64::min).max(self.acknowledged)
     }
 
@@ -1036,7 +1052,9 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
     // Twice: a process that was not watched yet can have forked one that was passed already.
     for _ in 0..2 {
         for pid in procfs::processes() {
-            let Some(mount_ns) = procfs::mount_namespace(pid).filter(|found| *found != host) else { continue };
+            let Some(mount_ns) = procfs::mount_namespace(pid).filter(|found| *found != host) else {
+                continue;
+            };
             if kernel.tracked(pid).is_some() {
                 continue;
             }

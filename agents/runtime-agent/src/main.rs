@@ -22,7 +22,11 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let info = ServiceInfo::new("runtime-agent", env!("CARGO_PKG_VERSION"));
     if flags.unpin {
-        return run_service::<RuntimeAgentConfig>(info, &flags.config, plimsoll_runtime_agent::service::unpin);
+        return run_service::<RuntimeAgentConfig>(
+            info,
+            &flags.config,
+            plimsoll_runtime_agent::service::unpin,
+        );
     }
     run_service::<RuntimeAgentConfig>(info, &flags.config, plimsoll_runtime_agent::service::run)
 }

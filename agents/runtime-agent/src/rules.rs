@@ -108,7 +108,10 @@ pub fn program_not_in_image(facts: &ExecFacts<'_>) -> Option<Risk> {
         title: format!("/{} was executed but is not part of the image: {why}", lossy(facts.executable)),
         evidence: BTreeMap::from([
             ("reason".to_owned(), why.to_owned()),
-            ("drift".to_owned(), if facts.drift.is_empty() { drift::UNKNOWN } else { facts.drift }.to_owned()),
+            (
+                "drift".to_owned(),
+                if facts.drift.is_empty() { drift::UNKNOWN } else { facts.drift }.to_owned(),
+            ),
             ("parent".to_owned(), lossy(facts.parent_executable)),
         ]),
     })
@@ -165,7 +168,11 @@ fn is_server(name: &str, arguments: &[String]) -> bool {
         return false;
     }
     // `python -m gunicorn`, `python /venv/bin/gunicorn`.
-    arguments.iter().skip(1).take(4).any(|argument| SERVERS.contains(&base_name(argument.as_bytes()).as_str()))
+    arguments
+        .iter()
+        .skip(1)
+        .take(4)
+        .any(|argument| SERVERS.contains(&base_name(argument.as_bytes()).as_str()))
 }
 
 #[cfg(test)]
@@ -202,7 +209,14 @@ mod tests {
             ("usr/bin/dash", "sh -c id", "usr/sbin/nginx", "nginx", false, true),
             ("usr/bin/dash", "sh -c id", "usr/bin/python3.11", "python3 app.py", true, true),
             ("usr/bin/dash", "sh -c id", "usr/bin/python3.11", "python3 app.py", false, false),
-            ("usr/bin/dash", "sh -c id", "usr/bin/python3.11", "python3 /venv/bin/gunicorn app:app", false, true),
+            (
+                "usr/bin/dash",
+                "sh -c id",
+                "usr/bin/python3.11",
+                "python3 /venv/bin/gunicorn app:app",
+                false,
+                true,
+            ),
             ("usr/bin/dash", "sh -c id", "usr/bin/python3.11", "python3 -m uvicorn app:app", false, true),
             ("usr/bin/bash", "bash", "usr/sbin/php-fpm8.2", "php-fpm: pool www", false, true),
             ("usr/bin/bash", "bash", "opt/java/bin/java", "java -jar app.jar", true, true),

@@ -56,16 +56,21 @@ pub fn unpin(config: RuntimeAgentConfig, _context: ServiceContext) -> anyhow::Re
 }
 
 fn agent_config(config: &RuntimeAgentConfig, node_id: String) -> AgentConfig {
-    let pins = config.ebpf.pin.then(|| PinConfig {
-        root: config.ebpf.pin_root.clone(),
-        instance: config.ebpf.instance.clone(),
-    });
+    let pins = config
+        .ebpf
+        .pin
+        .then(|| PinConfig { root: config.ebpf.pin_root.clone(), instance: config.ebpf.instance.clone() });
     AgentConfig {
         watch_containers: true,
         ebpf: UseEbpf::Required,
         pins,
+        ring_bytes: config.ebpf.ring_bytes,
         docker_endpoint: config.docker.endpoint.clone(),
-        resolver_socket: config.resolver.socket.clone().filter(|socket: &PathBuf| !socket.as_os_str().is_empty()),
+        resolver_socket: config
+            .resolver
+            .socket
+            .clone()
+            .filter(|socket: &PathBuf| !socket.as_os_str().is_empty()),
         epoch: Duration::from_millis(config.ebpf.epoch_ms),
         spool: Some((config.spool.directory.clone(), config.spool.budget_bytes)),
         ..AgentConfig::new(node_id, host::node_name())

@@ -12,7 +12,9 @@ use crate::output::RuntimeEvent;
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// The budget is used up.
-    #[error("the spool {path} is full ({budget_bytes} bytes); raise spool.budget_bytes or bring the broker back")]
+    #[error(
+        "the spool {path} is full ({budget_bytes} bytes); raise spool.budget_bytes or bring the broker back"
+    )]
     Full {
         /// Where.
         path: PathBuf,

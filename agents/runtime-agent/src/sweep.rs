@@ -112,6 +112,29 @@ const PYTHON_TOOLS: &[&str] = &[
     "borg",
 ];
 
+/// Tools that can run an application by a subcommand; all others never do.
+const RUNNERS: &[&str] = &[
+    "pipenv",
+    "pipx",
+    "poetry",
+    "pdm",
+    "hatch",
+    "conda",
+    "mamba",
+    "npm",
+    "npm-cli.js",
+    "npx-cli.js",
+    "yarn",
+    "yarn.js",
+    "pnpm",
+    "pnpm.cjs",
+    "bundle",
+    "bundler",
+    "composer",
+    "composer.phar",
+    "uv",
+];
+
 /// Tools of other interpreters, likewise.
 const OTHER_TOOLS: &[&str] = &[
     "npm",
@@ -145,16 +168,19 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
         return judge_python(rest);
     }
     // The kernel compares the first 15 bytes, as its key holds no more.
-    if IGNORED_PROGRAMS.iter().any(|ignored| *ignored == name || (ignored.len() == 15 && name.starts_with(ignored))) {
+    if IGNORED_PROGRAMS
+        .iter()
+        .any(|ignored| *ignored == name || (ignored.len() == 15 && name.starts_with(ignored)))
+    {
         return Reader::Ignored;
     }
     match name.as_str() {
-        "npm" | "pnpm" | "yarn" | "uv" => by_subcommand(rest, Reader::Plain),
+        "npm" | "pnpm" | "yarn" | "uv" => by_subcommand(&name, rest, Reader::Plain),
         "node" | "ruby" | "php" | "perl" => {
             let script = rest.iter().position(|argument| !argument.starts_with('-'));
-            match script {
-                Some(index) if OTHER_TOOLS.contains(&base_name(rest[index].as_bytes()).as_str()) => {
-                    by_subcommand(&rest[index + 1..], Reader::Plain)
+            match script.map(|index| (index, base_name(rest[index].as_bytes()))) {
+                Some((index, tool)) if OTHER_TOOLS.contains(&tool.as_str()) => {
+                    by_subcommand(&tool, &rest[index + 1..], Reader::Plain)
                 }
                 _ => Reader::Plain,
             }
@@ -199,7 +225,8 @@ fn judge_python(arguments: &[String]) -> Reader {
                 && !flags.starts_with('-')
                 && flags.ends_with('m')
             {
-                let module = arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
+                let module =
+                    arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
                 return judge_python_tool(module, arguments.get(index + 2..).unwrap_or_default());
             }
             continue;
@@ -216,13 +243,16 @@ fn judge_python_tool(tool: &str, rest: &[String]) -> Reader {
     // pip3.11 is pip.
     let bare = tool.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     if PYTHON_TOOLS.contains(&tool) || PYTHON_TOOLS.contains(&bare) {
-        return by_subcommand(rest, Reader::Python);
+        return by_subcommand(tool, rest, Reader::Python);
     }
     Reader::Python
 }
 
 /// `run` and its like count as what they run, everything else does not.
-fn by_subcommand(arguments: &[String], running: Reader) -> Reader {
+fn by_subcommand(tool: &str, arguments: &[String], running: Reader) -> Reader {
+    if !RUNNERS.contains(&tool) {
+        return Reader::Ignored;
+    }
     match arguments.iter().find(|argument| !argument.starts_with('-')) {
         Some(subcommand) if RUNNING.contains(&subcommand.as_str()) => running,
         _ => Reader::Ignored,

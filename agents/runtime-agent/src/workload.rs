@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use plimsoll_schemas::events::{Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval};
+use plimsoll_schemas::events::{
+    Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval,
+};
 use plimsoll_schemas::words::probe;
 
 use crate::observe::{Observation, below};
@@ -199,7 +201,9 @@ impl Workload {
         let items = std::mem::take(&mut self.pending);
         if matches!(self.identity, Identity::Unidentified(_)) {
             let room = HELD_MAX_ITEMS.saturating_sub(self.history.len());
-            self.history.extend(items.iter().take(room).cloned().map(|item| PendingItem { position: NO_POSITION, ..item }));
+            self.history.extend(
+                items.iter().take(room).cloned().map(|item| PendingItem { position: NO_POSITION, ..item }),
+            );
         }
         items
             .into_iter()
@@ -221,7 +225,8 @@ impl Workload {
     /// The artifact is known now. What was published as unidentified is to be published again.
     pub fn identified(&mut self, artifacts: Vec<ArtifactView>) {
         if matches!(self.identity, Identity::Unidentified(_)) {
-            self.base.formerly_artifact = self.artifacts.first().map(|view| view.key.clone()).unwrap_or_default();
+            self.base.formerly_artifact =
+                self.artifacts.first().map(|view| view.key.clone()).unwrap_or_default();
             for item in std::mem::take(&mut self.history) {
                 self.pending.push_back(item);
             }
@@ -295,9 +300,9 @@ impl Workload {
         let mut size_bytes = 0;
         for item in items {
             let item_bytes = item.path.len() + item.name.len() + item.process.len() + 128;
-            let full = events
-                .last()
-                .is_none_or(|last| last.items.len() >= BATCH_MAX_ITEMS || size_bytes + item_bytes > BATCH_MAX_BYTES);
+            let full = events.last().is_none_or(|last| {
+                last.items.len() >= BATCH_MAX_ITEMS || size_bytes + item_bytes > BATCH_MAX_BYTES
+            });
             if full {
                 size_bytes = 0;
                 events.push(RuntimeUsage {
@@ -378,7 +383,8 @@ mod tests {
         }
         workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
         let taken = workload.take_pending();
-        let times: Vec<_> = taken.iter().map(|(_, p)| (p.inode, p.item.first_seen_ms, p.item.last_seen_ms)).collect();
+        let times: Vec<_> =
+            taken.iter().map(|(_, p)| (p.inode, p.item.first_seen_ms, p.item.last_seen_ms)).collect();
         assert_eq!(times, [(1, 10, 30), (2, 40, 40)], "a replaced file is another use");
     }
 

@@ -185,7 +185,11 @@ mod tests {
             let Some(KernelEvent::File(event)) = parse(&record(event_kind::OPEN, flags, b"a\0", b"")) else {
                 panic!("flags {flags} were refused");
             };
-            assert_eq!((event.on_root_mount, event.outside, event.truncated, event.resync), expected, "{flags}");
+            assert_eq!(
+                (event.on_root_mount, event.outside, event.truncated, event.resync),
+                expected,
+                "{flags}"
+            );
         }
     }
 

@@ -119,6 +119,7 @@ impl Kernel {
         let mut hash = Sha256::new();
         hash.update(OBJECT);
         hash.update(settings.bytes());
+        hash.update(config.ring_bytes.to_ne_bytes());
         let hash = hex::encode(&hash.finalize()[..8]);
         let pins = config.pins.as_ref().map(|pins| Pins::open(pins, &hash)).transpose()?;
         if let Some(directory) = pins.as_ref().and_then(Pins::existing) {
@@ -136,10 +137,12 @@ impl Kernel {
                         was_pinned: true,
                     });
                 }
-                Err(error) => tracing::warn!(%error, "pinned programs cannot be taken over: loading new ones"),
+                Err(error) => {
+                    tracing::warn!(%error, "pinned programs cannot be taken over: loading new ones")
+                }
             }
         }
-        let (object, refused) = load(&settings)?;
+        let (object, refused) = load(&settings, config.ring_bytes)?;
         let maps = Maps::collect(|name| {
             let map = object.maps().find(|map| map.name() == name);
             let map = map.ok_or_else(|| EbpfError::Load(format!("map {name} is not in the object")))?;
@@ -201,9 +204,10 @@ impl Kernel {
             match program.attach() {
                 Ok(link) => links.push((name.to_owned(), link)),
                 Err(error) => match OPTIONAL.iter().find(|(optional, _)| *optional == name) {
-                    Some((_, consequence)) => self
-                        .missing
-                        .push(MissingPart { program: name.to_owned(), consequence: (*consequence).to_owned() }),
+                    Some((_, consequence)) => self.missing.push(MissingPart {
+                        program: name.to_owned(),
+                        consequence: (*consequence).to_owned(),
+                    }),
                     None => return Err(EbpfError::Load(format!("{name}: {error}"))),
                 },
             }
@@ -218,7 +222,8 @@ impl Kernel {
                 for name in MAPS {
                     let path = directory.join(name);
                     // A second handle: the path that one remembers would be the partial directory's.
-                    let mut map = MapHandle::try_from(maps.by_name(name)).map_err(|error| fail(&path, error))?;
+                    let mut map =
+                        MapHandle::try_from(maps.by_name(name)).map_err(|error| fail(&path, error))?;
                     map.pin(&path).map_err(|error| fail(&path, error))?;
                 }
                 for (name, link) in &mut *links {
@@ -389,11 +394,12 @@ fn keys32(map: &MapHandle) -> impl Iterator<Item = u32> {
 
 fn ring_of(maps: &Maps) -> Result<Ring, EbpfError> {
     let size_bytes = maps.events.max_entries();
-    Ring::new(maps.events.as_fd(), size_bytes).map_err(|error| EbpfError::Load(format!("ring buffer: {error}")))
+    Ring::new(maps.events.as_fd(), size_bytes)
+        .map_err(|error| EbpfError::Load(format!("ring buffer: {error}")))
 }
 
 /// Loads the object, giving up optional programs one after the other.
-fn load(settings: &Settings) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
+fn load(settings: &Settings, ring_bytes: u32) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
     let mut refused = Vec::new();
     loop {
         let load = || {
@@ -401,6 +407,9 @@ fn load(settings: &Settings) -> Result<(libbpf_rs::Object, Vec<&'static str>), E
             for mut map in open.maps_mut() {
                 if map.name() == ".rodata.settings" {
                     map.set_initial_value(settings.bytes())?;
+                }
+                if map.name() == "events" {
+                    map.set_max_entries(ring_bytes)?;
                 }
             }
             for mut program in open.progs_mut() {
@@ -435,7 +444,9 @@ fn missing_of(has: impl Fn(&str) -> bool) -> Vec<MissingPart> {
 }
 
 fn fill_programs(maps: &Maps) {
-    for (names, class) in [(sweep::IGNORED_PROGRAMS, program::IGNORED), (sweep::JUDGED_PROGRAMS, program::JUDGED)] {
+    for (names, class) in
+        [(sweep::IGNORED_PROGRAMS, program::IGNORED), (sweep::JUDGED_PROGRAMS, program::JUDGED)]
+    {
         for name in names {
             let mut key = [0_u8; 16];
             let length = name.len().min(15);

@@ -27,7 +27,9 @@ pub enum EbpfError {
     #[error("this agent was built without eBPF (PLIMSOLL_WITHOUT_EBPF=1); build it with clang to have it")]
     BuiltWithout,
     /// The kernel does not describe its types.
-    #[error("/sys/kernel/btf/vmlinux is missing: the kernel needs CONFIG_DEBUG_INFO_BTF (Linux 5.17 or newer)")]
+    #[error(
+        "/sys/kernel/btf/vmlinux is missing: the kernel needs CONFIG_DEBUG_INFO_BTF (Linux 5.17 or newer)"
+    )]
     NoBtf,
     /// Process ids here are not the kernel's.
     #[error("eBPF counts processes as the host does: run in the host's pid namespace (hostPID, --pid=host)")]
@@ -58,6 +60,8 @@ pub struct EbpfConfig {
     pub watch_containers: bool,
     /// A key is reported once per this span.
     pub epoch: Duration,
+    /// Size of the ring buffer in bytes, a power of two of at least a page.
+    pub ring_bytes: u32,
     /// Pin below this directory, to go on observing while the agent restarts; `None`: gone with the agent.
     pub pins: Option<PinConfig>,
 }

@@ -38,8 +38,14 @@ impl Pins {
         let on_bpffs =
             |path: &Path| rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == BPF_FS_MAGIC);
         if config.root.starts_with(mount) && !on_bpffs(mount) {
-            rustix::mount::mount("bpf", mount, "bpf", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>)
-                .map_err(|error| fail(mount, error.into()))?;
+            rustix::mount::mount(
+                "bpf",
+                mount,
+                "bpf",
+                rustix::mount::MountFlags::empty(),
+                None::<&std::ffi::CStr>,
+            )
+            .map_err(|error| fail(mount, error.into()))?;
         }
         let instance = config.root.join(&config.instance);
         fs::create_dir_all(&instance).map_err(|error| fail(&instance, error))?;

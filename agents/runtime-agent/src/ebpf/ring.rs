@@ -95,9 +95,8 @@ impl Ring {
             if length & DISCARDED == 0 {
                 // SAFETY: the kernel wrote `bytes` bytes behind the header and does not touch them again before
                 // the consumer position passes them.
-                let record = unsafe {
-                    std::slice::from_raw_parts(header.add(HEADER_BYTES as usize), bytes as usize)
-                };
+                let record =
+                    unsafe { std::slice::from_raw_parts(header.add(HEADER_BYTES as usize), bytes as usize) };
                 if !each(record, next) {
                     break;
                 }

@@ -21,7 +21,8 @@ fn from_name(name: &str) -> Option<String> {
     // containerd's systemd driver: slice:prefix:id.
     let bare = bare.rsplit(':').next().unwrap_or(bare);
     let bare = PREFIXES.iter().find_map(|prefix| bare.strip_prefix(prefix)).unwrap_or(bare);
-    let is_id = bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let is_id =
+        bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     is_id.then(|| bare.to_owned())
 }
 

@@ -26,7 +26,9 @@ const EXPORT_MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
     /// The engine cannot be reached.
-    #[error("docker at {endpoint} does not answer ({reason}); is it running, and may this agent use its socket?")]
+    #[error(
+        "docker at {endpoint} does not answer ({reason}); is it running, and may this agent use its socket?"
+    )]
     Unreachable {
         /// Where.
         endpoint: String,
@@ -103,7 +105,10 @@ impl Docker {
         let body = response.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec();
         let body = body.map_err(|error| answer(error.to_string()))?;
         if !status.is_success() {
-            return Err(answer(format!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)]))));
+            return Err(answer(format!(
+                "{status}: {}",
+                String::from_utf8_lossy(&body[..body.len().min(200)])
+            )));
         }
         serde_json::from_slice(&body).map_err(|error| answer(error.to_string()))
     }
@@ -232,10 +237,8 @@ impl Docker {
     pub fn follow(&self, since_s: i64, mut each: impl FnMut(ContainerEvent)) -> Result<(), DockerError> {
         let filters = encode(r#"{"type":["container"],"event":["create","start"]}"#);
         let path = format!("/events?since={since_s}&filters={filters}");
-        let unreachable = |reason: String| DockerError::Unreachable {
-            endpoint: self.client.endpoint().to_owned(),
-            reason,
-        };
+        let unreachable =
+            |reason: String| DockerError::Unreachable { endpoint: self.client.endpoint().to_owned(), reason };
         let mut response = self.client.get(&path).map_err(|error| unreachable(error.to_string()))?;
         if !response.status().is_success() {
             return Err(DockerError::Answer { path, reason: response.status().to_string() });

@@ -135,7 +135,10 @@ mod tests {
         let empty = store.put(&serde_json::json!({}));
         assert_eq!(store.descend(empty), Err(DescendError::Unknown(empty.to_string())));
         let foreign = store.put(&serde_json::json!({"manifests": [entry(absent, "windows", "amd64")]}));
-        assert_eq!(store.descend(foreign), Err(DescendError::NoPlatform(foreign.to_string(), "linux", "amd64")));
+        assert_eq!(
+            store.descend(foreign),
+            Err(DescendError::NoPlatform(foreign.to_string(), "linux", "amd64"))
+        );
         let mut deep = store.put(&serde_json::json!({"rootfs": {}}));
         for _ in 0..MAX_DEPTH {
             deep = store.put(&serde_json::json!({"manifests": [entry(deep, "linux", "amd64")]}));

@@ -81,11 +81,17 @@ pub fn start(
     }
     std::thread::Builder::new().name("identity".into()).spawn(move || {
         for request in requests {
-            let cached =
-                known.lock().unwrap_or_else(PoisonError::into_inner).facts.get(&request.container_id).cloned();
+            let cached = known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .facts
+                .get(&request.container_id)
+                .cloned();
             let facts = match (cached, &docker) {
                 (Some(facts), _) => Ok(facts),
-                (None, Ok(docker)) => docker.container(&request.container_id).map_err(|error| error.to_string()),
+                (None, Ok(docker)) => {
+                    docker.container(&request.container_id).map_err(|error| error.to_string())
+                }
                 (None, Err(error)) => Err(error.clone()),
             };
             if let Ok(facts) = &facts {
