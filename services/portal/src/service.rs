@@ -168,13 +168,3 @@ async fn watch_database(portal: Arc<Portal>, context: ServiceContext) {
         tokio::time::sleep(READINESS_INTERVAL).await;
     }
 }
-
-#[cfg(test)]
-pub(crate) fn portal_for_tests(clickhouse_url: &str) -> Arc<Portal> {
-    let config = crate::config::ClickHouseConfig {
-        url: clickhouse_url.into(),
-        query_timeout_ms: 1_000,
-        ..Default::default()
-    };
-    Arc::new(Portal { store: Store::new(&config), scan_requests: None, access: Access::Loopback })
-}
