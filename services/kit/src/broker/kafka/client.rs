@@ -94,7 +94,10 @@ pub(super) fn base_config(config: &KafkaConfig) -> BrokerResult<ClientConfig> {
         }
         client.set(setting, value);
     }
-    client.set_log_level(RDKafkaLogLevel::Info);
+    // `kafka.client.debug` asks for more than the client's own level would let through.
+    let level =
+        if config.client.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
+    client.set_log_level(level);
     Ok(client)
 }
 

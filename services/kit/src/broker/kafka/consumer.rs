@@ -54,6 +54,8 @@ pub(super) struct KafkaConsumer {
     stopped: BTreeMap<TopicPartition, BrokerError>,
     /// Where the next poll begins, so that no partition starves.
     turn: usize,
+    /// When all queues were looked at last.
+    swept: Instant,
 }
 
 impl KafkaConsumer {
@@ -101,6 +103,7 @@ impl KafkaConsumer {
             begun: BTreeMap::new(),
             stopped: BTreeMap::new(),
             turn: 0,
+            swept: Instant::now(),
         })
     }
 
@@ -328,8 +331,17 @@ impl KafkaConsumer {
     /// there are none.
     fn records(&mut self, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
         let mut events = Vec::new();
-        let ready: Vec<TopicPartition> =
-            self.queues.iter().filter(|(_, queue)| queue.is_ready()).map(|(p, _)| p.clone()).collect();
+        // A queue tells only of its first record; now and then all are looked at, so that no missed word stalls one.
+        let sweep = self.swept.elapsed() >= LOOK_INTERVAL;
+        if sweep {
+            self.swept = Instant::now();
+        }
+        let ready: Vec<TopicPartition> = self
+            .queues
+            .iter()
+            .filter(|(_, queue)| sweep || queue.is_ready())
+            .map(|(p, _)| p.clone())
+            .collect();
         let share = (max_records / ready.len().max(1)).max(1);
         self.turn = self.turn.wrapping_add(1);
         let mut left = max_records;
