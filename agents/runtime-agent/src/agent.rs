@@ -17,7 +17,7 @@ use plimsoll_schemas::words::probe;
 use crate::config::{AgentConfig, UseEbpf};
 use crate::ebpf::{EbpfConfig, EbpfError, Kernel};
 use crate::engine::{Engine, EngineParts, Input, TREE_ID, TreeRequest, register_running};
-use crate::hooks::Hooks;
+use crate::hooks::{HookEnvironment, Hooks};
 use crate::output::{Output, OutputLosses, deliver};
 use crate::resolver::Resolver;
 use crate::spool::{Spool, SpoolError};
@@ -180,11 +180,7 @@ impl Agent {
             Some(_) => None,
             None => Some(Hooks::create(&tree.hook_directory).map_err(system("writing the hooks"))?),
         };
-        let environment = hooks.as_ref().map(|hooks| {
-            let mut command = Command::new("");
-            hooks.apply(&mut command);
-            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect()
-        });
+        let environment = hooks.as_ref().map(Hooks::environment);
         let (done, entered) = crossbeam_channel::bounded(1);
         let request = TreeRequest {
             tree: id,
@@ -199,12 +195,7 @@ impl Agent {
         if !entered.recv().map_err(|_| AgentError::Ended)? {
             return Err(AgentError::Full);
         }
-        Ok(Tree {
-            id,
-            workload_id,
-            environment: environment.unwrap_or_default(),
-            inputs: self.inputs.clone(),
-        })
+        Ok(Tree { id, workload_id, environment, inputs: self.inputs.clone() })
     }
 
     /// Ends the agent: everything observed so far is delivered or spooled. Pinned programs go on watching, unless
@@ -307,7 +298,7 @@ pub struct TreeConfig {
 pub struct Tree {
     id: u64,
     workload_id: String,
-    environment: Vec<(std::ffi::OsString, Option<std::ffi::OsString>)>,
+    environment: Option<HookEnvironment>,
     inputs: Sender<Input>,
 }
 
@@ -322,11 +313,8 @@ impl Tree {
     /// # Errors
     /// If it cannot be started or registered.
     pub fn spawn(&self, mut command: Command) -> std::io::Result<Child> {
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+        if let Some(environment) = &self.environment {
+            environment.apply(&mut command);
         }
         let (mut announced, announce) = std::io::pipe()?;
         let (go, mut allow) = std::io::pipe()?;

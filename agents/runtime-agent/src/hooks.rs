@@ -67,19 +67,13 @@ impl Hooks {
         Ok(Self { directory, fifo, rest: Vec::new() })
     }
 
-    /// Adds the hooks to a command's environment, behind or before what is there.
-    pub fn apply(&self, command: &mut Command) {
-        let set = |name: &str, own: PathBuf, own_first: bool, command: &mut Command| {
-            let given = command
-                .get_envs()
-                .find(|(key, _)| *key == OsStr::new(name))
-                .map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string));
-            command.env(name, join_paths(own.as_os_str(), given, own_first));
-        };
-        set("LD_AUDIT", self.directory.join("libplimsoll_audit.so"), false, command);
-        // First, since Python takes one sitecustomize; the hook runs the application's own.
-        set("PYTHONPATH", self.directory.join("python"), true, command);
-        command.env(FIFO_VARIABLE, self.directory.join("fifo"));
+    /// What a command's environment needs.
+    pub fn environment(&self) -> HookEnvironment {
+        HookEnvironment {
+            audit: self.directory.join("libplimsoll_audit.so"),
+            python: self.directory.join("python"),
+            fifo: self.directory.join("fifo"),
+        }
     }
 
     /// Gives every report that has arrived to `each`.
@@ -94,6 +88,31 @@ impl Hooks {
             let consumed = parse_all(&self.rest, &mut each);
             self.rest.drain(..consumed);
         }
+    }
+}
+
+/// Where the hooks are.
+#[derive(Clone, Debug)]
+pub struct HookEnvironment {
+    audit: PathBuf,
+    python: PathBuf,
+    fifo: PathBuf,
+}
+
+impl HookEnvironment {
+    /// Adds the hooks to a command's environment, behind or before what is there.
+    pub fn apply(&self, command: &mut Command) {
+        let set = |name: &str, own: &Path, own_first: bool, command: &mut Command| {
+            let given = command
+                .get_envs()
+                .find(|(key, _)| *key == OsStr::new(name))
+                .map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string));
+            command.env(name, join_paths(own.as_os_str(), given, own_first));
+        };
+        set("LD_AUDIT", &self.audit, false, command);
+        // First, since Python takes one sitecustomize; the hook runs the application's own.
+        set("PYTHONPATH", &self.python, true, command);
+        command.env(FIFO_VARIABLE, &self.fifo);
     }
 }
 
