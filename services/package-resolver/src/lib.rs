@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Package-resolver: who owns a path of a running workload, by the package databases in its own root.
+//! Never opens a root by name, never follows a link out of one, never needs the network to answer.
+//!
+//! Agents send descriptors and paths over a Unix socket ([`server`]); every request runs on a worker of its own with a
+//! deadline ([`resolver`]); indexes are shared among the containers of an image ([`index_cache`]); what is new is
+//! published ([`publisher`]). [`service::InProcess`] runs the same inside another process.
+
+pub mod answer;
+pub mod beneath;
+mod bounded;
+pub mod config;
+pub mod deadline;
+pub mod drift;
+pub mod index_cache;
+pub mod layers;
+mod published;
+pub mod publisher;
+pub mod resolver;
+pub mod rights;
+pub mod roots;
+pub mod server;
+pub mod service;
+
+pub use config::{PackageResolverConfig, ResolverSettings};
+pub use service::InProcess;

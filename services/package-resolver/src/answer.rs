@@ -1,0 +1,316 @@
+//! Answers who owns a path of a root: the package databases, drift against the image, and the file's identity.
+//! Never answers "unowned" when it could not look, and never follows a link out of the root.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plimsoll_catalog::tree::{TreeError, path as paths};
+use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
+use plimsoll_schemas::events::{Owner, PackageOwnership};
+use plimsoll_schemas::identity::Sha256Digest;
+use plimsoll_schemas::words::{FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, drift, ownership_state};
+use rustix::fs::Stat;
+
+use crate::beneath;
+use crate::bounded::BoundedMap;
+use crate::drift::{Facts, Lower, Upper, Verdict, decide};
+use crate::index_cache::{Found, Indexed};
+use crate::roots::Root;
+
+/// Most digests of files remembered.
+const CONTENTS_MAX_ENTRIES: usize = 50_000;
+/// Most owners of one path that are named: a namespace file may be listed by very many packages.
+const OWNERS_MAX: usize = 64;
+
+/// Which state of which file: device, inode, size, and time of the last change in seconds and nanoseconds.
+type FileState = (u64, u64, i64, i64, i64);
+
+fn state_of(stat: &Stat) -> FileState {
+    (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime as i64, stat.st_ctime_nsec as i64)
+}
+
+#[derive(Clone, Copy)]
+struct Content {
+    digest: Sha256Digest,
+    lower: Lower,
+}
+
+/// What files hold, so that each state of a file is read once.
+pub struct Contents {
+    known: Mutex<BoundedMap<(String, Vec<u8>, FileState), Content>>,
+    max_bytes: u64,
+}
+
+impl Contents {
+    /// Reads files of at most `max_bytes`.
+    pub fn new(max_bytes: u64) -> Self {
+        Self { known: Mutex::new(BoundedMap::new(CONTENTS_MAX_ENTRIES)), max_bytes }
+    }
+
+    fn digest(&self, file: Option<File>) -> io::Result<Option<Sha256Digest>> {
+        match file {
+            None => Ok(None),
+            Some(mut file) => match beneath::digest(&mut file, self.max_bytes)? {
+                Some(digest) => Ok(Some(digest)),
+                None => Err(io::Error::other(format!(
+                    "it is longer than {} bytes; raise resolver.compared_file_max_bytes",
+                    self.max_bytes
+                ))),
+            },
+        }
+    }
+
+    /// Digest of a file that the container has written, and how it compares with the image's; `None`: no regular file.
+    fn written(&self, artifact: &str, root: &Root, path: &[u8], upper: &Stat) -> io::Result<Option<Content>> {
+        let layers = root.layers();
+        let key = (artifact.to_owned(), path.to_vec(), state_of(upper));
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
+        if let Some(content) = known
+            && (content.lower != Lower::Unknown || layers.is_none())
+        {
+            return Ok(Some(content));
+        }
+        // Through the root, not the upper directory: overlayfs may have copied up no more than the metadata.
+        let file = beneath::open_regular(root.directory(), path)?;
+        let Some(digest) = self.digest(file)? else { return Ok(None) };
+        let lower = match layers.map(|layers| layers.open_regular(path).and_then(|file| self.digest(file))) {
+            None | Some(Err(_)) => Lower::Unknown,
+            Some(Ok(None)) => Lower::Absent,
+            Some(Ok(Some(image))) if image == digest => Lower::Same,
+            Some(Ok(Some(_))) => Lower::Different,
+        };
+        let content = Content { digest, lower };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, content);
+        Ok(Some(content))
+    }
+}
+
+/// One root, ready to be asked.
+pub struct Question<'q> {
+    /// Artifact key.
+    pub artifact: &'q str,
+    /// The root.
+    pub root: &'q Root,
+    /// Its tree.
+    pub tree: &'q DirectoryTree,
+    /// Its index.
+    pub found: &'q Found,
+    /// What files hold.
+    pub contents: &'q Contents,
+    /// Time of the answer, milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+impl Question<'_> {
+    /// The answer for one path. May take as long as the file system does.
+    pub fn answer(&self, path: &[u8]) -> PackageOwnership {
+        if let Some(refused) = refuse(self.artifact, path, self.now_ms) {
+            return refused;
+        }
+        match self.tree.resolve(path) {
+            Ok(resolved) => self.present(path, &resolved.path),
+            Err(error) if error.is_not_found() => self.gone(path),
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    fn present(&self, path: &[u8], canonical: &[u8]) -> PackageOwnership {
+        let mut entry = self.owned(path, canonical);
+        let base = self.found.base.as_ref().filter(|_| self.root.is_replica);
+        let in_image = base.map(|base| self.owners(&base.index, path, canonical).unwrap_or_default());
+        let (upper, content) = match self.upper(canonical) {
+            Ok(known) => known,
+            Err(error) => return self.cannot_read(path, &error),
+        };
+        let facts = Facts {
+            upper,
+            same_owners_as_image: in_image.as_ref().map(|in_image| *in_image == entry.owners),
+            owned_in_image: in_image.is_some_and(|in_image| !in_image.is_empty()),
+        };
+        let Verdict { drift, by_content } = decide(facts);
+        entry.drift = drift.into();
+        if by_content {
+            let digest = match content {
+                Some(digest) => Ok(Some(digest)),
+                None => beneath::open_regular(self.root.directory(), canonical)
+                    .and_then(|file| self.contents.digest(file)),
+            };
+            match digest {
+                Ok(Some(digest)) => entry.file_identity = digest.to_string(),
+                Ok(None) => {}
+                Err(error) => return self.cannot_read(path, &error),
+            }
+        }
+        entry
+    }
+
+    /// What the container did to the file, and its digest if that took reading it.
+    fn upper(&self, canonical: &[u8]) -> io::Result<(Upper, Option<Sha256Digest>)> {
+        let Some(upper) = self.root.upper() else { return Ok((Upper::Unknown, None)) };
+        let Some(stat) = beneath::look(upper, canonical)? else { return Ok((Upper::Untouched, None)) };
+        if !beneath::is_regular(&stat) {
+            return Ok((Upper::Unknown, None));
+        }
+        let content = self.contents.written(self.artifact, self.root, canonical, &stat)?;
+        Ok(content
+            .map_or((Upper::Unknown, None), |content| (Upper::Written(content.lower), Some(content.digest))))
+    }
+
+    /// No such file any more: judged by its name.
+    fn gone(&self, path: &[u8]) -> PackageOwnership {
+        let mut entry = self.owned(path, path);
+        entry.drift = drift::UNKNOWN.into();
+        // Made by the container and deleted since.
+        let layers = self.root.upper().and_then(|_| self.root.layers());
+        if layers.is_some_and(|layers| matches!(layers.open_regular(path), Ok(None))) {
+            entry.drift = drift::NEW.into();
+        }
+        if entry.reason.is_empty() {
+            entry.reason = "the file is gone; judged by its name".into();
+        }
+        entry
+    }
+
+    /// It stands there but could not be opened. Its name may still tell; another mount hides the image's file.
+    fn unreadable(&self, path: &[u8], error: &TreeError) -> PackageOwnership {
+        let entry = self.owned(path, path);
+        if entry.state == ownership_state::OWNED && !matches!(error, TreeError::OtherMount { .. }) {
+            return PackageOwnership { drift: drift::UNKNOWN.into(), reason: error.to_string(), ..entry };
+        }
+        unresolved(self.artifact, path, &error.to_string(), self.now_ms)
+    }
+
+    fn cannot_read(&self, path: &[u8], error: &io::Error) -> PackageOwnership {
+        let reason =
+            format!("{}: its contents cannot be compared with the image's: {error}", paths::display(path));
+        unresolved(self.artifact, path, &reason, self.now_ms)
+    }
+
+    fn owned(&self, path: &[u8], canonical: &[u8]) -> PackageOwnership {
+        let current = &self.found.current;
+        let owners = self.owners(&current.index, path, canonical);
+        let mut entry = by_index(self.artifact, current, owners, path, canonical, self.now_ms);
+        if entry.state == ownership_state::UNOWNED
+            && let Some(gap) = current.gap(canonical)
+        {
+            entry = unresolved(self.artifact, path, &gap, self.now_ms);
+        }
+        entry
+    }
+
+    fn owners(&self, index: &OwnershipIndex, path: &[u8], canonical: &[u8]) -> Option<Vec<Owner>> {
+        owners(index, path, canonical, self.root.component)
+    }
+}
+
+/// Owners by the canonical path, else by the path as given.
+fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool) -> Option<Vec<Owner>> {
+    let found = index.lookup(canonical).or_else(|| index.lookup(path))?;
+    let counts =
+        |owner: &&plimsoll_catalog::Owner<'_>| !component || owner.package.kind == PackageKind::Application;
+    let owners: Vec<Owner> = found
+        .owners
+        .iter()
+        .filter(counts)
+        .take(OWNERS_MAX)
+        .map(|owner| Owner {
+            package_id: owner.package.package_id.clone(),
+            purl: owner.package.purl.clone(),
+            name: owner.package.name.clone(),
+            version: owner.package.version.clone(),
+            kind: owner.package.kind.as_str().into(),
+            ecosystem: owner.package.ecosystem.into(),
+        })
+        .collect();
+    (!owners.is_empty()).then_some(owners)
+}
+
+fn by_index(
+    artifact: &str,
+    indexed: &Indexed,
+    owners: Option<Vec<Owner>>,
+    path: &[u8],
+    canonical: &[u8],
+    now_ms: i64,
+) -> PackageOwnership {
+    let mut entry = PackageOwnership {
+        artifact: artifact.to_owned(),
+        path: path.to_vec(),
+        file_identity: FILE_IDENTITY_IMAGE.into(),
+        state: ownership_state::UNOWNED.into(),
+        resolved_at_ms: now_ms,
+        ..PackageOwnership::default()
+    };
+    let Some(owners) = owners else {
+        entry.role = plimsoll_catalog::role_of(canonical).as_str().into();
+        return entry;
+    };
+    let found = indexed.index.lookup(canonical).or_else(|| indexed.index.lookup(path));
+    if let Some(found) = found {
+        let first = found.owners.iter().find(|owner| owner.package.package_id == owners[0].package_id);
+        entry.method = first.map_or(found.method, |owner| owner.method).into();
+        entry.role = found.role.as_str().into();
+    }
+    entry.state = ownership_state::OWNED.into();
+    entry.owners = owners;
+    entry
+}
+
+/// The answer for a root that cannot be looked at, from what is known of the same image.
+pub fn without_root(
+    artifact: &str,
+    indexed: Option<&Arc<Indexed>>,
+    path: &[u8],
+    reason: &str,
+    now_ms: i64,
+) -> PackageOwnership {
+    if let Some(refused) = refuse(artifact, path, now_ms) {
+        return refused;
+    }
+    let Some(indexed) = indexed else { return unresolved(artifact, path, reason, now_ms) };
+    match owners(&indexed.index, path, path, false) {
+        Some(owners) => PackageOwnership {
+            drift: drift::UNKNOWN.into(),
+            reason: format!("{reason}; judged by another container of the image"),
+            ..by_index(artifact, indexed, Some(owners), path, path, now_ms)
+        },
+        None => {
+            let reason = format!("{reason}, and no package of the image lists this path");
+            unresolved(artifact, path, &reason, now_ms)
+        }
+    }
+}
+
+/// An answer that says that there is none, and why.
+pub fn unresolved(artifact: &str, path: &[u8], reason: &str, now_ms: i64) -> PackageOwnership {
+    PackageOwnership {
+        artifact: artifact.to_owned(),
+        path: path.to_vec(),
+        file_identity: FILE_IDENTITY_IMAGE.into(),
+        state: ownership_state::UNRESOLVED.into(),
+        reason: reason.to_owned(),
+        drift: drift::UNKNOWN.into(),
+        resolved_at_ms: now_ms,
+        ..PackageOwnership::default()
+    }
+}
+
+/// A path that no event may carry.
+fn refuse(artifact: &str, path: &[u8], now_ms: i64) -> Option<PackageOwnership> {
+    let reason = if path.is_empty() {
+        "the path is empty"
+    } else if path.len() > PATH_MAX_BYTES {
+        "the path is longer than 4096 bytes"
+    } else if path.contains(&0) {
+        "the path contains a NUL byte"
+    } else {
+        return None;
+    };
+    Some(unresolved(artifact, path, reason, now_ms))
+}
+
+/// Whether an event may carry the path of this answer.
+pub fn is_publishable(entry: &PackageOwnership) -> bool {
+    !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
+}

@@ -1,0 +1,183 @@
+//! The roots that agents announced, as open descriptors.
+//! Never holds more than its bound, and never opens a root by name.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plimsoll_catalog::tree::TreeError;
+use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
+
+use crate::beneath;
+use crate::index_cache::LastIndex;
+use crate::layers::{LowerLayers, MAX_LAYERS};
+
+/// One workload's root.
+pub struct Root {
+    directory: OwnedFd,
+    upper: Option<OwnedFd>,
+    layers: Mutex<Layers>,
+    /// Only application packages count.
+    pub component: bool,
+    /// One of many that were started from one image.
+    pub is_replica: bool,
+    /// Requests past their deadline whose thread has not come back from the file system.
+    pub stuck: AtomicUsize,
+    /// The index of the last answer.
+    pub last: LastIndex,
+    /// The connection that announced it.
+    connection: u64,
+}
+
+#[derive(Default)]
+struct Layers {
+    received: Vec<OwnedFd>,
+    complete: Option<Arc<LowerLayers>>,
+}
+
+/// What `Open` says.
+pub struct Announcement {
+    /// The root directory.
+    pub directory: OwnedFd,
+    /// The overlay's upper directory.
+    pub upper: Option<OwnedFd>,
+    /// Only application packages count.
+    pub component: bool,
+    /// One of many that were started from one image.
+    pub is_replica: bool,
+}
+
+impl Root {
+    /// A tree over the root. May hang with the file system.
+    ///
+    /// # Errors
+    /// The root is no directory, or gone.
+    pub fn tree(&self) -> Result<DirectoryTree, TreeError> {
+        let io = |source| TreeError::Io { path: "/".into(), source };
+        let copy = self.directory.try_clone().map_err(io)?;
+        let tree = DirectoryTree::from_fd(copy, DirectoryOptions::default())?;
+        if !self.component {
+            return Ok(tree);
+        }
+        // Files of a component name its directory by where it stands on this machine.
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.directory));
+        Ok(match std::fs::read_link(link) {
+            Ok(path) if path.is_absolute() => tree.with_root_path(&path.into_os_string().into_vec()),
+            _ => tree,
+        })
+    }
+
+    /// The root directory.
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// The overlay's upper directory, where there is one.
+    pub fn upper(&self) -> Option<&OwnedFd> {
+        self.upper.as_ref()
+    }
+
+    /// The overlay's lower layers, once all of them were received.
+    pub fn layers(&self) -> Option<Arc<LowerLayers>> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).complete.clone()
+    }
+
+    /// Takes more lower layers; `false`: there are too many.
+    pub fn add_layers(&self, directories: Vec<OwnedFd>, remaining: u32) -> bool {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = layers.received.len() + directories.len();
+        if count + remaining as usize > MAX_LAYERS {
+            return false;
+        }
+        layers.received.extend(directories);
+        if remaining == 0 {
+            let received = std::mem::take(&mut layers.received);
+            layers.complete = Some(Arc::new(LowerLayers::new(received)));
+        }
+        true
+    }
+
+    /// Whether the container has left all databases of `index` as the image has them; `None`: cannot be told.
+    pub fn leaves_alone(&self, index: &OwnershipIndex) -> Option<bool> {
+        let upper = self.upper.as_ref()?;
+        let untouched = |path: &[u8]| matches!(beneath::look(upper, path), Ok(None));
+        Some(index.databases().all(untouched))
+    }
+}
+
+type Key = (String, String);
+
+/// All roots, by artifact and workload.
+pub struct Roots {
+    roots: Mutex<HashMap<Key, Arc<Root>>>,
+    max_roots: usize,
+}
+
+/// The bound is reached.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} roots are open, the most that resolver.max_roots allows; raise it, or let agents close what is gone"
+)]
+pub struct TooManyRoots(usize);
+
+impl Roots {
+    /// Holds at most `max_roots`.
+    pub fn new(max_roots: usize) -> Self {
+        Self { roots: Mutex::default(), max_roots }
+    }
+
+    /// Takes a root; one of the same workload is replaced.
+    ///
+    /// # Errors
+    /// [`TooManyRoots`].
+    pub fn open(&self, key: Key, connection: u64, announced: Announcement) -> Result<(), TooManyRoots> {
+        let mut roots = self.lock();
+        if roots.len() >= self.max_roots && !roots.contains_key(&key) {
+            return Err(TooManyRoots(roots.len()));
+        }
+        let root = Root {
+            directory: announced.directory,
+            upper: announced.upper,
+            layers: Mutex::default(),
+            component: announced.component,
+            is_replica: announced.is_replica,
+            stuck: AtomicUsize::new(0),
+            last: LastIndex::default(),
+            connection,
+        };
+        let replaced = roots.insert(key, Arc::new(root));
+        drop(roots);
+        // Closing a descriptor may take time; not under the lock.
+        drop(replaced);
+        Ok(())
+    }
+
+    /// The root of a workload.
+    pub fn get(&self, key: &Key) -> Option<Arc<Root>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Forgets a root.
+    pub fn close(&self, key: &Key) {
+        let closed = self.lock().remove(key);
+        drop(closed);
+    }
+
+    /// Forgets all roots that a connection announced.
+    pub fn close_all(&self, connection: u64) {
+        let closed: Vec<Arc<Root>> =
+            self.lock().extract_if(|_, root| root.connection == connection).map(|(_, root)| root).collect();
+        drop(closed);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Root>>> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
