@@ -15,7 +15,7 @@ use crate::api::PageParams;
 use crate::api::applications::{ComponentPath, FindingParams, component_detail};
 use crate::api::packages::PackageParams;
 use crate::cursor::PageRequest;
-use crate::model::{Cell, ComponentDetail, Package, Page, Totals};
+use crate::model::{Cell, ComponentDetail, CoverageGroup, Package, Page, Totals};
 use crate::store::{AlertFilter, ComponentRef, FindingSort, PackageFilter, PackageSort};
 use crate::time::duration;
 
@@ -69,6 +69,7 @@ pub async fn dashboard(
         (heading(&of, &detail))
         (strip(&of, &detail))
         (matrix(&of, &detail.totals))
+        (coverage_in_short(&detail))
         (apart(&of, &detail.totals))
         section #packages {
             h2 { "Packages" }
@@ -187,6 +188,32 @@ fn matrix(of: &ComponentRef, totals: &Totals) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// How far the use can be trusted, with the way to the details.
+fn coverage_in_short(detail: &ComponentDetail) -> Markup {
+    let total = detail.totals.package_count;
+    let count = |wanted: &dyn Fn(&CoverageGroup) -> bool| -> i64 {
+        let groups = detail.coverage.iter().filter(|group| wanted(group));
+        groups.map(|group| i64::try_from(group.package_count).unwrap_or(i64::MAX)).sum()
+    };
+    let from_first = count(&|group| group.coverage.from_first_exec);
+    let late = count(&|group| !group.coverage.from_first_exec && !group.coverage.probes.is_empty());
+    let none = count(&|group| !group.coverage.from_first_exec && group.coverage.probes.is_empty());
+    // Groups beyond the bound of the list.
+    let unlisted = total - from_first - late - none;
+    let lost = detail.coverage.iter().map(|group| group.coverage.events_lost).max().unwrap_or(0);
+    html! {
+        p {
+            strong { "Coverage: " }
+            (number(from_first)) " of " (count_of(total, "package", "packages")) " watched from the first exec, "
+            (number(late)) " only from later, " (number(none)) " not at all"
+            @if unlisted > 0 { ", " (number(unlisted)) " as their own pages say" }
+            "; "
+            @if lost == 0 { "no event lost. " } @else { strong { (count_of(lost, "event", "events")) " lost. " } }
+            a href="#coverage" { "Details" }
         }
     }
 }

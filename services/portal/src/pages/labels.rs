@@ -6,6 +6,9 @@ use maud::{Markup, html};
 use crate::model::Artifact;
 use crate::time::{rfc3339, short};
 
+/// Digits of an id in short.
+const SHORT_ID_DIGITS: usize = 12;
+
 /// A short text with a tone.
 fn badge(tone: &str, sign: &str, text: &str) -> Markup {
     html! { span class={ "badge " (tone) } { span aria-hidden="true" { (sign) } " " (text) } }
@@ -146,14 +149,22 @@ pub fn count_of(value: i64, one: &str, many: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { many })
 }
 
-/// An artifact key in short: digests to twelve digits.
+/// An artifact key in short: digests and machine ids to twelve digits.
 pub fn short_key(key: &str) -> String {
-    match key.strip_prefix("image/sha256:") {
-        Some(digest) if digest.len() > 12 && digest.is_char_boundary(12) => {
-            format!("image {}…", &digest[..12])
-        }
-        _ => key.replacen('/', " ", 1),
+    let (kind, rest) = key.split_once('/').unwrap_or(("", key));
+    if kind == "component" {
+        return format!("{kind} {rest}");
     }
+    let ids: Vec<String> = rest.trim_start_matches("sha256:").split('/').map(short_id).collect();
+    format!("{kind} {}", ids.join(" "))
+}
+
+fn short_id(id: &str) -> String {
+    let mut short: String = id.chars().take(SHORT_ID_DIGITS).collect();
+    if short.len() < id.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// What people call an artifact: its first name, else its key in short.
@@ -190,5 +201,7 @@ mod tests {
         let check = |key: &str, expect: &str| assert_eq!(short_key(key), expect);
         check("image/sha256:0123456789abcdef0123", "image 0123456789ab…");
         check("component/a/b/1", "component a/b/1");
+        check("host/0123456789abcdef", "host 0123456789ab…");
+        check("unidentified/0123456789abcdef/c0ffee", "unidentified 0123456789ab… c0ffee");
     }
 }

@@ -65,7 +65,10 @@ fn a_package_has_the_fields_of_the_contract() {
     assert_eq!(package["files_complete"], false);
     let unused = portal.json(&format!("/api/v1{BASE}/packages?q=six"));
     let unused = &unused["items"][0];
-    assert_eq!((&unused["rung"], &unused["first_used"], &unused["last_used"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&unused["rung"], &unused["first_used"], &unused["last_used"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     assert_eq!(unused["files_complete"], true);
 }
 
@@ -139,7 +142,9 @@ fn filters_narrow_and_refuse_unknown_words() {
     check("q=gone", &[]);
     let hostile = portal.json(&format!("/api/v1{HOSTILE_BASE}/packages?q={HOSTILE_ENCODED}"));
     assert_eq!(names(hostile["items"].as_array().unwrap()), [HOSTILE]);
-    let quoted = portal.json(&format!("/api/v1{HOSTILE_BASE}/packages?q=it%27s%20%5C%20%22quoted%22%20%7Bp0%3AString%7D%20%3F"));
+    let quoted = portal.json(&format!(
+        "/api/v1{HOSTILE_BASE}/packages?q=it%27s%20%5C%20%22quoted%22%20%7Bp0%3AString%7D%20%3F"
+    ));
     assert_eq!(quoted["items"].as_array().unwrap().len(), 1);
     for query in ["use=maybe", "limit=0", "limit=1001", "limit=x", "cursor=AAAA", "colour=red", "sort=size"] {
         let answer = portal.get(&format!("{list}?{query}"));
@@ -172,7 +177,9 @@ fn applications_lead_to_components() {
     let sum: i64 =
         component["cells"].as_array().unwrap().iter().map(|c| c["package_count"].as_i64().unwrap()).sum();
     assert_eq!(sum as usize, APPLICATION_PACKAGES.len() + OS_PACKAGES.len());
-    for path in ["/api/v1/applications/nothing", "/api/v1/applications/backend/components/pythonapp/versions/9"] {
+    for path in
+        ["/api/v1/applications/nothing", "/api/v1/applications/backend/components/pythonapp/versions/9"]
+    {
         let answer = portal.get(path);
         assert_eq!((answer.status, answer.header("content-type")), (404, "application/problem+json"));
     }
@@ -192,8 +199,14 @@ fn artifacts_show_who_runs_them() {
     // One component of the correlator's list, and one that only a workload names.
     let components = portal.all_items(&format!("/api/v1/artifacts/{key}/components"), 1);
     assert_eq!(components.len(), 2);
-    assert_eq!((&components[0]["application"], &components[0]["workload_count"]), (&json!("backend"), &json!(2)));
-    assert_eq!((&components[1]["application"], &components[1]["workload_count"]), (&json!("frontend"), &json!(1)));
+    assert_eq!(
+        (&components[0]["application"], &components[0]["workload_count"]),
+        (&json!("backend"), &json!(2))
+    );
+    assert_eq!(
+        (&components[1]["application"], &components[1]["workload_count"]),
+        (&json!("frontend"), &json!(1))
+    );
     let workloads = portal.all_items(&format!("/api/v1/artifacts/{key}/workloads"), 2);
     assert_eq!(workloads.len(), 3);
     assert_eq!(workloads[0]["labels"]["tier"], "web<1>");

@@ -60,10 +60,8 @@ fn browse(browser: &Path, arguments: &[&str]) -> String {
 }
 
 fn artifacts_folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        PathBuf::from,
-    );
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
     let folder = target.join("test-artifacts/portal");
     std::fs::create_dir_all(&folder).unwrap();
     folder.canonicalize().unwrap()
@@ -88,11 +86,8 @@ fn the_dashboard_works_without_javascript() {
     let Some((_database, portal)) = fixture::start() else { return };
     let dom = browse(&browser, &["--dump-dom", &portal.url(BASE)]);
     let matrix = dom.split("class=\"matrix\"").nth(1).unwrap().split("</table>").next().unwrap();
-    let numbers: Vec<&str> = matrix
-        .split("class=\"number\">")
-        .skip(1)
-        .map(|part| part.split('<').next().unwrap())
-        .collect();
+    let numbers: Vec<&str> =
+        matrix.split("class=\"number\">").skip(1).map(|part| part.split('<').next().unwrap()).collect();
     let count = |vulnerable: &str, usage: &str| {
         APPLICATION_PACKAGES
             .iter()
@@ -107,7 +102,9 @@ fn the_dashboard_works_without_javascript() {
     );
     // What stands apart is shown, with its count.
     assert!(dom.contains("3 of 14 packages are in none of the four cells"));
-    for text in ["Not measured", "Not measurable", "Not assessed", "from the first exec", "ebpf-files, python-import"] {
+    for text in
+        ["Not measured", "Not measurable", "Not assessed", "from the first exec", "ebpf-files, python-import"]
+    {
         assert!(dom.contains(text), "{text} is missing");
     }
     for spec in APPLICATION_PACKAGES.iter().chain(OS_PACKAGES) {
@@ -127,7 +124,14 @@ fn screenshots_are_kept() {
     let package =
         format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
     screenshot(&browser, &portal, BASE, "dashboard.png", "1360,2600", &[]);
-    screenshot(&browser, &portal, BASE, "dashboard-dark.png", "1360,1500", &["--blink-settings=preferredColorScheme=0"]);
+    screenshot(
+        &browser,
+        &portal,
+        BASE,
+        "dashboard-dark.png",
+        "1360,1500",
+        &["--blink-settings=preferredColorScheme=0"],
+    );
     screenshot(&browser, &portal, BASE, "dashboard-narrow.png", "500,1500", &[]);
     screenshot(&browser, &portal, "/", "applications.png", "1360,600", &[]);
     screenshot(&browser, &portal, "/applications/backend", "application.png", "1360,600", &[]);

@@ -17,8 +17,7 @@ pub const HOSTILE_ENCODED: &str = "%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E
 pub const IMAGE: &str = "image/sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 pub const IMAGE_ENCODED: &str =
     "image%2Fsha256%3A00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-pub const HOSTILE_BASE: &str =
-    "/applications/%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E%22%26/components/a%2Fb/versions/1.0%20%C3%A9";
+pub const HOSTILE_BASE: &str = "/applications/%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E%22%26/components/a%2Fb/versions/1.0%20%C3%A9";
 pub const UNIDENTIFIED: &str = "unidentified/0af3b1c2d4e5f60718293a4b5c6d7e8f/c0ffee";
 /// Packages of the image, for paging.
 pub const MANY: usize = 2_345;
@@ -57,30 +56,114 @@ const fn spec(
 
 /// Application dependencies of the component.
 pub const APPLICATION_PACKAGES: &[Spec] = &[
-    spec("jinja2", "2.11.2", "yes", "high", "used", "loaded", "upgrade", "Upgrade jinja2 to 2.11.3 or later.",
-        &[("CVE-2020-28493", "high", &["2.11.3"], false), ("CVE-2024-22195", "medium", &["3.1.3"], false)]),
-    spec("pyyaml", "5.3", "yes", "critical", "used", "loaded", "upgrade", "Upgrade pyyaml to 5.4 or later.",
-        &[("CVE-2020-14343", "critical", &["5.4"], true)]),
-    spec("urllib3", "1.25.8", "yes", "high", "unused", "", "remove", "Consider removing the dependency urllib3.",
-        &[("CVE-2021-33503", "high", &["1.26.5"], false)]),
-    spec("requests", "2.23.0", "yes", "medium", "unused", "", "remove", "requests holds urllib3; remove both.",
-        &[("CVE-2023-32681", "medium", &["2.31.0"], false)]),
+    spec(
+        "jinja2",
+        "2.11.2",
+        "yes",
+        "high",
+        "used",
+        "loaded",
+        "upgrade",
+        "Upgrade jinja2 to 2.11.3 or later.",
+        &[("CVE-2020-28493", "high", &["2.11.3"], false), ("CVE-2024-22195", "medium", &["3.1.3"], false)],
+    ),
+    spec(
+        "pyyaml",
+        "5.3",
+        "yes",
+        "critical",
+        "used",
+        "loaded",
+        "upgrade",
+        "Upgrade pyyaml to 5.4 or later.",
+        &[("CVE-2020-14343", "critical", &["5.4"], true)],
+    ),
+    spec(
+        "urllib3",
+        "1.25.8",
+        "yes",
+        "high",
+        "unused",
+        "",
+        "remove",
+        "Consider removing the dependency urllib3.",
+        &[("CVE-2021-33503", "high", &["1.26.5"], false)],
+    ),
+    spec(
+        "requests",
+        "2.23.0",
+        "yes",
+        "medium",
+        "unused",
+        "",
+        "remove",
+        "requests holds urllib3; remove both.",
+        &[("CVE-2023-32681", "medium", &["2.31.0"], false)],
+    ),
     spec("flask", "1.1.2", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
     spec("click", "7.1.2", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
     spec("werkzeug", "1.0.1", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
     spec("six", "1.14.0", "no", "none", "unused", "", "remove", "Consider removing the dependency six.", &[]),
-    spec("colorama", "0.4.3", "no", "none", "not_measurable", "", "observe", "No probe can tell: the package has no loadable file.", &[]),
-    spec("lxml", "4.5.0", "yes", "high", "not_measured", "", "observe", "Observe first: start the component under plimsoll run.",
-        &[("CVE-2021-43818", "high", &["4.6.5"], false)]),
-    spec("internal-lib", "0.1", "not_assessed", "unknown", "used", "loaded", "no_feed", "No feed covers this package.", &[]),
+    spec(
+        "colorama",
+        "0.4.3",
+        "no",
+        "none",
+        "not_measurable",
+        "",
+        "observe",
+        "No probe can tell: the package has no loadable file.",
+        &[],
+    ),
+    spec(
+        "lxml",
+        "4.5.0",
+        "yes",
+        "high",
+        "not_measured",
+        "",
+        "observe",
+        "Observe first: start the component under plimsoll run.",
+        &[("CVE-2021-43818", "high", &["4.6.5"], false)],
+    ),
+    spec(
+        "internal-lib",
+        "0.1",
+        "not_assessed",
+        "unknown",
+        "used",
+        "loaded",
+        "no_feed",
+        "No feed covers this package.",
+        &[],
+    ),
 ];
 
 /// OS packages of the host that the component uses.
 pub const OS_PACKAGES: &[Spec] = &[
-    spec("libssl3", "3.0.15-1~deb12u1", "yes", "high", "used", "loaded", "upgrade", "Update the application code, upgrade the OS package libssl3.",
-        &[("CVE-2024-13176", "high", &["3.0.16-1~deb12u1"], false)]),
+    spec(
+        "libssl3",
+        "3.0.15-1~deb12u1",
+        "yes",
+        "high",
+        "used",
+        "loaded",
+        "upgrade",
+        "Update the application code, upgrade the OS package libssl3.",
+        &[("CVE-2024-13176", "high", &["3.0.16-1~deb12u1"], false)],
+    ),
     spec("libc6", "2.36-9+deb12u9", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
-    spec("tzdata", "2025b-0+deb12u1", "no", "none", "used", "accessed", "no_action", "No action needed.", &[]),
+    spec(
+        "tzdata",
+        "2025b-0+deb12u1",
+        "no",
+        "none",
+        "used",
+        "accessed",
+        "no_action",
+        "No action needed.",
+        &[],
+    ),
 ];
 
 fn coverage() -> String {
@@ -140,9 +223,12 @@ fn usage_row(row: Value, application: &str, component: &str, version: &str) -> V
     let used = row["use"] == "used";
     let path = format!("venv/{}/__init__.py", row["name"].as_str().unwrap());
     let files = if used { json!([file(&path, 0)]) } else { json!([]) };
-    with(row, json!({"application": application, "component": component, "component_version": version,
+    with(
+        row,
+        json!({"application": application, "component": component, "component_version": version,
         "chunk": 0, "chunk_count": 1, "file_count": i32::from(used), "class_count": 0,
-        "files": files.to_string(), "classes": "[]"}))
+        "files": files.to_string(), "classes": "[]"}),
+    )
 }
 
 /// jinja2's files stand in several chunks.
@@ -154,8 +240,11 @@ fn chunked(row: Value) -> Vec<Value> {
         .chunks(CHUNK)
         .enumerate()
         .map(|(chunk, part)| {
-            with(row.clone(), json!({"chunk": chunk, "chunk_count": count, "file_count": CHUNKED_FILES,
-                "files": Value::from(part.to_vec()).to_string()}))
+            with(
+                row.clone(),
+                json!({"chunk": chunk, "chunk_count": count, "file_count": CHUNKED_FILES,
+                "files": Value::from(part.to_vec()).to_string()}),
+            )
         })
         .collect()
 }
@@ -177,21 +266,25 @@ fn artifact_row(key: &str, names: &[&str], components: &[Value], more: Value) ->
 pub fn fill(database: &Database) {
     let mut usage = Vec::new();
     let mut packages = Vec::new();
-    for (artifact, kind, ecosystem, specs) in [
-        (ARTIFACT, "application", "pypi", APPLICATION_PACKAGES),
-        (HOST, "os", "debian", OS_PACKAGES),
-    ] {
+    for (artifact, kind, ecosystem, specs) in
+        [(ARTIFACT, "application", "pypi", APPLICATION_PACKAGES), (HOST, "os", "debian", OS_PACKAGES)]
+    {
         for spec in specs {
             let row = package_row(artifact, kind, ecosystem, spec);
-            packages.push(with(row.clone(), json!({"component_count": 1, "licenses": ["MIT"], "architecture": "amd64"})));
+            packages.push(with(
+                row.clone(),
+                json!({"component_count": 1, "licenses": ["MIT"], "architecture": "amd64"}),
+            ));
             let row = usage_row(row, APPLICATION, COMPONENT, VERSION);
             if spec.name == "jinja2" { usage.extend(chunked(row)) } else { usage.push(row) }
         }
     }
     // What FINAL must not show: an older state, and a package that a later scan no longer lists.
     usage.push(with(usage[2].clone(), json!({"version": 1, "use": "not_measured", "vulnerable": "no"})));
-    let gone = with(usage_row(packages[0].clone(), APPLICATION, COMPONENT, VERSION),
-        json!({"package_id": "gone", "name": "gone", "purl": "pkg:pypi/gone@1"}));
+    let gone = with(
+        usage_row(packages[0].clone(), APPLICATION, COMPONENT, VERSION),
+        json!({"package_id": "gone", "name": "gone", "purl": "pkg:pypi/gone@1"}),
+    );
     usage.push(without_artifact_columns(with(gone.clone(), json!({"version": 5, "is_deleted": 0}))));
     usage.push(without_artifact_columns(with(gone, json!({"version": 6, "is_deleted": 1}))));
     fill_image(&mut usage, &mut packages);
@@ -218,11 +311,14 @@ fn fill_image(usage: &mut Vec<Value>, packages: &mut Vec<Value>) {
             1 => "it's \\ \"quoted\" {p0:String} ?".to_owned(),
             _ => format!("package-{index:05}"),
         };
-        let row = with(package_row(IMAGE, "os", "debian", base), json!({
-            "name": name, "package_id": package_id(&name), "purl": format!("pkg:deb/debian/{name}@1?arch=amd64"),
-            "use": if index % 3 == 0 { "used" } else { "unused" },
-            "recommendation_text": format!("Consider removing {name}."),
-        }));
+        let row = with(
+            package_row(IMAGE, "os", "debian", base),
+            json!({
+                "name": name, "package_id": package_id(&name), "purl": format!("pkg:deb/debian/{name}@1?arch=amd64"),
+                "use": if index % 3 == 0 { "used" } else { "unused" },
+                "recommendation_text": format!("Consider removing {name}."),
+            }),
+        );
         packages.push(with(row.clone(), json!({"component_count": 1})));
         usage.push(usage_row(row, HOSTILE, "a/b", "1.0 é"));
     }
@@ -240,8 +336,22 @@ fn fill_findings(database: &Database, packages: &[Value]) {
                 "source": "osv", "match_reason": "2.11.2 lies below 2.11.3", "summary": "Something <b>bad</b>",
                 "published_ms": T0, "modified_ms": T0,
                 "priority": if package["use"] == "used" { 80 } else { 30 }, "priority_reason": "severity and use"});
-            for column in ["artifact", "package_id", "purl", "name", "package_version", "kind", "ecosystem", "use",
-                "use_reason", "rung", "first_used_ms", "last_used_ms", "version", "is_deleted"] {
+            for column in [
+                "artifact",
+                "package_id",
+                "purl",
+                "name",
+                "package_version",
+                "kind",
+                "ecosystem",
+                "use",
+                "use_reason",
+                "rung",
+                "first_used_ms",
+                "last_used_ms",
+                "version",
+                "is_deleted",
+            ] {
                 row[column] = package[column].clone();
             }
             findings.push(row);
@@ -269,20 +379,34 @@ fn fill_artifacts(database: &Database) {
             "unidentified_reason": "the runtime's image store could not be read", "moved_to": ""})),
     ]);
     let workload = |artifact: &str, id: &str, more: Value| {
-        with(json!({"artifact": artifact, "workload_id": id, "application": APPLICATION, "component": COMPONENT,
+        with(
+            json!({"artifact": artifact, "workload_id": id, "application": APPLICATION, "component": COMPONENT,
             "component_version": VERSION, "node_id": "0af3", "node_name": "node-1", "kind": "process",
             "labels": {"tier": "web<1>"}, "command": ["python", "run.py"], "started_at_ms": T0, "stopped_at_ms": 0,
             "watched": json!([{"probe": "ebpf-files", "from_ms": T0, "until_ms": T0 + 7_200_000, "from_first_exec": true}]).to_string(),
-            "unavailable_probes": {"ld-audit": "not needed"}, "version": 10, "is_deleted": 0}), more)
+            "unavailable_probes": {"ld-audit": "not needed"}, "version": 10, "is_deleted": 0}),
+            more,
+        )
     };
-    database.insert("workloads", &[
-        workload(ARTIFACT, "node-1/w1", json!({})),
-        workload(ARTIFACT, "node-1/w2", json!({"stopped_at_ms": T0 + 60_000})),
-        workload(HOST, "node-1/w1", json!({})),
-        workload(ARTIFACT, "node-1/other", json!({"application": "frontend", "component": "other", "component_version": "2"})),
-        workload(UNIDENTIFIED, "node-1/c0ffee", json!({"application": "", "component": "", "component_version": "",
-            "kind": "container", "unidentified_reason": "the runtime's image store could not be read"})),
-    ]);
+    database.insert(
+        "workloads",
+        &[
+            workload(ARTIFACT, "node-1/w1", json!({})),
+            workload(ARTIFACT, "node-1/w2", json!({"stopped_at_ms": T0 + 60_000})),
+            workload(HOST, "node-1/w1", json!({})),
+            workload(
+                ARTIFACT,
+                "node-1/other",
+                json!({"application": "frontend", "component": "other", "component_version": "2"}),
+            ),
+            workload(
+                UNIDENTIFIED,
+                "node-1/c0ffee",
+                json!({"application": "", "component": "", "component_version": "",
+            "kind": "container", "unidentified_reason": "the runtime's image store could not be read"}),
+            ),
+        ],
+    );
 }
 
 fn fill_alerts(database: &Database) {

@@ -13,14 +13,19 @@ fn validate(document: &Value, schema: &Value, value: &Value, place: &str) {
         match word.as_str() {
             "$ref" => {
                 let pointer = rule.as_str().unwrap().trim_start_matches('#');
-                let target = document.pointer(pointer).unwrap_or_else(|| panic!("{place}: {pointer} is missing"));
+                let target =
+                    document.pointer(pointer).unwrap_or_else(|| panic!("{place}: {pointer} is missing"));
                 validate(document, target, value, place);
             }
-            "allOf" => rule.as_array().unwrap().iter().for_each(|part| validate(document, part, value, place)),
+            "allOf" => {
+                rule.as_array().unwrap().iter().for_each(|part| validate(document, part, value, place))
+            }
             "oneOf" => {
-                let fits = rule.as_array().unwrap().iter().filter(|part| {
-                    (part["type"] == "null") == value.is_null()
-                });
+                let fits = rule
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|part| (part["type"] == "null") == value.is_null());
                 let part = fits.last().unwrap_or_else(|| panic!("{place}: no variant"));
                 validate(document, part, value, place);
             }
@@ -129,7 +134,8 @@ fn answers_are_as_the_document_says() {
             path
         };
         let answer = portal.json(&path);
-        let schema = &document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let schema =
+            &document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
         validate(&document, schema, &answer, &path);
         // Nothing is answered that the document does not name.
         let mut known = BTreeSet::new();

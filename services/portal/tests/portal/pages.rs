@@ -31,8 +31,13 @@ fn hostile_names_are_escaped_everywhere() {
             assert!(!answer.body.contains(raw), "{path} holds {raw}");
         }
     }
-    for path in [format!("/applications/{HOSTILE_ENCODED}x"), format!("/vulnerabilities/{HOSTILE_ENCODED}"),
-        format!("/{HOSTILE_ENCODED}"), format!("/artifacts/{HOSTILE_ENCODED}"), format!("/alerts?severity={HOSTILE_ENCODED}")] {
+    for path in [
+        format!("/applications/{HOSTILE_ENCODED}x"),
+        format!("/vulnerabilities/{HOSTILE_ENCODED}"),
+        format!("/{HOSTILE_ENCODED}"),
+        format!("/artifacts/{HOSTILE_ENCODED}"),
+        format!("/alerts?severity={HOSTILE_ENCODED}"),
+    ] {
         let answer = portal.get(&path);
         assert!([400, 404].contains(&answer.status), "{path}");
         assert!(!answer.body.contains("<script"), "{path}: {}", answer.body);
@@ -83,11 +88,8 @@ fn pages_page_and_fold_without_cutting() {
     // A package with many files folds them, says how many, and leads to all.
     let dashboard = portal.get(BASE).body;
     assert!(dashboard.contains("130 files and modules") && dashboard.contains("All 130 with times"));
-    let mut path = format!(
-        "{BASE}/packages/{}/{}",
-        plimsoll_schemas::identity::encode(ARTIFACT),
-        package_id("jinja2")
-    );
+    let mut path =
+        format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
     let mut files = 0;
     loop {
         let page = portal.get(&path);

@@ -79,7 +79,8 @@ impl RunningPortalAt {
             request = request.header(*name, *value);
         }
         let response = request.call().unwrap();
-        let challenge = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+        let challenge =
+            response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), challenge.unwrap_or_default())
     }
 }

@@ -145,7 +145,8 @@ impl RunningPortal {
 
     /// GET with headers.
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().new_agent();
+        let agent =
+            ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().new_agent();
         let mut request = agent.get(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
