@@ -1,6 +1,8 @@
 //! The end state and the outputs are the same however the topics interleave, however the inputs are batched, however
 //! often they come, and wherever the correlator is stopped and loaded again.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use plimsoll_correlator_core::{Artifact, Event, Order};

@@ -1,5 +1,7 @@
 //! What must hold (issue 3), told as small stories over the core.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use plimsoll_correlator_core::{Artifact, Event, Order};

@@ -1,6 +1,6 @@
 //! A small world of one image: scans, owners, workloads, uses and alerts, as events with their orders.
 //! It must stay free of anything random: the tests choose what varies.
-#![allow(dead_code)] // Each test binary uses its part.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its part.
 
 use std::collections::BTreeMap;
 
