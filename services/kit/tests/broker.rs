@@ -204,6 +204,7 @@ suite![
     groups::seek_goes_back,
     groups::seek_when_assigned,
     groups::pause_holds_back,
+    groups::pause_at_the_end_skips_nothing,
     groups::ends_are_told,
     groups::missing_offsets_are_an_error,
 ];

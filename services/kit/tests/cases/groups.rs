@@ -216,6 +216,27 @@ pub fn pause_holds_back(bench: &Bench) {
     assert_eq!(member.seen, ["free", "held", "again"]);
 }
 
+pub fn pause_at_the_end_skips_nothing(bench: &Bench) {
+    let topic = bench.topic("t", 1);
+    let partition = TopicPartition::new(topic.as_str(), 0);
+    let mut options = bench.group(&[&topic]);
+    options.end_of_partition_events = true;
+    let mut member = bench.member(options);
+    send(bench, &topic, 0, &["a"]);
+    member.until("the first record", |m| m.seen.len() == 1);
+    for round in 1..4 {
+        let ends =
+            |m: &Member| m.events.iter().filter(|e| matches!(e, ConsumerEvent::EndOfPartition(_))).count();
+        member.until("the end", |m| ends(m) >= round);
+        member.consumer.pause(std::slice::from_ref(&partition)).unwrap();
+        send(bench, &topic, 0, &["b", "c"]);
+        member.step();
+        member.consumer.resume(std::slice::from_ref(&partition)).unwrap();
+        member.until("what came during the pause", |m| m.seen.len() == 1 + 2 * round);
+    }
+    assert_eq!(member.seen, ["a", "b", "c", "b", "c", "b", "c"]);
+}
+
 pub fn ends_are_told(bench: &Bench) {
     let (one, two) = (bench.topic("one", 1), bench.topic("two", 1));
     send(bench, &one, 0, &["a"]);

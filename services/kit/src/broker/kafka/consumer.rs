@@ -50,6 +50,9 @@ pub(super) struct KafkaConsumer {
     paused: BTreeSet<TopicPartition>,
     /// Where reading began, for partitions of which nothing was given yet.
     begun: BTreeMap<TopicPartition, Offset>,
+    /// Partitions that were read to their end and no further, and where that was. librdkafka (2.12.1) counts the word of
+    /// the end as a record: its own position is one too far, and a pause would skip the next record.
+    ends: BTreeMap<TopicPartition, i64>,
     /// Partitions whose reading has stopped, and why; told at each poll until they are sought or go.
     stopped: BTreeMap<TopicPartition, BrokerError>,
     /// Where the next poll begins, so that no partition starves.
@@ -101,6 +104,7 @@ impl KafkaConsumer {
             pending: Pending::Nothing,
             paused: BTreeSet::new(),
             begun: BTreeMap::new(),
+            ends: BTreeMap::new(),
             stopped: BTreeMap::new(),
             turn: 0,
             swept: Instant::now(),
@@ -137,6 +141,7 @@ impl KafkaConsumer {
         }
         self.queues.clear();
         self.begun.clear();
+        self.ends.clear();
         self.stopped.clear();
         self.consumer.unassign().map_err(|error| self.failed("giving up partitions", &error))
     }
@@ -180,6 +185,7 @@ impl KafkaConsumer {
         let mut list = TopicPartitionList::with_capacity(starts.len());
         self.queues.clear();
         self.begun.clear();
+        self.ends.clear();
         self.stopped.clear();
         for (partition, offset) in starts {
             list.add_partition_offset(&partition.topic, number(partition), *offset)
@@ -211,7 +217,9 @@ impl KafkaConsumer {
                 // Nothing was given of it yet: it begins where it began.
                 continue;
             };
-            self.begun.insert(TopicPartition::new(element.topic(), number), Offset::Offset(next));
+            let partition = TopicPartition::new(element.topic(), number);
+            let next = self.ends.get(&partition).copied().unwrap_or(next);
+            self.begun.insert(partition, Offset::Offset(next));
         }
         self.begun.insert(partition.clone(), Offset::Offset(offset));
         let starts: Vec<(TopicPartition, Offset)> = std::mem::take(&mut self.begun)
@@ -351,12 +359,27 @@ impl KafkaConsumer {
             }
             let Some(queue) = self.queues.get_mut(partition) else { continue };
             let before = events.len();
-            let mut failure = None;
+            let (mut failure, mut end) = (None, None);
             queue.drain(share.min(left), |fetched| match fetched {
-                Fetched::Record(record) => events.push(ConsumerEvent::Record(record)),
-                Fetched::End(_) => events.push(ConsumerEvent::EndOfPartition(partition.clone())),
+                Fetched::Record(record) => {
+                    end = None;
+                    events.push(ConsumerEvent::Record(record));
+                }
+                Fetched::End(offset) => {
+                    end = Some(offset);
+                    events.push(ConsumerEvent::EndOfPartition(partition.clone()));
+                }
                 Fetched::Failed(code, reason) => failure = Some((code, reason)),
             });
+            match end {
+                Some(end) => {
+                    self.ends.insert(partition.clone(), end);
+                }
+                None if events.len() > before => {
+                    self.ends.remove(partition);
+                }
+                None => {}
+            }
             left = left.saturating_sub(events.len() - before);
             match failure.map(|(code, reason)| (errors::kind_of(code), reason)) {
                 None => {}
@@ -423,6 +446,7 @@ impl GroupConsumer for KafkaConsumer {
             return match sought {
                 Ok(()) => {
                     self.begun.insert(partition.clone(), Offset::Offset(offset));
+                    self.ends.remove(partition);
                     self.stopped.remove(partition);
                     Ok(())
                 }
@@ -449,6 +473,11 @@ impl GroupConsumer for KafkaConsumer {
         self.paused.retain(|partition| !partitions.contains(partition));
         if matches!(self.pending, Pending::Assign(_)) {
             return Ok(());
+        }
+        let at_end: Vec<(TopicPartition, i64)> =
+            partitions.iter().filter_map(|p| Some((p.clone(), *self.ends.get(p)?))).collect();
+        for (partition, end) in at_end {
+            self.seek(&partition, end)?;
         }
         self.consumer.resume(&partition_list(partitions)).map_err(|error| self.failed("resuming", &error))
     }
