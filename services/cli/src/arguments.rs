@@ -12,12 +12,12 @@ use plimsoll_kit::config::ConfigArgs;
 /// $XDG_STATE_HOME/plimsoll. With kafka.brokers configured (PLIMSOLL_KAFKA_BROKERS, or a configuration file) the same
 /// commands feed the pipeline, and reports come from the portal.
 #[derive(Debug, Parser)]
-#[command(name = "plimsoll", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "plimsoll", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 const EXAMPLES: &str = "\
@@ -126,7 +126,7 @@ pub struct Scan {
     #[arg(long, value_name = "ENDPOINT")]
     pub docker_host: Option<String>,
     /// The directory or image
-    #[arg(value_name = "TARGET", required_unless_present = "print_config", default_value = "")]
+    #[arg(value_name = "TARGET", default_value = "", hide_default_value = true)]
     pub target: String,
 }
 
@@ -160,7 +160,7 @@ pub struct Run {
     #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND", conflicts_with = "rest")]
     pub cmd: Vec<String>,
     /// The command with its arguments
-    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["cmd", "print_config"])]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "cmd")]
     pub rest: Vec<String>,
 }
 
@@ -222,7 +222,7 @@ mod tests {
     fn takes_the_commands_as_people_write_them() {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         let run = |line: &str| match parse(line).unwrap().command {
-            Command::Run(run) => (run.cmd, run.rest),
+            Some(Command::Run(run)) => (run.cmd, run.rest),
             other => panic!("{other:?}"),
         };
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();

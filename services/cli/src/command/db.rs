@@ -28,9 +28,6 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
                 eprint!("\r\x1b[K");
             }
             let report = report?;
-            for warning in &report.warnings {
-                eprintln!("warning: {warning}");
-            }
             if report.warnings_dropped > 0 {
                 eprintln!("warning: {} more warnings were left out", report.warnings_dropped);
             }

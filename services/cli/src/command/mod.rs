@@ -25,7 +25,7 @@ pub const NAME: &str = "cli";
 /// # Errors
 /// What kept it from its end; [`crate::exit::code_of`] gives the exit code.
 pub fn execute(arguments: &Arguments) -> anyhow::Result<Exit> {
-    if let Command::Completions { shell } = &arguments.command {
+    if let Some(Command::Completions { shell }) = &arguments.command {
         clap_complete::generate(*shell, &mut Arguments::command(), "plimsoll", &mut std::io::stdout());
         return Ok(Exit::Done);
     }
@@ -35,13 +35,16 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<Exit> {
         print!("{}", loaded.print());
         return Ok(Exit::Done);
     }
+    let Some(command) = &arguments.command else {
+        return Err(UsageError("name a command: scan, run, report or db; see plimsoll --help".to_owned()).into());
+    };
     let mut config = loaded.value;
-    quiet_unless_asked(&mut config, &arguments.command, &loaded.sources.keys().cloned().collect::<Vec<_>>());
+    quiet_unless_asked(&mut config, command, &loaded.sources.keys().cloned().collect::<Vec<_>>());
     let _telemetry = plimsoll_kit::telemetry::init(info(), &config.telemetry)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match &arguments.command {
+    match command {
         Command::Scan(scan) => scan::execute(scan, &config),
         Command::Run(run) => run::execute(run, &config),
         Command::Report(report) => report::execute(report, &config),

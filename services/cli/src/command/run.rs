@@ -47,7 +47,7 @@ pub fn execute(arguments: &arguments::Run, config: &CliConfig) -> anyhow::Result
     let status = saver.wait(child)?;
     drop(signals);
     observer.agent.stop(false);
-    resolver.stop();
+    resolver.stop()?;
     saver.save()?;
     let code = exit_code(status);
     finish(arguments, config, &component, policy, code)

@@ -1,7 +1,9 @@
 //! Local mode: the whole pipeline within this process, its state in one file.
 //! It must never let two commands write the state at once, nor replace it by half a one.
 
+mod joiner;
 mod report;
+mod resolver;
 mod state;
 
 use std::path::Path;
@@ -10,31 +12,33 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use plimsoll_kit::broker::memory::MemoryBroker;
+use plimsoll_correlator::wait_until_caught_up;
 use plimsoll_kit::broker::{
-    Broker as _, OutgoingRecord, Producer as _, ProducerOptions, ReaderOptions, TopicPartition, read_to_end,
+    Broker as _, OutgoingRecord, ProducerOptions, ReaderOptions, TopicPartition, read_to_end,
 };
 use plimsoll_kit::host::random_id;
 use plimsoll_kit::transport::Connections;
 use plimsoll_scanner::Scan;
 use plimsoll_scanner::publish::publish;
 use plimsoll_schemas::event::Stamper;
-use plimsoll_schemas::topics;
 
+use self::joiner::Joiner;
 use self::state::StateFile;
 
 pub use report::report;
+pub use resolver::Resolver;
 
 /// Longest wait until the correlator has joined what was published.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 const SEND_MAX: Duration = Duration::from_secs(30);
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The pipeline of local mode: a broker whose content lasts, and a correlator at work.
 pub struct Local {
     file: StateFile,
     broker: MemoryBroker,
     connections: Connections,
-    correlator: Correlator,
+    correlator: Joiner,
 }
 
 impl Local {
@@ -47,7 +51,7 @@ impl Local {
         let broker = file.load()?;
         let connections = Connections::from_memory(broker.clone());
         connections.prepare_once()?;
-        let correlator = Correlator::start(connections.clone())?;
+        let correlator = Joiner::start(connections.clone())?;
         Ok(Self { file, broker, connections, correlator })
     }
 
@@ -100,35 +104,14 @@ impl Local {
     /// If the correlator ended or does not come to an end in time.
     pub fn settle(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETTLE_MAX;
-        let inputs: Vec<TopicPartition> = inputs(&self.connections).collect();
-        loop {
+        // Short looks, so that a correlator that failed is not waited for.
+        while !wait_until_caught_up(&self.connections, Instant::now() + LOOK)? {
             self.correlator.check()?;
-            if self.is_settled(&inputs)? {
-                return Ok(());
-            }
             if Instant::now() >= deadline {
                 anyhow::bail!("the correlator did not finish within {} s", SETTLE_MAX.as_secs());
             }
-            std::thread::sleep(POLL_INTERVAL);
         }
-    }
-
-    fn is_settled(&self, inputs: &[TopicPartition]) -> anyhow::Result<bool> {
-        let committed = self.broker.committed(plimsoll_correlator::GROUP, inputs)?;
-        for partition in inputs {
-            let end = self.broker.watermarks(partition)?.high;
-            let reached = committed.iter().find(|offset| offset.partition == *partition).map_or(0, |o| o.offset);
-            // The marker of a scan's transaction takes an offset that nobody commits.
-            let mut left = 0;
-            if reached < end {
-                let deadline = Instant::now() + SEND_MAX;
-                read_to_end(&self.broker, partition, reached, ReaderOptions::default(), deadline, |_| left += 1)?;
-            }
-            if left > 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(())
     }
 
     /// Waits for the join, stops the correlator and saves the state.
@@ -148,11 +131,9 @@ pub struct Positions(std::collections::HashMap<TopicPartition, i64>);
 
 /// The partitions that the correlator reads.
 fn inputs(connections: &Connections) -> impl Iterator<Item = TopicPartition> + use<> {
-    let (prefix, partitions) = (connections.prefix.clone(), connections.partitions);
-    topics::consumed_by("correlator")
-        .filter(|topic| topic.name != "correlator.state")
-        .flat_map(move |topic| {
-            let name: Arc<str> = topic.full_name(&prefix).into();
-            (0..partitions).map(move |partition| TopicPartition::new(Arc::clone(&name), partition))
-        })
+    let partitions = connections.partitions;
+    plimsoll_correlator::input_topics(&connections.prefix).into_iter().flat_map(move |topic| {
+        let topic: Arc<str> = topic.into();
+        (0..partitions).map(move |partition| TopicPartition::new(Arc::clone(&topic), partition))
+    })
 }

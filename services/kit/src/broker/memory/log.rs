@@ -113,9 +113,8 @@ impl PartitionLog {
     }
 
     /// A log that goes on at `next` with the records of a snapshot.
-    pub fn restore(next: i64, compact: bool, records: Vec<IncomingRecord>) -> Self {
+    pub fn restore(low: i64, next: i64, records: Vec<IncomingRecord>) -> Self {
         let size_bytes = records.iter().map(IncomingRecord::size_bytes).sum();
-        let low = if compact { 0 } else { records.first().map_or(next, |record| record.offset) };
         let entries =
             records.into_iter().map(|record| Entry { record, transaction: None, aborted: false }).collect();
         Self { low, next, entries, open: BTreeMap::new(), size_bytes, compacted_size_bytes: size_bytes }

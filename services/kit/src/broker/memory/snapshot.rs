@@ -43,7 +43,10 @@ impl MemoryBroker {
                     state.groups.values().filter_map(|g| g.committed.get(&partition)).map(|c| c.offset).min();
                 let from = if keep_all { 0 } else { needed.unwrap_or(i64::MAX) };
                 let records = log.lasting(from, compact);
-                out.number(log.watermarks().high);
+                let marks = log.watermarks();
+                // What a group has committed must stay in the log, though only a marker may lie there.
+                out.number(from.clamp(marks.low, marks.high));
+                out.number(marks.high);
                 out.count(records.len());
                 for record in records {
                     out.record(record);
@@ -95,12 +98,13 @@ impl MemoryBroker {
             let shared_name: Arc<str> = Arc::from(name.as_str());
             let mut partitions = Vec::new();
             for index in 0..partition_count {
+                let low = input.number()?;
                 let next = input.number()?;
                 let mut records = Vec::new();
                 for _ in 0..input.count()? {
                     records.push(input.record(&shared_name, u32::try_from(index).unwrap_or(u32::MAX))?);
                 }
-                partitions.push(PartitionLog::restore(next, cleanup == CleanupPolicy::Compact, records));
+                partitions.push(PartitionLog::restore(low, next, records));
             }
             state.topics.insert(name, Topic { spec, partitions });
         }
@@ -270,6 +274,26 @@ mod tests {
         producer.send(&OutgoingRecord::new("state", 1, "key", Some("new"))).unwrap();
         producer.flush(Duration::from_secs(1)).unwrap();
         assert_eq!(values(&restored, "state", 1, 4), [(4, Some(Bytes::from("new")))]);
+    }
+
+    #[test]
+    fn a_committed_offset_before_a_marker_stays_readable() {
+        let broker = MemoryBroker::new();
+        broker.ensure_topics(&[TopicSpec::new("input", 1, CleanupPolicy::Delete)]).unwrap();
+        let mut producer = broker.producer(ProducerOptions::transactional("test", "test")).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send(&OutgoingRecord::new("input", 0, "key", Some("value"))).unwrap();
+        producer.commit_transaction(None, Duration::from_secs(1)).unwrap();
+        let mut consumer = broker.group_consumer(GroupOptions::new("group", vec!["input".to_owned()])).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while consumer.assignment().is_empty() && Instant::now() < deadline {
+            consumer.poll(Duration::from_millis(10), 1).unwrap();
+        }
+        let partition = TopicPartition::new("input", 0);
+        consumer.commit(&[CommittedOffset { partition, offset: 1, metadata: String::new() }]).unwrap();
+        let restored = MemoryBroker::from_snapshot(&broker.snapshot()).unwrap();
+        assert_eq!(values(&restored, "input", 0, 1), []);
+        assert_eq!(restored.watermarks(&TopicPartition::new("input", 0)).unwrap().low, 1);
     }
 
     #[test]
