@@ -65,10 +65,7 @@ pub fn chdb_library() -> anyhow::Result<PathBuf> {
 /// The program that turns that library into a server, compiled once.
 pub fn clickhouse_launcher() -> anyhow::Result<PathBuf> {
     // A change of the source must not find the binary of the old one.
-    let mark = LAUNCHER
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    entry(&format!("clickhouse-launcher-{mark:016x}"), "ClickHouse launcher", |directory, log| {
+    entry(&format!("clickhouse-launcher-{}", mark(LAUNCHER)), "ClickHouse launcher", |directory, log| {
         setup::ensure(&[setup::C_COMPILER])?;
         let source = directory.join("launcher.c");
         fs::write(&source, LAUNCHER)?;
@@ -85,8 +82,16 @@ fn maven(directory: &Path) -> std::process::Command {
     maven
 }
 
+/// A word for a content (FNV-1a, 64 bits), stable over builds of this program.
+pub fn mark(content: &str) -> String {
+    let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
 /// The cache's folder of this name; `fill` makes it in a temporary folder that is renamed when complete.
-fn entry(
+pub fn entry(
     name: &str,
     what: &str,
     fill: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,

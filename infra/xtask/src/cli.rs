@@ -18,6 +18,8 @@ pub enum Command {
     Setup,
     /// Everything that CI checks: format, lints, build, all tests with real servers, the demo
     Test,
+    /// Scan and run a real application and a real container image through the whole pipeline, and show the result
+    Demo(crate::demo::Options),
     /// The servers and all services of Plimsoll; they run on until `down`
     Up {
         #[command(flatten)]

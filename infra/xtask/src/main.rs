@@ -4,6 +4,7 @@
 
 mod cache;
 mod cli;
+mod demo;
 mod http;
 mod paths;
 mod process;
@@ -33,6 +34,7 @@ fn run_command() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::everything(),
         Command::Test => test::run(),
+        Command::Demo(options) => demo::run(&options),
         Command::Up { at, database } => services::up(&at.path(), database.as_deref()),
         Command::Down { at, keep_data } => open(at)?.down(keep_data),
         Command::Stack(command) => stack_command(command),

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -76,8 +76,15 @@ pub fn lines(command: &mut Command, limit: Duration, mut line: impl FnMut(&str))
     Ok(status.success())
 }
 
+/// Start a command whose standard output and error go to a log; it ends with the returned value.
+pub fn background(command: &mut Command, log: &Path) -> anyhow::Result<Running> {
+    let file = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command.stderr(file.try_clone()?).stdout(file);
+    Running::spawn(command)
+}
+
 /// A child in a process group of its own, ended with that group on Ctrl-C and when this is dropped.
-struct Running {
+pub struct Running {
     child: Child,
     group: Option<Pid>,
     _on_signal: signals::OnSignal,
@@ -96,6 +103,11 @@ impl Running {
         Ok(Self { child, group, _on_signal: on_signal })
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     fn kill_group(&self) {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
@@ -107,6 +119,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Waiting failed or was given up: do not leave it behind.
         if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill_group();
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -30,9 +30,13 @@ const COMMON: &[(&str, &str)] = &[
 ];
 
 /// In the order in which they start. Places: `{STATE}` a folder of the service's own, `{SHARED}` one for all,
-/// `{ADMIN_PORT}` and `{PORT}` free ports, `{DATABASE}` the vulnerability database where one is given.
+/// `{INSTANCE}` a word that no other stack has, `{ADMIN_PORT}` and `{PORT}` free ports, `{DATABASE}` the vulnerability database where one is given.
 const SERVICES: &[Service] = &[
-    Service { name: "correlator", settings: &[("state.dir", "{STATE}")], needs_root: false },
+    Service {
+        name: "correlator",
+        settings: &[("correlator.state_directory", "{STATE}/store")],
+        needs_root: false,
+    },
     Service {
         name: "sink",
         settings: &[("clickhouse.url", "{PLIMSOLL_TEST_CLICKHOUSE}")],
@@ -45,7 +49,10 @@ const SERVICES: &[Service] = &[
     },
     Service {
         name: "scanner",
-        settings: &[("docker.host", "{PLIMSOLL_TEST_DOCKER_HOST}")],
+        settings: &[
+            ("scanner.docker_host", "{PLIMSOLL_TEST_DOCKER_HOST}"),
+            ("scanner.database", "{DATABASE}"),
+        ],
         needs_root: false,
     },
     Service {
@@ -57,7 +64,11 @@ const SERVICES: &[Service] = &[
         name: "runtime-agent",
         settings: &[
             ("resolver.socket", "{SHARED}/resolver.sock"),
-            ("docker.host", "{PLIMSOLL_TEST_DOCKER_HOST}"),
+            ("docker.endpoint", "{PLIMSOLL_TEST_DOCKER_HOST}"),
+            ("spool.directory", "{STATE}/spool"),
+            // Agents of several stacks on one host must not take over each other's programs.
+            ("ebpf.instance", "{INSTANCE}"),
+            ("ebpf.unpin_at_end", "true"),
         ],
         needs_root: true,
     },
@@ -85,6 +96,14 @@ pub fn build() -> anyhow::Result<()> {
         cargo.args(["-p", &format!("plimsoll-{}", service.name)]);
     }
     run::streamed(cargo.args(["-p", "plimsoll-cli"]))
+}
+
+/// What the `plimsoll` command is told about a stack whose services run, as environment variables.
+pub fn client_environment(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let values: HashMap<String, String> = variables.iter().cloned().collect();
+    let portal = [("portal.url", "{PLIMSOLL_TEST_PORTAL_URL}")];
+    // Its admin port is of no use and not known, so that key stays unset.
+    COMMON.iter().chain(&portal).filter_map(|(key, template)| setting(key, template, &values)).collect()
 }
 
 /// Add the services to a stack whose servers run; `database` is what `plimsoll db build` made.
@@ -115,6 +134,7 @@ fn prepare(
     let mut values: HashMap<String, String> = stack.variables().into_iter().collect();
     values.insert("STATE".into(), state.display().to_string());
     values.insert("SHARED".into(), shared.display().to_string());
+    values.insert("INSTANCE".into(), instance(stack.dir()));
     values.insert("ADMIN_PORT".into(), admin.to_string());
     values.insert("PORT".into(), port.to_string());
     if let Some(database) = database {
@@ -126,9 +146,7 @@ fn prepare(
     let mut environment = Vec::new();
     for (key, template) in COMMON.iter().chain(service.settings) {
         // A server that was not selected leaves its key unset.
-        if let Some(value) = fill(template, &values) {
-            environment.push((format!("PLIMSOLL_{}", key.replace('.', "_").to_uppercase()), value));
-        }
+        environment.extend(setting(key, template, &values));
     }
     let mut exports = vec![(variable(service.name, "ADMIN"), format!("http://127.0.0.1:{admin}"))];
     if service.settings.iter().any(|(_, template)| template.contains("{PORT}")) {
@@ -149,8 +167,20 @@ fn prepare(
     })
 }
 
+fn instance(stack: &Path) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    stack.hash(&mut hasher);
+    format!("stack-{:016x}", hasher.finish())
+}
+
 fn variable(service: &str, what: &str) -> String {
     format!("PLIMSOLL_TEST_{}_{what}", service.replace('-', "_").to_uppercase())
+}
+
+/// A configuration key as environment variable.
+fn setting(key: &str, template: &str, values: &HashMap<String, String>) -> Option<(String, String)> {
+    Some((format!("PLIMSOLL_{}", key.replace('.', "_").to_uppercase()), fill(template, values)?))
 }
 
 /// Replaces each `{NAME}`; nothing when one is unknown.

@@ -23,6 +23,9 @@ pub const DOCKER: Need = program(
     &["docker.io"],
 );
 
+pub const PYTHON: Need = program("Python 3 with venv", python_with_venv, &["python3", "python3-venv"]);
+pub const MMDEBSTRAP: Need = program("mmdebstrap", || found("mmdebstrap"), &["mmdebstrap"]);
+
 const fn program(what: &'static str, present: fn() -> bool, packages: &'static [&'static str]) -> Need {
     Need { what, present, packages }
 }
@@ -66,13 +69,13 @@ const TESTS: &[Need] = &[
     NPM,
     DOCKER,
     program("docker compose", || compose().is_some(), &["docker-compose"]),
-    program("mmdebstrap", || found("mmdebstrap"), &["mmdebstrap"]),
+    MMDEBSTRAP,
     program(
         "Chromium",
         || found("chromium") || found("chromium-browser") || found("google-chrome"),
         &["chromium"],
     ),
-    program("Python 3 with venv", python_with_venv, &["python3", "python3-venv"]),
+    PYTHON,
 ];
 
 fn header(name: &str) -> bool {
@@ -96,10 +99,21 @@ pub fn compose() -> Option<Vec<&'static str>> {
     found("docker-compose").then(|| vec!["docker-compose"])
 }
 
-/// All that `cargo xtask test` and `cargo xtask demo` need.
+/// All that `cargo xtask test` needs.
 pub fn everything() -> anyhow::Result<()> {
     // One list, so that apt runs once.
     let needs: Vec<&Need> = BUILD.iter().chain(TESTS).collect();
+    ensure_all(&needs)?;
+    kernel_file_systems();
+    Ok(())
+}
+
+/// What `cargo xtask demo` needs; containers only where this runs as root.
+pub fn demo(root: bool) -> anyhow::Result<()> {
+    let mut needs: Vec<&Need> = BUILD.iter().chain([&JAVA, &MAVEN, &NPM, &PYTHON]).collect();
+    if root {
+        needs.extend([&DOCKER, &MMDEBSTRAP]);
+    }
     ensure_all(&needs)?;
     kernel_file_systems();
     Ok(())

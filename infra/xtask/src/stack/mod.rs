@@ -75,6 +75,12 @@ impl RunningStack {
         &self.variables
     }
 
+    /// Let the servers run on after this command.
+    pub fn keep(self) {
+        // Nothing of it needs to be dropped when the command ends.
+        std::mem::forget(self);
+    }
+
     /// Stop now, to learn whether that worked.
     pub fn stop(&self) -> anyhow::Result<()> {
         signals::yield_to_cleanup();

@@ -5,7 +5,7 @@ use crate::http;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ pub enum Probe {
 impl Probe {
     pub fn check(&self) -> anyhow::Result<()> {
         match self {
-            Self::Kafka { address } => kafka(resolve(address)?),
+            Self::Kafka { address } => kafka(http::resolve(address)?),
             Self::Http { url } => {
-                let (address, path) = split(url)?;
+                let (address, path) = http::split(url)?;
                 http::get(address, &path).map(|_| ())
             }
             Self::ClickHouse { url } => {
-                let (address, _) = split(url)?;
+                let (address, _) = http::split(url)?;
                 let answer = http::get(address, "/?query=SELECT%201")?;
                 ensure!(answer.trim() == "1", "SELECT 1 gives {answer:?}");
                 Ok(())
@@ -46,17 +46,6 @@ impl Probe {
             Self::UnixSocket { socket } => Ok(std::os::unix::net::UnixStream::connect(socket).map(|_| ())?),
         }
     }
-}
-
-fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
-    let mut found = address.to_socket_addrs().with_context(|| format!("`{address}` is not host:port"))?;
-    found.next().with_context(|| format!("`{address}` has no address"))
-}
-
-fn split(url: &str) -> anyhow::Result<(SocketAddr, String)> {
-    let rest = url.strip_prefix("http://").with_context(|| format!("`{url}` does not begin with http://"))?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    Ok((resolve(host)?, format!("/{path}")))
 }
 
 /// Metadata request, version 1 (Kafka protocol guide), without topics.
