@@ -47,8 +47,13 @@ fn encode(codec: &Codec, event: Event, artifact: &str) -> EncodedRecord {
 
 /// The inputs of `count` images: the topics of each image by turns, so that all of them overlap.
 pub fn inputs(codec: &Codec, count: usize) -> Vec<OutgoingRecord> {
+    inputs_of(codec, 0..count)
+}
+
+/// As [`inputs`], of the images with these numbers.
+pub fn inputs_of(codec: &Codec, numbers: std::ops::Range<usize>) -> Vec<OutgoingRecord> {
     let mut queues: Vec<(String, std::collections::VecDeque<Event>)> = Vec::new();
-    for number in 0..count {
+    for number in numbers {
         for topic in world::world() {
             queues.push((image(number), topic.into_iter().map(|(event, _)| event).collect()));
         }
@@ -142,13 +147,18 @@ pub fn catch_up(connections: &Connections) {
 /// Topic, key and value of all that lives.
 pub type Content = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
-/// What the compacted topics hold: outputs, and the state.
+/// Bytes of the wire format that name the schema: registries number them as they like.
+const WIRE_PREFIX_BYTES: usize = 5;
+
+/// What the compacted topics hold: outputs, and the state, without the schema's number.
 pub fn compacted(connections: &Connections) -> Content {
     let mut content = Content::new();
     for topic in TOPICS.iter().filter(|topic| topic.compact) {
         for (key, value) in records(connections, &topic.full_name(&connections.prefix)) {
             match value {
-                Some(value) => drop(content.insert((topic.name.to_owned(), key), value)),
+                Some(value) => {
+                    content.insert((topic.name.to_owned(), key), value[WIRE_PREFIX_BYTES..].to_vec());
+                }
                 None => drop(content.remove(&(topic.name.to_owned(), key))),
             }
         }
@@ -228,7 +238,8 @@ pub fn reference(connections: &Connections) -> Content {
             };
             if change.body.is_some() {
                 let record = codec.encode(&state).unwrap();
-                content.insert((CorrelatorState::TOPIC.to_owned(), record.key), record.value.unwrap());
+                let value = record.value.unwrap()[WIRE_PREFIX_BYTES..].to_vec();
+                content.insert((CorrelatorState::TOPIC.to_owned(), record.key), value);
             }
         }
         for output in finished.outputs {
@@ -242,7 +253,8 @@ pub fn reference(connections: &Connections) -> Content {
                 Output::Tombstone { .. } => continue,
             };
             let record = record.unwrap();
-            content.insert((output.topic().to_owned(), record.key), record.value.unwrap());
+            let value = record.value.unwrap()[WIRE_PREFIX_BYTES..].to_vec();
+            content.insert((output.topic().to_owned(), record.key), value);
         }
     }
     content
