@@ -288,8 +288,8 @@ fn coverage(detail: &ComponentDetail) -> Markup {
                         caption { "What was watched. “Not used” is said only of packages watched from the first exec without loss." }
                         thead { tr {
                             th scope="col" { "Artifact" } th scope="col" { "Ecosystem" } th.count scope="col" { "Packages" }
-                            th scope="col" { "Probes" } th scope="col" { "From the first exec" } th scope="col" { "Since" }
-                            th scope="col" { "Until" } th.count scope="col" { "Watched" } th.count scope="col" { "Workloads" }
+                            th scope="col" { "Probes" } th scope="col" { "From the first exec" }
+                            th scope="col" { "Watched" } th.count scope="col" { "Workloads" }
                             th.count scope="col" { "Events lost" } th.count scope="col" { "Paths unresolved" }
                         } }
                         tbody { @for group in &detail.coverage {
@@ -300,9 +300,12 @@ fn coverage(detail: &ComponentDetail) -> Markup {
                                 td.count { (number(i64::try_from(group.package_count).unwrap_or(i64::MAX))) }
                                 td { @if watched.probes.is_empty() { span.muted { "none" } } @else { (watched.probes.join(", ")) } }
                                 td { @if watched.from_first_exec { "yes" } @else { strong { "no" } } }
-                                td { (labels::time_ms(watched.since_ms, "–")) }
-                                td { (labels::time_ms(watched.until_ms, "–")) }
-                                td.count { (duration(watched.watched_ms)) }
+                                td {
+                                    (duration(watched.watched_ms))
+                                    @if watched.since_ms > 0 {
+                                        div.muted { (labels::time_ms(watched.since_ms, "–")) " to " (labels::time_ms(watched.until_ms, "–")) }
+                                    }
+                                }
                                 td.count { (number(watched.workload_count)) }
                                 td.count { (number(watched.events_lost)) }
                                 td.count { (number(watched.unresolved_path_count)) }

@@ -285,7 +285,8 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<Package>, PortalError> {
         let order = sort.order();
-        let conditions = filter.add_to(Conditions::new().equal("artifact", artifact)).after(&order, page)?;
+        let conditions =
+            filter.add_to(Conditions::new().equal_partition("artifact", artifact)).after(&order, page)?;
         let select = Select::new(format!(
             "SELECT {COMMON_COLUMNS}, {ARTIFACT_COLUMNS}, {key} FROM artifact_packages \
              WHERE artifact = {{p0:String}} AND package_id IN (\
@@ -309,7 +310,7 @@ impl Store {
         artifact: &str,
         filter: &PackageFilter,
     ) -> Result<u64, PortalError> {
-        let conditions = filter.add_to(Conditions::new().equal("artifact", artifact));
+        let conditions = filter.add_to(Conditions::new().equal_partition("artifact", artifact));
         let select = Select::new(format!("SELECT count() FROM artifact_packages WHERE {}", conditions.sql()))
             .conditions(conditions);
         Ok(self.first(select).await?.unwrap_or(0))
@@ -378,7 +379,7 @@ impl Store {
         artifact: &str,
         page: &PageRequest,
     ) -> Result<Page<Workload>, PortalError> {
-        let conditions = Conditions::new().equal("artifact", artifact).after(&WORKLOADS, page)?;
+        let conditions = Conditions::new().equal_partition("artifact", artifact).after(&WORKLOADS, page)?;
         let select = Select::new(format!(
             "SELECT artifact, workload_id, application, component, component_version, node_id, node_name, kind, \
              container_id, container_name, image_name, image_aliases, pod_namespace, pod_name, labels, command, \

@@ -14,6 +14,11 @@ use crate::model::{Cell, CoverageGroup, Package, Page, Totals, UsedFile};
 /// Most groups of equal coverage that are told apart.
 pub const COVERAGE_GROUPS_MAX: i64 = 200;
 
+/// Follows from the equalities before it; ClickHouse leaves 15 of 16 partitions unread only when it is written down
+/// (measured on 8 million rows: 134 ms became 48 ms).
+const SAME_PARTITION: &str = "cityHash64(application, component, component_version) % 16 = \
+     cityHash64({p0:String}, {p1:String}, {p2:String}) % 16";
+
 /// One version of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentRef {
@@ -26,12 +31,13 @@ pub struct ComponentRef {
 }
 
 impl ComponentRef {
-    /// Conditions on the primary key of `package_usage`.
+    /// Conditions on the primary key of `package_usage`. The first three parameters are the component's names.
     pub(super) fn conditions(&self) -> Conditions {
         Conditions::new()
             .equal("application", &self.application)
             .equal("component", &self.component)
             .equal("component_version", &self.version)
+            .always(SAME_PARTITION)
     }
 
     /// The parts as those of the question that a cursor belongs to.

@@ -197,7 +197,8 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<Finding>, PortalError> {
         let order = sort.order();
-        let conditions = filter.add_to(Conditions::new().equal("artifact", artifact)).after(&order, page)?;
+        let conditions =
+            filter.add_to(Conditions::new().equal_partition("artifact", artifact)).after(&order, page)?;
         let select = Select::new(format!(
             "SELECT {columns}, {key} FROM findings WHERE {wanted} ORDER BY {order} LIMIT {{limit:Int64}}",
             columns = columns(),

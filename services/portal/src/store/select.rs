@@ -91,6 +91,14 @@ impl Conditions {
         self.with(format!("{column} = {{{name}:String}}"), name, Value::Text(value.to_owned()))
     }
 
+    /// `column = value` on the one column that a table is hash-partitioned by: the partition follows from the value, but
+    /// ClickHouse leaves the others unread only when it is written down.
+    pub fn equal_partition(self, column: &str, value: &str) -> Self {
+        let name = format!("p{}", self.parameters.len());
+        self.equal(column, value)
+            .always(format!("cityHash64({column}) % 16 = cityHash64({{{name}:String}}) % 16"))
+    }
+
     /// `column = value` where there is a value.
     pub fn equal_if(self, column: &str, value: Option<&str>) -> Self {
         match value {

@@ -51,11 +51,13 @@ impl Store {
                minIf(f.published_ms, f.published_ms > 0) AS published_ms, max(f.modified_ms) AS modified_ms, \
                uniqExact(f.artifact) AS artifact_count, uniqExactIf(f.artifact, f.`use` = 'used') AS artifact_count_used, \
                count() AS finding_count \
-             FROM findings_by_vulnerability AS f WHERE f.vulnerability_id = {id:String} HAVING count() > 0",
+             FROM findings_by_vulnerability AS f WHERE f.vulnerability_id = {id:String} \
+             AND cityHash64(f.vulnerability_id) % 16 = cityHash64({id:String}) % 16 HAVING count() > 0",
         )
         .text("id", id);
         let Some(summary) = self.first::<SummaryRow>(select).await? else { return Ok(None) };
-        let conditions = Conditions::new().equal("vulnerability_id", id).after(&BY_PRIORITY, page)?;
+        let conditions =
+            Conditions::new().equal_partition("vulnerability_id", id).after(&BY_PRIORITY, page)?;
         let select = Select::new(format!(
             "SELECT {columns}, {key} FROM findings_by_vulnerability WHERE {wanted} \
              ORDER BY {order} LIMIT {{limit:Int64}}",

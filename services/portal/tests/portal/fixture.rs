@@ -166,9 +166,9 @@ pub const OS_PACKAGES: &[Spec] = &[
     ),
 ];
 
-fn coverage() -> String {
+fn coverage(from_first_exec: bool) -> String {
     json!({"probes": ["ebpf-files", "python-import"], "since_ms": T0, "until_ms": T0 + 7_200_000,
-        "from_first_exec": true, "watched_ms": 7_200_000, "workload_count": 2,
+        "from_first_exec": from_first_exec, "watched_ms": 7_200_000, "workload_count": 2,
         "workload_count_from_first_exec": 1, "events_lost": 0, "unresolved_path_count": 1})
     .to_string()
 }
@@ -208,7 +208,7 @@ fn package_row(artifact: &str, kind: &str, ecosystem: &str, spec: &Spec) -> Valu
         "use": spec.usage, "use_reason": if not_known { "watching began late" } else { "" },
         "use_remedy": if not_known { "restart it under plimsoll run" } else { "" }, "rung": spec.rung,
         "first_used_ms": if used { T0 } else { 0 }, "last_used_ms": if used { T0 + 3_600_000 } else { 0 },
-        "coverage": coverage(), "recommendation_code": spec.code, "recommendation_text": spec.text,
+        "coverage": coverage(!not_known), "recommendation_code": spec.code, "recommendation_text": spec.text,
         "held_by": [], "emitted_at_ms": T0, "version": 10, "is_deleted": 0,
     })
 }
