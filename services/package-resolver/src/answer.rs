@@ -27,8 +27,11 @@ const OWNERS_MAX: usize = 64;
 type FileState = (u64, u64, i64, i64, i64);
 
 fn state_of(stat: &Stat) -> FileState {
-    (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime as i64, stat.st_ctime_nsec as i64)
+    (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec as i64)
 }
+
+/// Artifact, canonical path, and state of the file that the container wrote.
+type ContentKey = (String, Vec<u8>, FileState);
 
 #[derive(Clone, Copy)]
 struct Content {
@@ -38,7 +41,7 @@ struct Content {
 
 /// What files hold, so that each state of a file is read once.
 pub struct Contents {
-    known: Mutex<BoundedMap<(String, Vec<u8>, FileState), Content>>,
+    known: Mutex<BoundedMap<ContentKey, Content>>,
     max_bytes: u64,
 }
 

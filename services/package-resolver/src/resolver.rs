@@ -139,7 +139,7 @@ impl Resolver {
 
     /// Keeps the gauge of open roots.
     pub(crate) fn count_roots(&self) {
-        self.meters.roots.set(self.roots.len() as i64);
+        self.meters.roots.set(self.roots.count() as i64);
     }
 
     fn ticket(self: &Arc<Self>, query: &Arc<Query>, root: &Arc<Root>, reply: &Reply) -> Arc<Ticket> {
