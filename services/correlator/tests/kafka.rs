@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use plimsoll_correlator::CorrelatorSection;
+use plimsoll_kit::broker::TopicPartition;
 use plimsoll_kit::config::{KafkaConfig, SchemaRegistryConfig};
 use plimsoll_kit::transport::Connections;
 use plimsoll_schemas::events::RuntimeUsage;
@@ -22,8 +23,8 @@ use plimsoll_schemas::events::RuntimeUsage;
 const KILLS: usize = 20;
 /// Images whose topics are fed by turns.
 const IMAGES_AT_ONCE: usize = 8;
-/// Wait between two such groups: the load.
-const FEED_INTERVAL: Duration = Duration::from_millis(300);
+/// Wait between two pieces of it: the load.
+const FEED_INTERVAL: Duration = Duration::from_millis(80);
 
 struct Servers {
     kafka: String,
@@ -132,7 +133,7 @@ impl Load {
                 records.insert(records.len() / 2, garbage);
                 for slice in records.chunks(50) {
                     feed.send(slice);
-                    std::thread::sleep(FEED_INTERVAL / 10);
+                    std::thread::sleep(FEED_INTERVAL);
                 }
                 groups += 1;
             }
@@ -167,8 +168,18 @@ impl Moments {
     }
 }
 
+/// How many inputs are committed.
+fn committed(connections: &Connections) -> i64 {
+    let topics = plimsoll_correlator::input_topics(&connections.prefix);
+    let inputs = topics.iter().flat_map(|topic| (0..4).map(|number| TopicPartition::new(topic.as_str(), number)));
+    let group = plimsoll_correlator::group(&connections.prefix);
+    let committed = connections.broker.committed(&group, &inputs.collect::<Vec<_>>()).unwrap();
+    committed.iter().map(|offset| offset.offset).sum()
+}
+
 /// All inputs joined: the topics against the core, and against a correlator that nobody disturbs.
 fn check(servers: &Servers, connections: &Connections, groups: usize, name: &str) {
+    let started = Instant::now();
     let content = compacted(connections);
     assert_same(&content, &reference(connections));
     let letters = records(connections, &format!("{}.dlq", connections.codec().topic::<RuntimeUsage>()));
@@ -187,7 +198,7 @@ fn check(servers: &Servers, connections: &Connections, groups: usize, name: &str
         content.into_iter().filter(|((topic, _), _)| topic != "correlator.state").collect()
     };
     assert_same(&outputs(content.clone()), &outputs(compacted(&calm)));
-    println!("{groups} groups, {} entities compared", content.len());
+    println!("{groups} groups, {} entities compared in {:?}", content.len(), started.elapsed());
 }
 
 #[test]
@@ -199,9 +210,15 @@ fn kills_lose_nothing_and_double_nothing() {
     let load = Load::start(&connections);
     let mut moments = Moments::new();
     for kill in 0..KILLS {
+        let before = committed(&connections);
         let service = servers.start(&connections, "0", &state, &log);
-        // From before it joined the group to well into its work.
-        std::thread::sleep(Duration::from_millis(100) + moments.below_ms(1400));
+        if kill % 2 == 0 {
+            // Somewhere on its way into the group, or soon behind.
+            std::thread::sleep(moments.below_ms(1000));
+        } else {
+            until("it works", || committed(&connections) > before);
+            std::thread::sleep(moments.below_ms(500));
+        }
         service.kill();
         if kill % 7 == 5 && state.exists() {
             // The disk is lost too.
@@ -209,8 +226,11 @@ fn kills_lose_nothing_and_double_nothing() {
         }
     }
     let groups = load.stop();
+    println!("{} inputs were joined between the kills", committed(&connections));
     let service = servers.start(&connections, "0", &state, &log);
+    let started = Instant::now();
     catch_up(&connections);
+    println!("caught up in {:?}", started.elapsed());
     assert!(service.terminate(), "it ends in order: {}", std::fs::read_to_string(&log).unwrap());
     check(&servers, &connections, groups, "kill");
 }

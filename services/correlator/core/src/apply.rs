@@ -120,7 +120,10 @@ impl Artifact {
         if record.owners.iter().any(|owner| owner.package_id.is_empty()) {
             return Err(Refusal::new("owner-without-package", display(&path)));
         }
-        if self.ownership.get(&path).is_some_and(|kept| kept.order > order) {
+        // What could not be found out never replaces what was, whichever came later.
+        let rank = |state: &str, order: Order| (state != ownership_state::UNRESOLVED, order);
+        let new_rank = rank(&record.state, order);
+        if self.ownership.get(&path).is_some_and(|kept| rank(&kept.state, kept.order) > new_rank) {
             return Ok(());
         }
         let owned = record.state == ownership_state::OWNED;

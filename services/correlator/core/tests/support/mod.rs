@@ -236,6 +236,8 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             Event::Ownership(owned("usr/lib/libc.so", "image", "libc", "code")),
             Event::Ownership(owned("usr/lib/libc.so", "sha256:ff", "libc-2", "code")),
             Event::Ownership(owned("bin/bash", "image", "bash", "code")),
+            // A replica that was gone too soon does not take the owner away again.
+            Event::Ownership(not_owned("bin/bash", "unresolved")),
             Event::Ownership(owned("usr/bin/perl", "image", "perl", "code")),
             Event::Ownership(owned("app/site/flask.py", "image", "py-flask", "code")),
             Event::Ownership(owned("app/site/jinja.py", "image", "py-jinja", "code")),
