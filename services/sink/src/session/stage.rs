@@ -54,35 +54,33 @@ pub enum Stage {
 /// Dead letters on their way.
 pub struct Letters {
     records: Vec<OutgoingRecord>,
-    queued: bool,
+    /// How many the producer has taken since it last lost any.
+    taken: usize,
 }
 
 impl Letters {
     fn new(records: Vec<OutgoingRecord>) -> Self {
-        Self { records, queued: false }
+        Self { records, taken: 0 }
     }
 
-    /// Delivers all of them, or none is known to be.
+    /// Delivers all of them; after a retriable error call it again.
     fn deliver(&mut self, producer: &mut dyn Producer) -> BrokerResult<()> {
         if self.records.is_empty() {
             return Ok(());
         }
-        if !self.queued {
-            for record in &self.records {
-                queue(producer, record)?;
-            }
-            self.queued = true;
+        while self.taken < self.records.len() {
+            queue(producer, &self.records[self.taken]).inspect_err(|error| self.note(error.kind()))?;
+            self.taken += 1;
         }
-        match producer.flush(DEAD_LETTER_FLUSH) {
-            Ok(()) => {
-                self.records.clear();
-                Ok(())
-            }
-            Err(error) => {
-                // Retriable: they are still queued. Otherwise they are gone.
-                self.queued = error.is_retriable();
-                Err(error)
-            }
+        producer.flush(DEAD_LETTER_FLUSH).inspect_err(|error| self.note(error.kind()))?;
+        self.records.clear();
+        Ok(())
+    }
+
+    /// Some that were taken are lost; which, is not known: all are sent again.
+    fn note(&mut self, kind: BrokerErrorKind) {
+        if kind == BrokerErrorKind::DeliveryFailed {
+            self.taken = 0;
         }
     }
 }
@@ -201,7 +199,7 @@ impl Session<'_> {
                 self.stage = next.map_or(Stage::Idle, |next| self.start(next));
                 Ok(())
             }
-            Err(error) if error.is_retriable() => {
+            Err(error) if error.is_retriable() || error.kind() == BrokerErrorKind::DeliveryFailed => {
                 self.broker_is_away(&error);
                 let retry_at = Instant::now() + COMMIT_BACKOFF;
                 self.stage = Stage::Committing { offsets, letters, finished, next, retry_at };

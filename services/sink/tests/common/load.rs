@@ -75,6 +75,8 @@ impl Load {
             self.producer.send(&record).unwrap();
         }
         if self.random.one_in(8) {
+            // So that the log has the aborted records, which readers must pass over.
+            self.producer.flush(TIMEOUT).unwrap();
             self.producer.abort_transaction(TIMEOUT).unwrap();
         } else {
             self.producer.commit_transaction(None, TIMEOUT).unwrap();
