@@ -58,7 +58,10 @@ impl CliConfig {
     /// The container engine's endpoint.
     pub fn docker_host(&self) -> String {
         let environment = || std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
-        self.docker_host.clone().or_else(environment).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+        self.docker_host
+            .clone()
+            .or_else(environment)
+            .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
     }
 
     /// Directory of local state.

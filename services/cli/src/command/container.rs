@@ -10,7 +10,16 @@ pub const RUN_LABEL: &str = "plimsoll.run";
 
 /// Options before the subcommand that take a value in the next word.
 const VALUE_OPTIONS: [&str; 10] = [
-    "--config", "--context", "-c", "--host", "-H", "--log-level", "-l", "--tlscacert", "--tlscert", "--tlskey",
+    "--config",
+    "--context",
+    "-c",
+    "--host",
+    "-H",
+    "--log-level",
+    "-l",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
 ];
 
 /// A command whose container carries our labels.
@@ -75,8 +84,14 @@ mod tests {
                       --label plimsoll.run=id";
         let cases = [
             ("docker run --rm web", Some(("docker run LABELS --rm web", None))),
-            ("/usr/bin/docker -H unix:///x run web run", Some(("/usr/bin/docker -H unix:///x run LABELS web run", Some("unix:///x")))),
-            ("docker --host=tcp://h:1 container run web", Some(("docker --host=tcp://h:1 container run LABELS web", Some("tcp://h:1")))),
+            (
+                "/usr/bin/docker -H unix:///x run web run",
+                Some(("/usr/bin/docker -H unix:///x run LABELS web run", Some("unix:///x"))),
+            ),
+            (
+                "docker --host=tcp://h:1 container run web",
+                Some(("docker --host=tcp://h:1 container run LABELS web", Some("tcp://h:1"))),
+            ),
             ("podman --log-level debug run web", Some(("podman --log-level debug run LABELS web", None))),
             ("docker ps", None),
             ("docker exec web run", None),
@@ -85,8 +100,10 @@ mod tests {
         ];
         for (line, expected) in cases {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let found = labelled(&words, &component, "id").map(|found| (found.words.join(" "), found.docker_host));
-            let expected = expected.map(|(line, host)| (line.replace("LABELS", labels), host.map(str::to_owned)));
+            let found =
+                labelled(&words, &component, "id").map(|found| (found.words.join(" "), found.docker_host));
+            let expected =
+                expected.map(|(line, host)| (line.replace("LABELS", labels), host.map(str::to_owned)));
             assert_eq!(found, expected, "{line}");
         }
     }

@@ -16,7 +16,8 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
         Db::Build { osv, file } => {
             let path = file.clone().unwrap_or_else(|| config.database_path());
             if let Some(directory) = path.parent() {
-                std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+                std::fs::create_dir_all(directory)
+                    .with_context(|| format!("making {}", directory.display()))?;
             }
             let terminal = std::io::stderr().is_terminal();
             let report = build(osv, &path, &mut |progress| {
@@ -78,7 +79,9 @@ fn time(ms: i64) -> String {
 
 fn describe(progress: &Progress<'_>) -> String {
     match progress {
-        Progress::Reading { ecosystem, done, total } => format!("reading {ecosystem}: {done} of {total} records"),
+        Progress::Reading { ecosystem, done, total } => {
+            format!("reading {ecosystem}: {done} of {total} records")
+        }
         Progress::Indexing { records } => format!("indexing {records} records"),
         Progress::Writing { bytes } => format!("writing {} kB", bytes / 1000),
     }

@@ -29,14 +29,15 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<Exit> {
         clap_complete::generate(*shell, &mut Arguments::command(), "plimsoll", &mut std::io::stdout());
         return Ok(Exit::Done);
     }
-    let loaded =
-        load::<CliConfig>(NAME, &arguments.config).map_err(|error| UsageError(error.to_string()))?;
+    let loaded = load::<CliConfig>(NAME, &arguments.config).map_err(|error| UsageError(error.to_string()))?;
     if arguments.config.print_config {
         print!("{}", loaded.print());
         return Ok(Exit::Done);
     }
     let Some(command) = &arguments.command else {
-        return Err(UsageError("name a command: scan, run, report or db; see plimsoll --help".to_owned()).into());
+        return Err(
+            UsageError("name a command: scan, run, report or db; see plimsoll --help".to_owned()).into()
+        );
     };
     let mut config = loaded.value;
     quiet_unless_asked(&mut config, command, &loaded.sources.keys().cloned().collect::<Vec<_>>());
@@ -84,4 +85,3 @@ fn optional_component(names: &Names) -> anyhow::Result<Option<plimsoll_scanner::
     )?;
     Ok(found)
 }
-

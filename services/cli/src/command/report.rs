@@ -58,7 +58,9 @@ fn wanted(package: &Package, arguments: &arguments::Report) -> bool {
 
 fn from_portal(component: &Component, config: &CliConfig) -> anyhow::Result<Report> {
     let Some(url) = &config.portal.url else {
-        bail!("reports come from the portal where a broker is configured; set portal.url (PLIMSOLL_PORTAL_URL)");
+        bail!(
+            "reports come from the portal where a broker is configured; set portal.url (PLIMSOLL_PORTAL_URL)"
+        );
     };
     let address = format!(
         "{}/api/v1/applications/{}/components/{}/versions/{}/report",
@@ -72,7 +74,8 @@ fn from_portal(component: &Component, config: &CliConfig) -> anyhow::Result<Repo
     if let Some(token) = &config.portal.token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
-    let mut response = request.call().with_context(|| format!("asking the portal at {url}; is it running?"))?;
+    let mut response =
+        request.call().with_context(|| format!("asking the portal at {url}; is it running?"))?;
     let status = response.status();
     let body = response
         .body_mut()

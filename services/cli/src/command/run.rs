@@ -15,6 +15,7 @@ use plimsoll_runtime_agent::agent::{Agent, TreeConfig};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_runtime_agent::output::BrokerOutput;
 use plimsoll_scanner::Component;
+use plimsoll_scanner::scan::directory_package_hash;
 use plimsoll_schemas::words::probe;
 
 use super::{component, container, report, signals};
@@ -28,6 +29,8 @@ use crate::output::{Policy, print_json, report_table};
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// What a long run observed is joined and saved at least this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest wait, once the command has ended, for the owners of what it used.
+const STOP_MAX: Duration = Duration::from_secs(60);
 /// What waits on disk for a broker that is away, in bytes.
 const SPOOL_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -39,7 +42,8 @@ pub fn execute(arguments: &arguments::Run, config: &CliConfig) -> anyhow::Result
     let container = container::labelled(words, &component, &run_id);
     let destination = Destination::open(config)?;
     let resolver = Resolver::start(destination.connections())?;
-    let mut observer = Observer::start(arguments, config, &run_id, container.as_ref(), &destination, &resolver)?;
+    let mut observer =
+        Observer::start(arguments, config, &run_id, container.as_ref(), &destination, &resolver)?;
     observer.explain(arguments.verbose);
     let child = observer.spawn(arguments, &component, words, container.as_ref())?;
     let signals = signals::Forwarder::start(&child)?;
@@ -107,7 +111,9 @@ impl Observer {
             given.unwrap_or_else(|| config.docker_host())
         });
         let spool = match destination {
-            Destination::Pipeline(_) => Some((config.state_dir().join("spool").join(run_id), SPOOL_MAX_BYTES)),
+            Destination::Pipeline(_) => {
+                Some((config.state_dir().join("spool").join(run_id), SPOOL_MAX_BYTES))
+            }
             Destination::Local { .. } => None,
         };
         let agent_config = AgentConfig {
@@ -118,11 +124,14 @@ impl Observer {
             docker_endpoint,
             resolver_socket: Some(resolver.socket().to_owned()),
             spool,
+            stop_timeout: STOP_MAX,
             ..AgentConfig::new(machine_id()?, node_name())
         };
         let output = BrokerOutput::new(connections.codec(), producer);
         let agent = Agent::start(agent_config, Box::new(output)).map_err(|error| match container {
-            Some(_) => anyhow::Error::from(error).context("a container is observed by eBPF, which needs root rights"),
+            Some(_) => {
+                anyhow::Error::from(error).context("a container is observed by eBPF, which needs root rights")
+            }
             None => error.into(),
         })?;
         Ok(Self { agent })
@@ -161,7 +170,9 @@ impl Observer {
                 Some(root) => root.clone(),
                 None => std::env::current_dir().context("reading the working directory")?,
             };
-            self.agent.watch_tree(TreeConfig::new(component.clone(), &root, words.to_vec()))?.spawn(command)
+            let mut tree = TreeConfig::new(component.clone(), &root, words.to_vec());
+            tree.root_package_hash = directory_package_hash(&root)?;
+            self.agent.watch_tree(tree)?.spawn(command)
         };
         started.with_context(|| format!("starting {program:?}; check that it exists and may be executed"))
     }

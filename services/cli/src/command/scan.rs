@@ -29,8 +29,11 @@ pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Resul
     let component = optional_component(&arguments.names)?;
     let docker_host = arguments.docker_host.clone().unwrap_or_else(|| config.docker_host());
     let progress = Progress { terminal: std::io::stderr().is_terminal(), verbose: arguments.verbose };
-    let options =
-        ScanOptions { database: database(config)?, docker_host: &docker_host, progress: &|text| progress.tell(text) };
+    let options = ScanOptions {
+        database: database(config)?,
+        docker_host: &docker_host,
+        progress: &|text| progress.tell(text),
+    };
     let outcome = scan(&target, component.as_ref(), &options);
     progress.clear();
     let scan = outcome?;
@@ -71,7 +74,8 @@ fn publish_to_pipeline(scan: &Scan, config: &CliConfig) -> anyhow::Result<()> {
     connections.prepare_until(deadline).context("the scan was not published")?;
     // Two scans from one host may run at once: each is a producer of its own.
     let id = format!("plimsoll-cli-{}-{}", machine_id()?, random_id());
-    let mut producer = connections.broker.producer(ProducerOptions::transactional("plimsoll-cli", id.as_str()))?;
+    let mut producer =
+        connections.broker.producer(ProducerOptions::transactional("plimsoll-cli", id.as_str()))?;
     publish(scan, producer.as_mut(), &connections.codec(), &Stamper::new(id, random_id()), None)?;
     Ok(())
 }

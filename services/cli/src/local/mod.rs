@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_correlator::wait_until_caught_up;
+use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_kit::broker::{
     Broker as _, OutgoingRecord, ProducerOptions, ReaderOptions, TopicPartition, read_to_end,
 };
@@ -77,19 +77,20 @@ impl Local {
         for partition in inputs(&self.connections) {
             let position = positions.0.entry(partition.clone()).or_insert(0);
             let mut failure = None;
-            *position = read_to_end(source, &partition, *position, ReaderOptions::default(), deadline, |record| {
-                let mut copy = OutgoingRecord::new(
-                    Arc::clone(&record.topic),
-                    record.partition,
-                    record.key.unwrap_or_default(),
-                    record.value,
-                );
-                copy.headers = record.headers;
-                copy.timestamp_ms = Some(record.timestamp_ms);
-                if let Err(error) = producer.send(&copy) {
-                    failure.get_or_insert(error);
-                }
-            })?;
+            *position =
+                read_to_end(source, &partition, *position, ReaderOptions::default(), deadline, |record| {
+                    let mut copy = OutgoingRecord::new(
+                        Arc::clone(&record.topic),
+                        record.partition,
+                        record.key.unwrap_or_default(),
+                        record.value,
+                    );
+                    copy.headers = record.headers;
+                    copy.timestamp_ms = Some(record.timestamp_ms);
+                    if let Err(error) = producer.send(&copy) {
+                        failure.get_or_insert(error);
+                    }
+                })?;
             if let Some(error) = failure {
                 return Err(error.into());
             }

@@ -51,8 +51,7 @@ impl Resolver {
 
 fn make_private(directory: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("making {}; set TMPDIR to a directory that you may write", directory.display()))
+    std::fs::DirBuilder::new().mode(0o700).create(directory).with_context(|| {
+        format!("making {}; set TMPDIR to a directory that you may write", directory.display())
+    })
 }

@@ -37,7 +37,10 @@ fn read(path: &Path) -> anyhow::Result<Option<MemoryBroker>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         Ok(metadata) if metadata.len() > STATE_MAX_BYTES => {
-            anyhow::bail!("{} is larger than {STATE_MAX_BYTES} bytes; use a broker for this much", path.display());
+            anyhow::bail!(
+                "{} is larger than {STATE_MAX_BYTES} bytes; use a broker for this much",
+                path.display()
+            );
         }
         Ok(_) => {}
     }
@@ -53,7 +56,10 @@ impl StateFile {
     /// If the directory cannot be written.
     pub fn lock(directory: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| {
-            format!("making {}; set state_dir (PLIMSOLL_STATE_DIR) to a directory that you may write", directory.display())
+            format!(
+                "making {}; set state_dir (PLIMSOLL_STATE_DIR) to a directory that you may write",
+                directory.display()
+            )
         })?;
         let lock_path = directory.join("local.lock");
         let lock = OpenOptions::new()

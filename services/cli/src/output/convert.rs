@@ -115,11 +115,16 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
         })
         .collect();
     vulnerabilities.sort_by(|a, b| (rank(&a.severity), &a.id).cmp(&(rank(&b.severity), &b.id)));
-    let not_assessed_reason =
-        refusal.map(|chunk| format!("{}; {}", chunk.not_assessed_reason, chunk.not_assessed_remedy)).unwrap_or_default();
+    let not_assessed_reason = refusal
+        .map(|chunk| format!("{}; {}", chunk.not_assessed_reason, chunk.not_assessed_remedy))
+        .unwrap_or_default();
     let measurable = package.not_measurable_reason.is_empty();
     let recommendation = if assessed {
-        let text = if measurable { "observe first: run it with `plimsoll run`" } else { "its use cannot be measured" };
+        let text = if measurable {
+            "observe first: run it with `plimsoll run`"
+        } else {
+            "its use cannot be measured"
+        };
         (recommendation::OBSERVE, text.to_owned())
     } else {
         (recommendation::NO_FEED, not_assessed_reason.clone())
@@ -154,7 +159,8 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
         } else {
             package.not_measurable_reason.clone()
         },
-        use_remedy: if measurable { "run it with `plimsoll run`, or let the agent watch it" } else { "" }.to_owned(),
+        use_remedy: if measurable { "run it with `plimsoll run`, or let the agent watch it" } else { "" }
+            .to_owned(),
         files_complete: true,
         recommendation: Recommendation {
             code: recommendation.0.to_owned(),
@@ -172,7 +178,10 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
 
 /// Rank of a severity, worst first; unknown words come last.
 pub(super) fn rank(severity: &str) -> usize {
-    ["critical", "high", "medium", "low", "unknown", "none"].iter().position(|known| *known == severity).unwrap_or(9)
+    ["critical", "high", "medium", "low", "unknown", "none"]
+        .iter()
+        .position(|known| *known == severity)
+        .unwrap_or(9)
 }
 
 /// Totals of packages.

@@ -24,9 +24,12 @@ impl Policy {
     /// [`UsageError`] if the severity is unknown.
     pub fn parse(text: Option<&str>) -> Result<Self, UsageError> {
         let Some(text) = text else { return Ok(Self { worst: None, only_used: false }) };
-        let (only_used, severity) = text.strip_prefix("used:").map_or((false, text), |severity| (true, severity));
+        let (only_used, severity) =
+            text.strip_prefix("used:").map_or((false, text), |severity| (true, severity));
         let worst = SEVERITIES.iter().position(|known| *known == severity).ok_or_else(|| {
-            UsageError(format!("--fail-on {text}: expected critical, high, medium or low, or used: before one of them"))
+            UsageError(format!(
+                "--fail-on {text}: expected critical, high, medium or low, or used: before one of them"
+            ))
         })?;
         Ok(Self { worst: Some(worst), only_used })
     }
@@ -37,7 +40,10 @@ impl Policy {
         let breaks = |package: &Package| {
             (!self.only_used || package.usage == usage::USED)
                 && package.vulnerabilities.iter().any(|vulnerability| {
-                    SEVERITIES.iter().position(|known| *known == vulnerability.severity).is_some_and(|s| s <= worst)
+                    SEVERITIES
+                        .iter()
+                        .position(|known| *known == vulnerability.severity)
+                        .is_some_and(|s| s <= worst)
                 })
         };
         let broken = packages.iter().filter(|package| breaks(package)).count();

@@ -16,7 +16,9 @@ const FILES_SHOWN_MAX: usize = 10;
 /// The table; `left_out` packages were filtered away.
 pub fn report_table(report: &Report, left_out: usize, verbose: bool) -> String {
     let mut packages: Vec<&Package> = report.packages.iter().collect();
-    packages.sort_by_key(|p| (usage_rank(p), rank(&p.severity), p.kind.clone(), p.name.clone(), p.version.clone()));
+    packages.sort_by_key(|p| {
+        (usage_rank(p), rank(&p.severity), p.kind.clone(), p.name.clone(), p.version.clone())
+    });
     let mut out = cells(report);
     let mut table = Table::new(&["PACKAGE", "VERSION", "KIND", "VULNERABLE", "USED", "RECOMMENDATION"]);
     for package in &packages {
@@ -30,12 +32,17 @@ pub fn report_table(report: &Report, left_out: usize, verbose: bool) -> String {
         ]);
         if verbose {
             for file in package.files.iter().chain(&package.classes).take(FILES_SHOWN_MAX) {
-                let name = if file.name.is_empty() { file.path.clone() } else { format!("{}  {}", file.name, file.path) };
+                let name = if file.name.is_empty() {
+                    file.path.clone()
+                } else {
+                    format!("{}  {}", file.name, file.path)
+                };
                 table.row(vec![Cell::coloured(format!("  {} {name}", file.rung), Colour::Dim)]);
             }
             let hidden = (package.files.len() + package.classes.len()).saturating_sub(FILES_SHOWN_MAX);
             if hidden > 0 {
-                table.row(vec![Cell::coloured(format!("  and {hidden} more, shown by -o json"), Colour::Dim)]);
+                table
+                    .row(vec![Cell::coloured(format!("  and {hidden} more, shown by -o json"), Colour::Dim)]);
             }
         }
     }
@@ -88,7 +95,8 @@ fn use_cell(package: &Package) -> Cell {
 
 /// The four cells, and what belongs to none of them.
 fn cells(report: &Report) -> String {
-    let count = |v: &str, u: &str| report.totals.count(|cell| cell.vulnerable == v && cell.usage == u).to_string();
+    let count =
+        |v: &str, u: &str| report.totals.count(|cell| cell.vulnerable == v && cell.usage == u).to_string();
     let other = |wanted: &dyn Fn(&plimsoll_portal::model::Cell) -> bool| report.totals.count(wanted);
     let mut table = Table::new(&["", "used", "unused"]);
     for (label, word) in [("vulnerable", vulnerable::YES), ("not vulnerable", vulnerable::NO)] {

@@ -53,7 +53,9 @@ pub fn scan_json(scan: &Scan) -> ScanResult {
         packages: scan
             .packages
             .iter()
-            .map(|package| package_from_scan(package, findings.get(package.package_id.as_str()).unwrap_or(&none)))
+            .map(|package| {
+                package_from_scan(package, findings.get(package.package_id.as_str()).unwrap_or(&none))
+            })
             .collect(),
     }
 }
@@ -69,8 +71,10 @@ pub(super) fn severity_colour(severity: &str) -> Colour {
 
 /// The vulnerable packages as a table, with a line of totals.
 pub fn scan_table(result: &ScanResult) -> String {
-    let mut vulnerable: Vec<&Package> = result.packages.iter().filter(|p| p.vulnerability_count > 0).collect();
-    vulnerable.sort_by_key(|package| (rank(&package.severity), package.name.clone(), package.version.clone()));
+    let mut vulnerable: Vec<&Package> =
+        result.packages.iter().filter(|p| p.vulnerability_count > 0).collect();
+    vulnerable
+        .sort_by_key(|package| (rank(&package.severity), package.name.clone(), package.version.clone()));
     let mut out = String::new();
     if !vulnerable.is_empty() {
         let mut table = Table::new(&["PACKAGE", "VERSION", "KIND", "SEVERITY", "FOUND", "WORST", "FIXED IN"]);

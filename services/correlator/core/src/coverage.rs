@@ -9,6 +9,9 @@ use crate::entity::{Interval, PathKey, Workload};
 use crate::limits::{HOUR_MS, MINUTE_MS, OWNERSHIP_WAIT_MS};
 use crate::merge::earlier;
 
+/// Begin of the keys of directories that belong to a component.
+const COMPONENT_PREFIX: &str = "component/";
+
 /// Coverage with what decides about use but is not on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
@@ -21,6 +24,8 @@ pub(crate) struct Facts {
     pub lossy: bool,
     /// Some workload was watched from its first exec, but with a gap.
     pub gap: bool,
+    /// Some workload was watched from its first exec, but ran on other packages than those scanned.
+    pub other_root: bool,
     /// Why a probe that counts did not run, by the agent.
     pub unavailable: String,
     /// Usage items dropped because of a bound.
@@ -76,6 +81,7 @@ impl Artifact {
         let mut facts = Facts { overflow: self.overflow.items, ..Facts::default() };
         let mut coverage = Coverage { events_lost: self.overflow.items, ..Coverage::default() };
         let mut live = false;
+        let scanned_root = self.scanned_root();
         let mut from_first_exec_count = 0;
         for workload in self.workloads.values() {
             if component.is_some_and(|path| workload.component_path() != path) {
@@ -107,7 +113,9 @@ impl Artifact {
                 if watched[0].from_first_exec || watched.iter().any(|interval| interval.from_first_exec) {
                     facts.lossy |= lost > 0;
                     facts.gap |= !gapless(watched);
-                    from_first_exec |= lost == 0 && gapless(watched);
+                    let same_root = scanned_root.is_none_or(|hash| hash == workload.root_package_hash);
+                    facts.other_root |= !same_root;
+                    from_first_exec |= lost == 0 && gapless(watched) && same_root;
                 }
             }
             facts.watched |= !intervals.is_empty();
@@ -130,6 +138,14 @@ impl Artifact {
         coverage.unresolved_path_count = i64::try_from(unresolved).unwrap_or(i64::MAX);
         facts.coverage = coverage;
         facts
+    }
+
+    /// Hash of the packages that the current scan of a component's directory found. A workload of the component whose
+    /// root held others was not watched using these: the scan may be of another directory.
+    fn scanned_root(&self) -> Option<&str> {
+        let scan = self.scans.get(self.current.as_ref()?)?;
+        let manifest = scan.entity.manifest.as_ref()?;
+        self.key.starts_with(COMPONENT_PREFIX).then_some(manifest.record.package_hash.as_str())
     }
 
     fn add_folded(
@@ -159,7 +175,13 @@ impl Artifact {
                 coverage.events_lost += share.events_lost;
                 // The probes watched the same workloads: the best one counts.
                 watched_ms = watched_ms.max(share.watched_ms);
-                from_first_exec = from_first_exec.max(share.workload_count_from_first_exec);
+                let all: i64 = share.workload_count_from_first_exec.values().sum();
+                let same_root = match self.scanned_root() {
+                    Some(hash) => share.workload_count_from_first_exec.get(hash).copied().unwrap_or(0),
+                    None => all,
+                };
+                facts.other_root |= same_root < all;
+                from_first_exec = from_first_exec.max(same_root);
             }
             coverage.watched_ms += watched_ms;
             count += from_first_exec;

@@ -190,6 +190,8 @@ pub struct Workload {
     pub watched: BTreeMap<String, Vec<Interval>>,
     /// By probe, then by boot.
     pub losses: BTreeMap<String, BTreeMap<String, Loss>>,
+    /// The packages below the root that it ran on; empty outside of components.
+    pub root_package_hash: String,
 }
 
 /// A time without a gap.
@@ -230,13 +232,15 @@ pub struct Folded {
 }
 
 /// One probe's share of [`Folded`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FoldedProbe {
     pub since_ms: i64,
     pub until_ms: i64,
     pub watched_ms: i64,
-    pub workload_count_from_first_exec: i64,
+    /// By the hash of the packages that they ran on, at most [`crate::limits::ROOTS_MAX`] of them: workloads on
+    /// others do not count.
+    pub workload_count_from_first_exec: BTreeMap<String, i64>,
     pub events_lost: i64,
 }
 

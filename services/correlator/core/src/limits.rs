@@ -50,3 +50,6 @@ pub const CHUNKS_MAX: usize = 64;
 pub const MINUTE_MS: i64 = 60_000;
 /// One hour in milliseconds.
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+
+/// Different sets of packages that the folded workloads of one component are told apart by.
+pub const ROOTS_MAX: usize = 64;

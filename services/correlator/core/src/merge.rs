@@ -75,6 +75,7 @@ impl Workload {
             self.unidentified_reason = event.unidentified_reason;
             self.sandboxed = event.sandboxed;
             self.unavailable_probes = event.unavailable_probes;
+            self.root_package_hash = event.root_package_hash;
         }
         *self != before
     }

@@ -4,7 +4,7 @@
 use crate::artifact::Artifact;
 use crate::entity::{Component, EntityKey, PathKey, Workload};
 use crate::limits::{
-    ALERT_MAX_AGE_MS, STAGED_SCAN_MAX_AGE_MS, SUPERSEDED_SCAN_MAX_AGE_MS, WORKLOAD_FOLD_AFTER_MS,
+    ALERT_MAX_AGE_MS, ROOTS_MAX, STAGED_SCAN_MAX_AGE_MS, SUPERSEDED_SCAN_MAX_AGE_MS, WORKLOAD_FOLD_AFTER_MS,
     WORKLOAD_SILENT_AFTER_MS,
 };
 use crate::merge::earlier;
@@ -148,6 +148,10 @@ fn fold(component: &mut Component, workload: &Workload) {
         share.watched_ms += intervals.iter().map(|i| i.until_ms - i.from_ms).sum::<i64>();
         share.events_lost += lost;
         let from_first_exec = !workload.sandboxed && lost == 0 && intervals.iter().all(|i| i.from_first_exec);
-        share.workload_count_from_first_exec += i64::from(from_first_exec);
+        let roots = &mut share.workload_count_from_first_exec;
+        let known = roots.len() < ROOTS_MAX || roots.contains_key(&workload.root_package_hash);
+        if from_first_exec && known {
+            *roots.entry(workload.root_package_hash.clone()).or_default() += 1;
+        }
     }
 }

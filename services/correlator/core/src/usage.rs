@@ -203,6 +203,12 @@ fn judge_lack(
     }
     let restart = "restart the workload while it is watched".to_owned();
     if !coverage.from_first_exec {
+        if facts.other_root && !facts.lossy && !facts.gap {
+            let reason = "the workload did not run on the packages that were scanned".to_owned();
+            let remedy =
+                "scan the directory that it runs in, or run it with --root on the one that was scanned";
+            return (usage::NOT_MEASURED, reason, remedy.to_owned());
+        }
         let reason = if facts.lossy {
             format!("events were lost while {probes} watched")
         } else if facts.gap {

@@ -236,6 +236,30 @@ fn a_host_lists_for_a_component_only_what_it_used() {
     assert_eq!(end.package("perl").r#use, "unused");
 }
 
+/// The scan and the run may be of different directories: then nothing was watched using what was scanned.
+#[test]
+fn a_component_that_ran_on_other_packages_is_not_measured() {
+    let packages = [package("s", "flask", "application", &[])];
+    let scanned = manifest("s", &packages).package_hash;
+    for (root, expect) in [(scanned.as_str(), "unused"), ("other", "not_measured"), ("", "not_measured")] {
+        for scan_first in [true, false] {
+            let mut artifact = Artifact::new("component/shop/web/1");
+            let mut watched = workload("w", "web", T0, T0 + 1000, true);
+            watched.root_package_hash = root.to_owned();
+            let mut events = scan("s", &packages);
+            let at = if scan_first { events.len() } else { 0 };
+            events.insert(at, Event::Workload(watched));
+            for (event, order) in numbered(events) {
+                artifact.apply(event, order).unwrap();
+            }
+            let mut end = Compacted::default();
+            end.take(artifact.finish());
+            let flask = end.package("flask");
+            assert_eq!(flask.r#use, expect, "root {root:?}: {}", flask.use_reason);
+        }
+    }
+}
+
 #[test]
 fn an_unreadable_entity_is_an_error_not_a_guess() {
     let cases: [(&str, &[u8], i32, &[u8]); 3] =
