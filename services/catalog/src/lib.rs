@@ -51,6 +51,9 @@ pub(crate) trait Ecosystem: Sync {
     /// The directory that must have been known for the owner of `path` to be found; `None` if `path` is not its matter.
     fn database_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]>;
 
+    /// Whether an entry of the directory `database` says which packages there are. Every entry unless it is known not to.
+    fn is_database_entry(&self, database: &[u8], name: &[u8]) -> bool;
+
     /// Adds its packages and, where an index is wanted, their claims. `markers` are the marked paths, sorted.
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]);
 }

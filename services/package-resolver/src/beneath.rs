@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use plimsoll_schemas::identity::Sha256Digest;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -68,6 +69,29 @@ pub fn open_regular(root: impl AsFd, path: &[u8]) -> io::Result<Option<File>> {
 /// Whether it is a regular file.
 pub fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Whether it is a directory.
+pub fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether any name in a directory is one that is looked for.
+///
+/// # Errors
+/// The kernel's.
+pub fn any_name(root: impl AsFd, directory: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Result<bool, Errno> {
+    let fd = open(root, directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
+    let mut names = RawDir::new(fd, &mut buffer);
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." && is_wanted(name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The digest of a file's contents, `None` if it is longer than `max_bytes`.

@@ -12,7 +12,7 @@ use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS}
 use crate::roots::Root;
 
 /// Most indexes of one artifact: its own, and those of containers that changed their packages.
-const MAX_INDEXES_PER_ARTIFACT: usize = 8;
+const MAX_INDEXES_PER_ARTIFACT: usize = 32;
 /// Most artifacts with an index.
 const MAX_ARTIFACTS: usize = 1_024;
 /// Rough size of one package in an index, in bytes.

@@ -61,7 +61,7 @@ fn says(layer: &OwnedFd, path: &[u8]) -> Result<Says, Errno> {
     for ancestor in ends.map(|end| &path[..end]) {
         match beneath::look(layer, ancestor)? {
             None => return Ok(Says::Nothing),
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+            Some(stat) if !beneath::is_directory(&stat) => {
                 return Ok(Says::Hidden);
             }
             Some(_) if is_opaque(layer, ancestor) => return Ok(Says::Hidden),

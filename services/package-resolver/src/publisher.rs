@@ -2,6 +2,7 @@
 //! Never drops an event silently: a full queue refuses, and what cannot be sent at all is counted and logged.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ const BATCH_MAX_EVENTS: usize = 1_000;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the producer waits for room.
 const SEND_MAX_BLOCK: Duration = Duration::from_secs(1);
+/// How long the thread may take to end, once asked to.
+const THREAD_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two warnings about the same trouble.
@@ -106,7 +109,11 @@ impl Publisher {
         let client_id = producer_id.to_owned();
         let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || {
             let shared = thread_shared;
-            if let Err(error) = run(&shared, &connections, &own, &client_id) {
+            let run = AssertUnwindSafe(|| run(&shared, &connections, &own, &client_id));
+            let result = std::panic::catch_unwind(run);
+            if let Err(error) =
+                result.unwrap_or_else(|_| Err(anyhow::anyhow!("the publisher's thread panicked")))
+            {
                 tracing::error!("ownership cannot be published: {error:#}");
                 shared.lock().fatal = Some(format!("{error:#}"));
                 service_shutdown.trigger();
@@ -161,15 +168,17 @@ impl Publisher {
     /// # Errors
     /// Why publishing could never work.
     pub fn end(&self, timeout: Duration) -> Result<(), String> {
-        let left = self.flush(timeout);
+        self.flush(timeout);
         self.stop.trigger();
         self.shared.work.notify_all();
+        // Not joined when it is held up in a call to a broker that is away: the process ends without it.
+        let has_ended = self.wait_while(THREAD_END_TIMEOUT, |state| !state.ended).is_some();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            return Err("the publisher's thread panicked".into());
+        if let Some(thread) = thread.filter(|_| has_ended) {
+            // A panic there was turned into `fatal`.
+            let _ = thread.join();
         }
+        let left = self.shared.lock().queue.len();
         if left > 0 {
             self.shared.lost.inc_by(left as u64);
             tracing::error!(

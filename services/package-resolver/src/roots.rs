@@ -102,7 +102,15 @@ impl Root {
     /// Whether the container has left all databases of `index` as the image has them; `None`: cannot be told.
     pub fn leaves_alone(&self, index: &OwnershipIndex) -> Option<bool> {
         let upper = self.upper.as_ref()?;
-        let untouched = |path: &[u8]| matches!(beneath::look(upper, path), Ok(None));
+        let untouched = |database: &[u8]| match beneath::look(upper, database) {
+            Ok(None) => true,
+            // A directory is there as soon as something below it was written: bytecode, for example.
+            Ok(Some(stat)) if beneath::is_directory(&stat) => {
+                let is_entry = |name: &[u8]| OwnershipIndex::is_database_entry(database, name);
+                matches!(beneath::any_name(upper, database, is_entry), Ok(false))
+            }
+            _ => false,
+        };
         Some(index.databases().all(untouched))
     }
 }

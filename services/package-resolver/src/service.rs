@@ -22,7 +22,7 @@ const SOCKET_MODE: u32 = 0o600;
 /// Mode of the socket's directory, where it has to be made.
 const DIRECTORY_MODE: u32 = 0o755;
 /// How long the last events may take to be delivered at the end.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs until the service is asked to stop.
 ///

@@ -12,7 +12,11 @@ use common::{IMAGE, OpenRoot, Stage, brief, debian, settle, write};
 struct Container {
     root: PathBuf,
     upper: PathBuf,
+    /// Where a write of the container ends up.
+    write_to: PathBuf,
 }
+
+const SITE: &str = "usr/local/lib/python3.11/site-packages";
 
 const PACKAGES: &[(&str, &str, &[&str])] = &[
     ("libz1", "1.2", &["usr/lib/libz.so.1", "usr/share/doc/libz1/copyright"]),
@@ -49,6 +53,12 @@ fn scenario(lower: &Path, first: &Container, second: &Container, change: impl Fn
     assert_eq!(stage.metric("index_builds_total"), 1.0, "two containers of one image share its index");
     let before = agent.one(IMAGE, "a", library).owners[0].package_id.clone();
 
+    // Bytecode beside the modules changes no package.
+    write(&first.write_to, &format!("{SITE}/tool/__pycache__/x.cpython-311.pyc"), "bytecode");
+    let module = format!("{SITE}/tool/x.py");
+    assert_eq!(brief(&agent.one(IMAGE, "a", &module)), "owned tool@1.0 image unchanged");
+    assert_eq!(stage.metric("index_builds_total"), 1.0);
+
     change();
     settle();
     let upgraded = agent.one(IMAGE, "b", library);
@@ -60,6 +70,8 @@ fn scenario(lower: &Path, first: &Container, second: &Container, change: impl Fn
     assert_eq!(brief(&agent.one(IMAGE, "b", "usr/share/app/data")), "owned app@3.0 image unchanged");
     assert_eq!(brief(&agent.one(IMAGE, "b", "tmp/dropped")), "unowned  sha256 new");
     assert_eq!(brief(&agent.one(IMAGE, "b", "usr/bin/app")), "owned app@3.0 sha256 modified");
+    let late = format!("{SITE}/late/__init__.py");
+    assert_eq!(brief(&agent.one(IMAGE, "b", &late)), "owned late@2.0 sha256 new");
     assert_eq!(brief(&agent.one(IMAGE, "b", "tmp/gone")), "unowned  image new");
     // The other one is as it was.
     let unchanged = agent.one(IMAGE, "a", library);
@@ -90,6 +102,9 @@ fn scenario(lower: &Path, first: &Container, second: &Container, change: impl Fn
 fn image(lower: &Path) {
     debian(lower, PACKAGES);
     write(lower, "opt/nobody", "x");
+    write(lower, &format!("{SITE}/tool/x.py"), "");
+    write(lower, &format!("{SITE}/tool-1.0.dist-info/METADATA"), "Name: tool\nVersion: 1.0\n");
+    write(lower, &format!("{SITE}/tool-1.0.dist-info/RECORD"), "tool/x.py,,\n");
 }
 
 /// What the second container does, in the directory where it sees its root.
@@ -99,6 +114,9 @@ fn upgrade(root: &Path) {
     debian(root, &packages);
     write(root, "usr/bin/app", "patched");
     write(root, "tmp/dropped", "a program");
+    write(root, &format!("{SITE}/late/__init__.py"), "");
+    write(root, &format!("{SITE}/late-2.0.dist-info/METADATA"), "Name: late\nVersion: 2.0\n");
+    write(root, &format!("{SITE}/late-2.0.dist-info/RECORD"), "late/__init__.py,,\n");
 }
 
 #[test]
@@ -118,7 +136,7 @@ fn replicas_on_a_real_overlay() {
         let options =
             format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
         mounts.push(Mount::new("overlay", &root, &options).expect("tmpfs could be mounted, an overlay not"));
-        Container { root, upper }
+        Container { write_to: root.clone(), root, upper }
     });
     let [first, second] = &containers;
     scenario(&base.join("lower"), first, second, || upgrade(&second.root));
@@ -133,7 +151,7 @@ fn replicas_on_plain_directories() {
         let (root, upper) = (base.join(name), base.join(format!("{name}.upper")));
         image(&root);
         std::fs::create_dir(&upper).unwrap();
-        Container { root, upper }
+        Container { write_to: upper.clone(), root, upper }
     });
     image(&base.join("lower"));
     let [first, second] = &containers;

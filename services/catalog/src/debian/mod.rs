@@ -71,6 +71,10 @@ impl Ecosystem for Debian {
         None
     }
 
+    fn is_database_entry(&self, database: &[u8], _: &[u8]) -> bool {
+        path::is_below(database, DATABASE)
+    }
+
     fn survey(&self, survey: &mut Survey<'_>, _: &[Vec<u8>]) {
         let sources = find_sources(survey);
         if sources.is_empty() {

@@ -176,6 +176,12 @@ impl OwnershipIndex {
         databases.all(|database| self.watched.contains_key(database))
     }
 
+    /// Whether the entry `name` of a directory among [`OwnershipIndex::databases`] says which packages there are; the
+    /// others (bytecode, modules) can come and go without changing the answers.
+    pub fn is_database_entry(database: &[u8], name: &[u8]) -> bool {
+        crate::ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_database_entry(database, name))
+    }
+
     /// All packages of the artifact.
     pub fn packages(&self) -> &[OwnerPackage] {
         &self.packages

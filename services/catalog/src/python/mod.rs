@@ -121,6 +121,10 @@ impl Ecosystem for Python {
         path::ancestors(path).find(|up| is_site_directory(up))
     }
 
+    fn is_database_entry(&self, _: &[u8], name: &[u8]) -> bool {
+        [b"-info".as_slice(), b".egg", b".egg-link", b".pth"].iter().any(|end| name.ends_with(end))
+    }
+
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         for marker in markers {
             let distribution = Distribution::of(marker);
