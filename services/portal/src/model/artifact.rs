@@ -68,6 +68,8 @@ pub struct OperatingSystem {
     pub id: String,
     /// VERSION_ID of os-release.
     pub version_id: String,
+    /// VERSION_CODENAME of os-release.
+    pub codename: String,
     /// PRETTY_NAME of os-release.
     pub pretty_name: String,
 }
@@ -79,6 +81,8 @@ pub struct Platform {
     pub os: String,
     /// Architecture, for example amd64.
     pub architecture: String,
+    /// Variant of the architecture, for example v8; mostly empty.
+    pub variant: String,
 }
 
 /// Packages in one cell of the recommendation table.
@@ -173,8 +177,14 @@ pub struct Workload {
     pub stopped_at: Option<String>,
     /// What was watched.
     pub watched: Vec<WatchedInterval>,
-    /// Events lost and not found again.
+    /// Events lost, those that a resync found again included.
     pub events_lost: i64,
+    /// Losses by probe, with whether they were repaired.
+    pub losses: Vec<Loss>,
+    /// Key under which the workload was published before it was identified; empty if none.
+    pub formerly_artifact: String,
+    /// Whether it runs where no probe can look (gVisor, Kata).
+    pub sandboxed: bool,
     /// Probes that did not run, with the reason and the remedy.
     pub unavailable_probes: BTreeMap<String, String>,
     /// Why the artifact could not be identified; empty if it was.
@@ -193,4 +203,16 @@ pub struct WatchedInterval {
     pub until_ms: i64,
     /// Whether the watch began before the workload's first exec.
     pub from_first_exec: bool,
+}
+
+/// Events that a probe lost.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Loss {
+    /// Probe that lost them.
+    pub probe: String,
+    /// Number of events lost.
+    pub events_lost: i64,
+    /// Whether a resync found again all that could have been lost.
+    pub repaired: bool,
 }

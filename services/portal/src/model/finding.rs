@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::package::ComponentUse;
+use super::package::{ComponentUse, Coverage};
 
 /// A vulnerability of a package of an artifact.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -61,6 +61,10 @@ pub struct Finding {
     pub usage: String,
     /// Why the use is as it is.
     pub use_reason: String,
+    /// What to attach or to do so that it can be measured; empty if it was.
+    pub use_remedy: String,
+    /// What was watched.
+    pub coverage: Coverage,
     /// Highest rung seen; null if nothing was.
     #[schema(required)]
     pub rung: Option<String>,

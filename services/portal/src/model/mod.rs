@@ -12,7 +12,7 @@ pub use application::{
     Application, ApplicationDetail, Component, ComponentDetail, CoverageGroup, Report, Totals,
 };
 pub use artifact::{
-    Artifact, ArtifactComponent, Cell, OperatingSystem, Platform, Warning, WatchedInterval, Workload,
+    Artifact, ArtifactComponent, Cell, Loss, OperatingSystem, Platform, Warning, WatchedInterval, Workload,
 };
 pub use finding::{Finding, VulnerabilityDetail, VulnerabilityOccurrence};
 pub use package::{

@@ -274,12 +274,17 @@ fn workload_row(workload: &Workload) -> Markup {
     } else {
         workload.container_name.clone()
     };
+    let unrepaired: i64 = match workload.losses.is_empty() {
+        true => workload.events_lost,
+        false => workload.losses.iter().filter(|loss| !loss.repaired).map(|loss| loss.events_lost).sum(),
+    };
     html! {
         tr {
             th scope="row" {
                 @if name.is_empty() { (workload.workload_id) } @else { code { (name) } }
                 div.muted.key { (workload.kind) " · " (workload.workload_id) }
                 @if !workload.pod_name.is_empty() { div.muted { "pod " (workload.pod_namespace) "/" (workload.pod_name) } }
+                @if workload.sandboxed { div { strong { "Sandboxed: no probe can look inside" } } }
                 @if !workload.unidentified_reason.is_empty() { div { strong { (workload.unidentified_reason) } } }
             }
             td {
@@ -302,7 +307,10 @@ fn workload_row(workload: &Workload) -> Markup {
                 }
                 @if workload.watched.is_empty() && workload.unavailable_probes.is_empty() { span.muted { "nothing" } }
             }
-            td.count { (number(workload.events_lost)) }
+            td.count {
+                (number(unrepaired))
+                @if workload.events_lost > unrepaired { div.muted { "and " (number(workload.events_lost - unrepaired)) " found again" } }
+            }
         }
     }
 }

@@ -45,8 +45,8 @@ const COMPONENTS: Order = Order {
     columns: &[("application", Kind::Text), ("component", Kind::Text), ("component_version", Kind::Text)],
 };
 
-const COLUMNS: &str = "artifact, scanned, scan_id, source, names, aliases, os_id, os_version_id, os_pretty_name, \
-     platform_os, platform_architecture, scanner_version, database_version, scanned_at_ms, package_count, \
+const COLUMNS: &str = "artifact, scanned, scan_id, source, names, aliases, os_id, os_version_id, os_codename, \
+     os_pretty_name, platform_os, platform_architecture, platform_variant, scanner_version, database_version, scanned_at_ms, package_count, \
      vulnerable_package_count, finding_count, cells.kind AS cell_kinds, cells.vulnerable AS cell_vulnerable, \
      cells.use AS cell_uses, cells.package_count AS cell_counts, component_count, workload_count, \
      live_workload_count, unowned_path_count, unresolved_path_count, alert_count, warnings, unidentified_reason, \
@@ -62,9 +62,11 @@ struct ArtifactRow {
     aliases: Vec<String>,
     os_id: String,
     os_version_id: String,
+    os_codename: String,
     os_pretty_name: String,
     platform_os: String,
     platform_architecture: String,
+    platform_variant: String,
     scanner_version: String,
     database_version: String,
     scanned_at_ms: i64,
@@ -111,9 +113,14 @@ impl ArtifactRow {
             os: OperatingSystem {
                 id: self.os_id,
                 version_id: self.os_version_id,
+                codename: self.os_codename,
                 pretty_name: self.os_pretty_name,
             },
-            platform: Platform { os: self.platform_os, architecture: self.platform_architecture },
+            platform: Platform {
+                os: self.platform_os,
+                architecture: self.platform_architecture,
+                variant: self.platform_variant,
+            },
             scanner_version: self.scanner_version,
             database_version: self.database_version,
             scanned_at: rfc3339(self.scanned_at_ms),
@@ -173,6 +180,9 @@ struct WorkloadRow {
     stopped_at_ms: i64,
     watched: String,
     events_lost: i64,
+    losses: String,
+    formerly_artifact: String,
+    sandboxed: bool,
     unavailable_probes: Vec<(String, String)>,
     unidentified_reason: String,
     page_key: Vec<String>,
@@ -188,6 +198,9 @@ impl WorkloadRow {
     fn into_workload(self) -> Result<Workload, PortalError> {
         Ok(Workload {
             watched: json("watched", &self.watched)?,
+            losses: json("losses", &self.losses)?,
+            formerly_artifact: self.formerly_artifact,
+            sandboxed: self.sandboxed,
             artifact: self.artifact,
             workload_id: self.workload_id,
             application: self.application,
@@ -383,7 +396,8 @@ impl Store {
         let select = Select::new(format!(
             "SELECT artifact, workload_id, application, component, component_version, node_id, node_name, kind, \
              container_id, container_name, image_name, image_aliases, pod_namespace, pod_name, labels, command, \
-             started_at_ms, stopped_at_ms, watched, events_lost, unavailable_probes, unidentified_reason, {key} \
+             started_at_ms, stopped_at_ms, watched, events_lost, losses, formerly_artifact, \
+             sandboxed, unavailable_probes, unidentified_reason, {key} \
              FROM workloads WHERE {wanted} ORDER BY {order} LIMIT {{limit:Int64}}",
             key = WORKLOADS.key_column(),
             wanted = conditions.sql(),

@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(totals.package_count, 14);
         assert_eq!(totals.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 14);
         assert_eq!(totals.cells.len(), 3);
-        assert_eq!(totals.severities.iter().map(|(_, count)| count).sum::<i64>(), 5);
+        assert_eq!(totals.severities.values().sum::<i64>(), 5);
         assert_eq!(totals.recommendations["upgrade"], 5);
     }
 }

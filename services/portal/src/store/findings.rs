@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::component_packages::ComponentRef;
 use super::package_rows::known;
 use super::select::{Conditions, Keyed, Kind, Order, Select, page_of, rows_wanted};
-use super::{Store, some};
+use super::{Store, json, some};
 use crate::cursor::PageRequest;
 use crate::error::PortalError;
 use crate::model::{Finding, Page};
@@ -103,7 +103,7 @@ pub(super) const BY_PRIORITY: Order = Order {
 const OWN_COLUMNS: &str = "artifact, package_id, vulnerability_id, purl, name, package_version, kind, ecosystem, \
      aliases, advisories, severity, cvss_vector, cvss_score, known_exploited, epss, fixed_versions, source, \
      match_reason, summary, published_ms, modified_ms, priority, priority_reason";
-const USE_COLUMNS: &str = "`use`, use_reason, rung, first_used_ms, last_used_ms";
+const USE_COLUMNS: &str = "`use`, use_reason, use_remedy, rung, first_used_ms, last_used_ms, coverage";
 
 pub(super) fn columns() -> String {
     format!("{OWN_COLUMNS}, {USE_COLUMNS}")
@@ -137,9 +137,11 @@ pub(super) struct FindingRow {
     #[serde(rename = "use")]
     usage: String,
     use_reason: String,
+    use_remedy: String,
     rung: String,
     first_used_ms: i64,
     last_used_ms: i64,
+    coverage: String,
     page_key: Vec<String>,
 }
 
@@ -175,6 +177,8 @@ impl FindingRow {
             modified: rfc3339(self.modified_ms),
             usage: self.usage,
             use_reason: self.use_reason,
+            use_remedy: self.use_remedy,
+            coverage: json("coverage", &self.coverage)?,
             rung: some(self.rung),
             first_used: rfc3339(self.first_used_ms),
             last_used: rfc3339(self.last_used_ms),

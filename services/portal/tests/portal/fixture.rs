@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+pub use crate::specs::{APPLICATION_PACKAGES, OS_PACKAGES, Spec};
 use crate::support::{Database, RunningPortal};
 
 pub const APPLICATION: &str = "backend";
@@ -26,145 +27,6 @@ pub const CHUNKED_FILES: usize = 130;
 const CHUNK: usize = 50;
 
 const T0: i64 = 1_767_225_600_000;
-
-/// A package of the application, by what the tests look at.
-pub struct Spec {
-    pub name: &'static str,
-    pub version: &'static str,
-    pub vulnerable: &'static str,
-    pub severity: &'static str,
-    pub usage: &'static str,
-    pub rung: &'static str,
-    pub code: &'static str,
-    pub text: &'static str,
-    pub vulnerabilities: &'static [(&'static str, &'static str, &'static [&'static str], bool)],
-}
-
-const fn spec(
-    name: &'static str,
-    version: &'static str,
-    vulnerable: &'static str,
-    severity: &'static str,
-    usage: &'static str,
-    rung: &'static str,
-    code: &'static str,
-    text: &'static str,
-    vulnerabilities: &'static [(&'static str, &'static str, &'static [&'static str], bool)],
-) -> Spec {
-    Spec { name, version, vulnerable, severity, usage, rung, code, text, vulnerabilities }
-}
-
-/// Application dependencies of the component.
-pub const APPLICATION_PACKAGES: &[Spec] = &[
-    spec(
-        "jinja2",
-        "2.11.2",
-        "yes",
-        "high",
-        "used",
-        "loaded",
-        "upgrade",
-        "Upgrade jinja2 to 2.11.3 or later.",
-        &[("CVE-2020-28493", "high", &["2.11.3"], false), ("CVE-2024-22195", "medium", &["3.1.3"], false)],
-    ),
-    spec(
-        "pyyaml",
-        "5.3",
-        "yes",
-        "critical",
-        "used",
-        "loaded",
-        "upgrade",
-        "Upgrade pyyaml to 5.4 or later.",
-        &[("CVE-2020-14343", "critical", &["5.4"], true)],
-    ),
-    spec(
-        "urllib3",
-        "1.25.8",
-        "yes",
-        "high",
-        "unused",
-        "",
-        "remove",
-        "Consider removing the dependency urllib3.",
-        &[("CVE-2021-33503", "high", &["1.26.5"], false)],
-    ),
-    spec(
-        "requests",
-        "2.23.0",
-        "yes",
-        "medium",
-        "unused",
-        "",
-        "remove",
-        "requests holds urllib3; remove both.",
-        &[("CVE-2023-32681", "medium", &["2.31.0"], false)],
-    ),
-    spec("flask", "1.1.2", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
-    spec("click", "7.1.2", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
-    spec("werkzeug", "1.0.1", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
-    spec("six", "1.14.0", "no", "none", "unused", "", "remove", "Consider removing the dependency six.", &[]),
-    spec(
-        "colorama",
-        "0.4.3",
-        "no",
-        "none",
-        "not_measurable",
-        "",
-        "observe",
-        "No probe can tell: the package has no loadable file.",
-        &[],
-    ),
-    spec(
-        "lxml",
-        "4.5.0",
-        "yes",
-        "high",
-        "not_measured",
-        "",
-        "observe",
-        "Observe first: start the component under plimsoll run.",
-        &[("CVE-2021-43818", "high", &["4.6.5"], false)],
-    ),
-    spec(
-        "internal-lib",
-        "0.1",
-        "not_assessed",
-        "unknown",
-        "used",
-        "loaded",
-        "no_feed",
-        "No feed covers this package.",
-        &[],
-    ),
-];
-
-/// OS packages of the host that the component uses.
-pub const OS_PACKAGES: &[Spec] = &[
-    spec(
-        "libssl3",
-        "3.0.15-1~deb12u1",
-        "yes",
-        "high",
-        "used",
-        "loaded",
-        "upgrade",
-        "Update the application code, upgrade the OS package libssl3.",
-        &[("CVE-2024-13176", "high", &["3.0.16-1~deb12u1"], false)],
-    ),
-    spec("libc6", "2.36-9+deb12u9", "no", "none", "used", "loaded", "no_action", "No action needed.", &[]),
-    spec(
-        "tzdata",
-        "2025b-0+deb12u1",
-        "no",
-        "none",
-        "used",
-        "accessed",
-        "no_action",
-        "No action needed.",
-        &[],
-    ),
-];
 
 fn coverage(from_first_exec: bool) -> String {
     json!({"probes": ["ebpf-files", "python-import"], "since_ms": T0, "until_ms": T0 + 7_200_000,
@@ -369,7 +231,7 @@ fn fill_artifacts(database: &Database) {
         "warnings": json!([{"code": "unreadable-directory", "subject": "venv/<secret>", "message": "permission denied",
             "remedy": "run the scan as a user who may read it"}]).to_string()});
     database.insert("artifacts", &[
-        artifact_row(ARTIFACT, &["mydir/pythonapp"], &[backend.clone()], cells),
+        artifact_row(ARTIFACT, &["mydir/pythonapp"], std::slice::from_ref(&backend), cells),
         artifact_row(HOST, &[], &[backend], json!({"scanned": false, "source": "", "package_count": 3,
             "cells.kind": ["os"], "cells.vulnerable": ["yes"], "cells.use": ["used"], "cells.package_count": [1]})),
         artifact_row(IMAGE, &["registry.example/team/app:1.0"], &[component_summary(HOSTILE, "a/b", "1.0 é", 1, 0)],

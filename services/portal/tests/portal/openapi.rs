@@ -21,12 +21,12 @@ fn validate(document: &Value, schema: &Value, value: &Value, place: &str) {
                 rule.as_array().unwrap().iter().for_each(|part| validate(document, part, value, place))
             }
             "oneOf" => {
-                let fits = rule
+                let mut fits = rule
                     .as_array()
                     .unwrap()
                     .iter()
                     .filter(|part| (part["type"] == "null") == value.is_null());
-                let part = fits.last().unwrap_or_else(|| panic!("{place}: no variant"));
+                let part = fits.next_back().unwrap_or_else(|| panic!("{place}: no variant"));
                 validate(document, part, value, place);
             }
             "type" => {

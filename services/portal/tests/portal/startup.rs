@@ -5,13 +5,7 @@ use plimsoll_kit::lifecycle::{ServiceContext, ServiceInfo};
 use plimsoll_portal::config::PortalConfig;
 use plimsoll_portal::service;
 
-use crate::support::{Database, RunningPortal};
-
-/// A port that nobody listens on.
-fn closed_url() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+use crate::support::{Database, RunningPortal, closed_url};
 
 #[test]
 fn clickhouse_unreachable_is_503_and_named() {

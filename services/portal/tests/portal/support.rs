@@ -1,7 +1,6 @@
 //! A database of its own, a portal over it, and requests to it.
 //! It must never leave a database behind.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,14 +13,20 @@ use serde_json::Value;
 /// Longest wait for the portal to listen.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// URL of the test ClickHouse; `None` (said aloud) without one.
-pub fn clickhouse_url() -> Option<String> {
-    let url = std::env::var("PLIMSOLL_TEST_CLICKHOUSE").ok().filter(|url| !url.is_empty());
-    if url.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI is set, but PLIMSOLL_TEST_CLICKHOUSE is not");
-        println!("skipped: PLIMSOLL_TEST_CLICKHOUSE is not set; start one with `cargo xtask stack up`");
+/// Address of a test server; `None` (said aloud) without one.
+pub fn server(variable: &str) -> Option<String> {
+    let address = std::env::var(variable).ok().filter(|address| !address.is_empty());
+    if address.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI is set, but {variable} is not");
+        println!("skipped: {variable} is not set; start the servers with `cargo xtask stack up`");
     }
-    url
+    address
+}
+
+/// A URL that nobody listens on.
+pub fn closed_url() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// A database of its own, dropped at the end.
@@ -34,21 +39,13 @@ impl Database {
     /// Makes the database and applies all migrations in order.
     pub fn create() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let url = clickhouse_url()?;
+        let url = server("PLIMSOLL_TEST_CLICKHOUSE")?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("portal_test_{}_{number}", std::process::id());
         let database = Self { url, name };
         post(&format!("{}/", database.url), &format!("CREATE DATABASE {}", database.name));
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/clickhouse");
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
-        files.sort();
-        for file in files {
-            let text = std::fs::read_to_string(file).unwrap();
-            for statement in text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
-                database.execute(statement);
-            }
+        for migration in plimsoll_schemas::migrations::MIGRATIONS {
+            migration.statements().iter().for_each(|statement| database.execute(statement));
         }
         Some(database)
     }
