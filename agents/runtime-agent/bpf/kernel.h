@@ -27,6 +27,7 @@ enum {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
 
 #include <bpf/bpf_helpers.h>
@@ -236,7 +237,6 @@ struct bpf_iter__task_file {
 /* Of include/linux/fs.h, include/uapi/linux/stat.h and mman.h. */
 #define FMODE_READ 0x1
 #define FMODE_PATH 0x4000
-#define FMODE_BACKING 0x2000000
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define PROT_EXEC 0x4

@@ -240,6 +240,18 @@ static __always_inline bool pseudo(unsigned long magic)
 	return false;
 }
 
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (struct mount *)((void *)mnt - bpf_core_field_offset(struct mount, mnt));
+}
+
+static __always_inline struct mnt_namespace *mount_namespace(struct vfsmount *mnt)
+{
+	struct mount *mount = mount_of(mnt);
+
+	return BPF_CORE_READ(mount, mnt_ns);
+}
+
 /* Reports one file, unless this key was reported in this epoch. Returns the image's exec id. */
 static __always_inline __u64 report(struct task_struct *task, struct tracked *t, __u32 tgid, struct file *file,
 				    __u32 kind, __u32 reader, __u64 exec_id, __u32 flags, __u32 slot)
@@ -249,7 +261,6 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	struct super_block *sb;
 	struct dentry *dentry, *parent;
 	struct vfsmount *mnt;
-	struct mount *mount;
 	struct inode *inode, *parent_inode;
 	struct scratch *s;
 	struct walk w = {};
@@ -261,12 +272,18 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 		return 0;
 	dentry = BPF_CORE_READ(file, f_path.dentry);
 	mnt = BPF_CORE_READ(file, f_path.mnt);
-	if ((mode & FMODE_BACKING) && bpf_core_type_exists(struct backing_file)) {
+	if ((kind != EVENT_OPEN || (flags & EVENT_RESYNC)) && bpf_core_type_exists(struct backing_file)) {
+		/* What overlayfs maps lies on a private mount of a layer; the user's path stands beside it. The flag
+		 * that tells such files has had several values: a path of this namespace tells as well. */
 		struct backing_file *backing = (struct backing_file *)file;
-		struct dentry *user = BPF_CORE_READ(backing, user_path.dentry);
-		if (user) {
-			dentry = user;
-			mnt = BPF_CORE_READ(backing, user_path.mnt);
+
+		if (mount_namespace(mnt) != BPF_CORE_READ(task, nsproxy, mnt_ns)) {
+			struct vfsmount *user = BPF_CORE_READ(backing, user_path.mnt);
+
+			if (user && mount_namespace(user) == BPF_CORE_READ(task, nsproxy, mnt_ns)) {
+				mnt = user;
+				dentry = BPF_CORE_READ(backing, user_path.dentry);
+			}
 		}
 	}
 	/* The dentry's inode is the one that the user sees; a file's own can be a lower layer's. */
@@ -298,10 +315,9 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	}
 
 	w.dentry = dentry;
-	mount = (struct mount *)((void *)mnt - bpf_core_field_offset(struct mount, mnt));
-	w.mount = mount;
+	w.mount = mount_of(mnt);
 	w.slot = slot;
-	if (BPF_CORE_READ(mount, mnt_ns) != BPF_CORE_READ(task, nsproxy, mnt_ns))
+	if (mount_namespace(mnt) != BPF_CORE_READ(task, nsproxy, mnt_ns))
 		w.flags |= EVENT_FOREIGN_MOUNT;
 	bpf_loop(MAX_COMPONENTS, walk_step, &w, 0);
 
@@ -340,7 +356,9 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 		length += arguments;
 	}
 	length = (length + EVENT_HEADER) & (EVENT_SPACE - 1);
-	if (bpf_ringbuf_output(&events, &s->event, length, 0)) {
+	/* User space looks by its own clock, except at an exec: the container may be gone in a moment. */
+	if (bpf_ringbuf_output(&events, &s->event, length,
+			       kind == EVENT_EXEC ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
 		count_lost(t->workload);
 		return 0;
 	}
@@ -507,7 +525,7 @@ int on_exit(__u64 *ctx)
 	s->event.workload = workload;
 	s->event.time_ns = bpf_ktime_get_boot_ns();
 	/* Not a loss when refused: user space also looks by itself. */
-	bpf_ringbuf_output(&events, &s->event, EVENT_HEADER, 0);
+	bpf_ringbuf_output(&events, &s->event, EVENT_HEADER, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ const BATCHES_MAX: usize = 64;
 const INPUTS_MAX: usize = 16_384;
 /// Containers that wait to be identified.
 const IDENTIFY_MAX: usize = 4_096;
+/// Wait between two looks whether the agent has ended.
+const WAKE_LOOK: Duration = Duration::from_millis(500);
+/// Least time between two wakes of the engine by execs.
+const WAKE_PAUSE: Duration = Duration::from_millis(1);
 /// Longest wait of a child for its registration.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -73,6 +78,7 @@ pub struct Probes {
 
 /// A running agent.
 pub struct Agent {
+    ended: Arc<AtomicBool>,
     inputs: Sender<Input>,
     engine: Option<JoinHandle<()>>,
     delivery: Option<JoinHandle<()>>,
@@ -133,6 +139,7 @@ impl Agent {
                 });
             })
             .map_err(system("starting the delivering thread"))?;
+        let watches_containers = config.watch_containers;
         let (node_id, stop_timeout) = (config.node_id.clone(), config.stop_timeout);
         let engine = Engine::new(EngineParts {
             config,
@@ -149,7 +156,25 @@ impl Agent {
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(system("starting the engine"))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        if let Some(kernel) = kernel.clone().filter(|_| watches_containers) {
+            let waiter = kernel.exec_waiter().map_err(system("waiting for execs"))?;
+            let (wake, ended) = (inputs.clone(), Arc::clone(&ended));
+            std::thread::Builder::new()
+                .name("exec-waiter".into())
+                .spawn(move || {
+                    while !ended.load(Ordering::Relaxed) {
+                        if kernel.wait_for_exec(&waiter, WAKE_LOOK) {
+                            // Full: the engine is awake.
+                            let _ = wake.try_send(Input::Wake);
+                            std::thread::sleep(WAKE_PAUSE);
+                        }
+                    }
+                })
+                .map_err(system("starting the waiting thread"))?;
+        }
         Ok(Self {
+            ended,
             inputs,
             engine: Some(engine),
             delivery: Some(delivery),
@@ -189,6 +214,7 @@ impl Agent {
             root,
             command: tree.command,
             hooks,
+            root_package_hash: tree.root_package_hash,
             done,
         };
         self.inputs.send(Input::AddTree(request)).map_err(|_| AgentError::Ended)?;
@@ -208,6 +234,7 @@ impl Agent {
     }
 
     fn end(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
         let (done, ended) = crossbeam_channel::bounded(1);
         if self.inputs.send(Input::Stop { done }).is_ok()
             && ended.recv_timeout(self.stop_timeout * 2).is_err()
@@ -292,6 +319,9 @@ pub struct TreeConfig {
     pub command: Vec<String>,
     /// Where hooks may be written, if they are needed; must be reachable by the command's user.
     pub hook_directory: PathBuf,
+    /// Hash of the packages below the root, as in scan.artifacts; empty if not known, and then nothing of the
+    /// component can count as unused once it was scanned.
+    pub root_package_hash: String,
 }
 
 /// A process tree under watch.
@@ -365,6 +395,12 @@ pub fn default_hook_directory() -> PathBuf {
 impl TreeConfig {
     /// A tree of `component` with its root at `root`.
     pub fn new(component: ComponentKey, root: &Path, command: Vec<String>) -> Self {
-        Self { component, root: root.to_owned(), command, hook_directory: default_hook_directory() }
+        Self {
+            component,
+            root: root.to_owned(),
+            command,
+            hook_directory: default_hook_directory(),
+            root_package_hash: String::new(),
+        }
     }
 }

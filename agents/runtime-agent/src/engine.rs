@@ -27,6 +27,7 @@ use crate::output::{Batch, OutputLosses, RuntimeEvent};
 use crate::procfs;
 use crate::resolver::{
     OpenRoot, QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, Resolver, ResolverAnswer, ResolverCommand,
+    open_directory,
 };
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
@@ -61,6 +62,8 @@ pub enum Input {
     Identified(Box<IdentifyReply>),
     /// The resolver's answer.
     Owned(ResolverAnswer),
+    /// A program was executed: look at once.
+    Wake,
     /// A process tree is to be watched.
     AddTree(TreeRequest),
     /// A process of a tree, before its first exec; answered once it is watched.
@@ -78,6 +81,7 @@ pub struct TreeRequest {
     pub root: PathBuf,
     pub command: Vec<String>,
     pub hooks: Option<Hooks>,
+    pub root_package_hash: String,
     pub done: Sender<bool>,
 }
 
@@ -96,6 +100,7 @@ struct Awaiting {
 struct Root {
     directory: OwnedFd,
     upper: Option<OwnedFd>,
+    lowers: Vec<PathBuf>,
 }
 
 /// The engine's state.
@@ -255,8 +260,8 @@ impl Engine {
                 let watched = self.kernel.as_ref().is_none_or(|kernel| kernel.track(pid, &tracked));
                 let _ = done.send(watched);
             }
-            // Handled by the loop.
-            Input::Stop { .. } => {}
+            // The loop looks after every input, and handles the end.
+            Input::Wake | Input::Stop { .. } => {}
         }
     }
 
@@ -608,6 +613,7 @@ impl Engine {
             application: key.application().to_owned(),
             component: key.component().to_owned(),
             component_version: key.version().to_owned(),
+            root_package_hash: request.root_package_hash.clone(),
             command: request.command.iter().take(64).map(|part| cut(part, 1_024)).collect(),
             started_at_ms: now,
             ..self.base()
@@ -662,8 +668,9 @@ impl Engine {
             return;
         }
         let Some(directory) = open_directory(&PathBuf::from(format!("/proc/{pid}/root"))) else { return };
-        let upper = procfs::overlay_upper(pid).and_then(|path| open_directory(&path));
-        self.roots.insert(id, Root { directory, upper });
+        let overlay = procfs::overlay(pid).unwrap_or_default();
+        let upper = open_directory(&overlay.upper);
+        self.roots.insert(id, Root { directory, upper, lowers: overlay.lowers });
         self.announce_root(id);
     }
 
@@ -680,6 +687,7 @@ impl Engine {
             workload_id: workload.id.clone(),
             root: directory,
             upper: root.upper.as_ref().and_then(|upper| upper.try_clone().ok()),
+            lowers: root.lowers.clone(),
             component: false,
         }));
     }
@@ -693,6 +701,7 @@ impl Engine {
                 workload_id: workload.id.clone(),
                 root: directory,
                 upper: None,
+                lowers: Vec::new(),
                 component: artifact.key.starts_with("component/"),
             }));
         }
@@ -1029,11 +1038,6 @@ fn add_hook_record(workload: &mut Workload, record: HookRecord) {
     }
     let process = procfs::comm(record.pid).unwrap_or_default();
     workload.add(record.observation, record.probe, process, now_ms(), NO_POSITION, None);
-}
-
-fn open_directory(path: &std::path::Path) -> Option<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn cut(text: &str, max_bytes: usize) -> String {

@@ -87,6 +87,7 @@ pub fn normalise(path: &[u8], base: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::type_complexity)] // tables of cases
 mod tests {
     use super::*;
     use proptest::prelude::*;

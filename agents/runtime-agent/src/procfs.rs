@@ -186,17 +186,48 @@ fn parse_maps(text: &[u8]) -> Vec<Mapping> {
     found
 }
 
-/// The upper directory of an overlay root, as the host names it.
-pub fn overlay_upper(pid: u32) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-    parse_overlay_upper(&text).map(PathBuf::from)
+/// The directories of an overlay root, as the host names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    pub upper: PathBuf,
+    /// As built into the image, the topmost first.
+    pub lowers: Vec<PathBuf>,
 }
 
-fn parse_overlay_upper(mountinfo: &str) -> Option<String> {
+/// The overlay that is a process's root; `None` if its root is something else.
+pub fn overlay(pid: u32) -> Option<Overlay> {
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let mut overlay = parse_overlay(&text)?;
+    // Docker puts a layer of its own (hosts, resolv.conf) above the image's; short links name layers.
+    overlay.lowers = overlay
+        .lowers
+        .into_iter()
+        .filter_map(|lower| fs::canonicalize(lower).ok())
+        .filter(|lower| {
+            let id = lower.parent().and_then(Path::file_name).map(|name| name.as_bytes().to_vec());
+            !id.is_some_and(|id| id.ends_with(b"-init"))
+        })
+        .collect();
+    Some(overlay)
+}
+
+/// Reads `/proc/<pid>/mountinfo` (proc(5)) and overlayfs's options, old and new.
+fn parse_overlay(mountinfo: &str) -> Option<Overlay> {
     let line = mountinfo.lines().rev().find(|line| line.split(' ').nth(4) == Some("/"))?;
     let options = line.split_once(" - overlay ")?.1.rsplit(' ').next()?;
-    let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir="))?;
-    Some(upper.replace("\\040", " ").replace("\\054", ","))
+    let plain =
+        |path: &str| PathBuf::from(path.replace("\\040", " ").replace("\\054", ",").replace("\\134", "\\"));
+    let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(plain)?;
+    // Relative ones are docker's, relative to the directory of all layers.
+    let base = upper.parent().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+    let lowers = options
+        .split(',')
+        .filter_map(|option| option.strip_prefix("lowerdir=").or_else(|| option.strip_prefix("lowerdir+=")))
+        .flat_map(|list| list.split(':'))
+        .filter(|lower| !lower.is_empty())
+        .map(|lower| base.join(plain(lower)))
+        .collect();
+    Some(Overlay { upper, lowers })
 }
 
 /// Milliseconds since the epoch at which the clock of the kernel's events stood at zero.
@@ -248,11 +279,24 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_upper_directory() {
-        let overlay = "1 2 0:50 / / rw - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/var/u,workdir=/w\n\
-            3 1 0:51 / /proc rw - proc proc rw\n";
-        assert_eq!(parse_overlay_upper(overlay).as_deref(), Some("/var/u"));
-        assert_eq!(parse_overlay_upper("1 2 8:1 / / rw - ext4 /dev/vda rw\n"), None);
+    fn finds_the_layers() {
+        let line = |options: &str| {
+            format!("1 2 0:50 / / rw - overlay overlay rw,{options}\n3 1 0:51 / /proc rw - proc proc rw\n")
+        };
+        let overlay = |upper: &str, lowers: &[&str]| {
+            Some(Overlay { upper: upper.into(), lowers: lowers.iter().map(PathBuf::from).collect() })
+        };
+        let cases = [
+            ("lowerdir=/l1:/l2,upperdir=/o/a/diff,workdir=/w", overlay("/o/a/diff", &["/l1", "/l2"])),
+            ("lowerdir=l/A:l/B,upperdir=/o/a/diff,workdir=/w", overlay("/o/a/diff", &["/o/l/A", "/o/l/B"])),
+            ("lowerdir+=/l1,lowerdir+=/l\\0402,upperdir=/u/x y", overlay("/u/x", &["/l1", "/l 2"])),
+            ("lowerdir=/l1:/l2", None),
+        ];
+        for (options, expected) in cases {
+            let options = options.split(' ').next().unwrap();
+            assert_eq!(parse_overlay(&line(options)), expected, "{options}");
+        }
+        assert_eq!(parse_overlay("1 2 8:1 / / rw - ext4 /dev/vda rw\n"), None);
     }
 
     #[test]

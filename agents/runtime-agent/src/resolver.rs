@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use plimsoll_kit::unix::{ChannelError, UnixChannel};
+use plimsoll_kit::unix::{ChannelError, FRAME_MAX_DESCRIPTORS, UnixChannel};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply, ResolverRequest};
 
@@ -37,6 +37,8 @@ pub struct OpenRoot {
     pub workload_id: String,
     pub root: OwnedFd,
     pub upper: Option<OwnedFd>,
+    /// The image's layers, the topmost first; opened when they are announced.
+    pub lowers: Vec<PathBuf>,
     pub component: bool,
 }
 
@@ -83,7 +85,7 @@ type Answers = Arc<dyn Fn(ResolverAnswer) + Send + Sync>;
 /// Roots that are open, to be announced again after a reconnect.
 type Roots = HashMap<(String, String), OpenRoot>;
 
-fn run(socket: &std::path::Path, queue: &Receiver<ResolverCommand>, answers: &Answers) {
+fn run(socket: &Path, queue: &Receiver<ResolverCommand>, answers: &Answers) {
     let mut roots = Roots::new();
     let mut connection: Option<UnixChannel> = None;
     let mut next_try = Instant::now();
@@ -117,7 +119,7 @@ fn run(socket: &std::path::Path, queue: &Receiver<ResolverCommand>, answers: &An
     }
 }
 
-fn connect(socket: &std::path::Path, roots: &Roots, answers: &Answers) -> Result<UnixChannel, ChannelError> {
+fn connect(socket: &Path, roots: &Roots, answers: &Answers) -> Result<UnixChannel, ChannelError> {
     let mut channel = UnixChannel::connect(socket)?;
     channel.set_send_timeout(Some(SEND_TIMEOUT))?;
     let mut receiving = channel.try_clone()?;
@@ -155,7 +157,33 @@ fn announce(channel: &mut UnixChannel, root: &OpenRoot) -> Result<(), ChannelErr
     };
     let descriptors: Vec<BorrowedFd<'_>> =
         [Some(root.root.as_fd()), root.upper.as_ref().map(OwnedFd::as_fd)].into_iter().flatten().collect();
-    channel.send(&encode(&request), &descriptors)
+    channel.send(&encode(&request), &descriptors)?;
+    if root.upper.is_none() || root.lowers.is_empty() {
+        return Ok(());
+    }
+    let directories: Vec<OwnedFd> = root.lowers.iter().filter_map(|path| open_directory(path)).collect();
+    if directories.len() < root.lowers.len() {
+        // Without all of them a file could be taken for new that is not.
+        return Ok(());
+    }
+    let mut remaining = directories.len();
+    for chunk in directories.chunks(FRAME_MAX_DESCRIPTORS) {
+        remaining -= chunk.len();
+        let request = ResolverRequest::Layers {
+            artifact: root.artifact.clone(),
+            workload_id: root.workload_id.clone(),
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+        };
+        let descriptors: Vec<BorrowedFd<'_>> = chunk.iter().map(OwnedFd::as_fd).collect();
+        channel.send(&encode(&request), &descriptors)?;
+    }
+    Ok(())
+}
+
+/// Opens a directory as a place only: it cannot be read through this descriptor.
+pub fn open_directory(path: &Path) -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn encode(request: &ResolverRequest) -> Vec<u8> {

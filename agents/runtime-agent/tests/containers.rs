@@ -1,6 +1,8 @@
 //! Containers under eBPF, as far as the kernel knows them: a cgroup with a container's name and a mount namespace.
 //! Whose image it is, Docker says in other tests.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
 mod support;
 
 use std::io::Write as _;

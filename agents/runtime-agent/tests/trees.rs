@@ -1,5 +1,7 @@
 //! Process trees under eBPF: what is reported is what the kernel shows of the same processes.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Mutex;
 
+use rustix::event::epoll::{self, EventData, EventFlags};
+
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ObjectBuilder};
 use sha2::{Digest, Sha256};
 
@@ -72,6 +74,9 @@ impl Maps {
         }
     }
 }
+
+/// Waits for execs.
+pub struct ExecWaiter(std::os::fd::OwnedFd);
 
 /// The programs in the kernel.
 pub struct Kernel {
@@ -263,6 +268,26 @@ impl Kernel {
     /// Frees what was published.
     pub fn acknowledge(&self, position: u64) {
         self.ring.acknowledge(position);
+    }
+
+    /// Waits until a program is executed somewhere, at most `timeout`. Gives whether one was.
+    pub fn wait_for_exec(&self, waiter: &ExecWaiter, timeout: std::time::Duration) -> bool {
+        let timeout = rustix::event::Timespec::try_from(timeout).ok();
+        let mut events =
+            [rustix::event::epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 1];
+        epoll::wait(&waiter.0, &mut events, timeout.as_ref()).is_ok_and(|count| count > 0)
+    }
+
+    /// What `wait_for_exec` waits with.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn exec_waiter(&self) -> std::io::Result<ExecWaiter> {
+        let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        // By edge: what was read but not freed yet must not wake again and again.
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&waiter, self.maps.events.as_fd(), EventData::new_u64(0), flags)?;
+        Ok(ExecWaiter(waiter))
     }
 
     /// Everything was read and freed.

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[cfg(with_ebpf)]
-pub use kernel::Kernel;
+pub use kernel::{ExecWaiter, Kernel};
 #[cfg(not(with_ebpf))]
-pub use without::Kernel;
+pub use without::{ExecWaiter, Kernel};
 
 /// Why eBPF does not observe here.
 #[derive(Debug, thiserror::Error)]

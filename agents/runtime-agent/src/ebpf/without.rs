@@ -8,6 +8,9 @@ use super::{EbpfConfig, EbpfError, MissingPart};
 /// Cannot be made.
 pub enum Kernel {}
 
+/// Cannot be made.
+pub enum ExecWaiter {}
+
 #[allow(missing_docs, clippy::missing_errors_doc)]
 impl Kernel {
     pub fn open(_config: &EbpfConfig) -> Result<Self, EbpfError> {
@@ -29,6 +32,12 @@ impl Kernel {
         match *self {}
     }
     pub fn drain(&self, _each: impl FnMut(Option<KernelEvent>, u64) -> bool) -> u64 {
+        match *self {}
+    }
+    pub fn exec_waiter(&self) -> std::io::Result<ExecWaiter> {
+        match *self {}
+    }
+    pub fn wait_for_exec(&self, _waiter: &ExecWaiter, _timeout: std::time::Duration) -> bool {
         match *self {}
     }
     pub fn acknowledge(&self, _position: u64) {

@@ -65,11 +65,14 @@ pub struct ContainerEvent {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// Digest of an image's configuration, and its aliases.
+type ImageNames = (String, Vec<String>);
+
 /// A client of one engine. Clones share what they learned.
 #[derive(Clone)]
 pub struct Docker {
     client: HttpClient,
-    images: Arc<Mutex<BTreeMap<String, (String, Vec<String>)>>>,
+    images: Arc<Mutex<BTreeMap<String, ImageNames>>>,
     content: Arc<Mutex<Option<ContentStore>>>,
 }
 
