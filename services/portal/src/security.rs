@@ -115,6 +115,8 @@ pub fn add_headers(headers: &mut HeaderMap, refused: bool) {
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    // What is shown is the reader's own; only the assets say otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if refused {
         headers.insert(
             header::WWW_AUTHENTICATE,

@@ -97,12 +97,19 @@ pub fn kind_name(word: &str) -> &str {
 /// A rung of evidence.
 pub fn rung_name(word: &str) -> &str {
     match word {
-        "deployed" => "deployed",
+        "deployed" => "only deployed",
         "accessed" => "read",
         "loaded" => "loaded",
         "executed" => "executed",
         "symbol_executed" => "vulnerable function executed",
         other => other,
+    }
+}
+
+/// The evidence of use beside a use. That an instance ran is no evidence about a package.
+pub fn evidence(rung: Option<&str>) -> Markup {
+    html! {
+        @if let Some(rung) = rung.filter(|rung| *rung != "deployed") { " " span.rung { (rung_name(rung)) } }
     }
 }
 

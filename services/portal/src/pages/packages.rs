@@ -70,7 +70,7 @@ fn table(items: &[PackageOccurrence]) -> Markup {
                             (labels::vulnerable(&package.vulnerable))
                             @if package.vulnerable == "yes" { " " (labels::severity(&package.severity)) " " (labels::exploited(package.known_exploited)) }
                         }
-                        td { (labels::usage(&package.usage)) @if let Some(rung) = &package.rung { " " span.rung { (labels::rung_name(rung)) } } }
+                        td { (labels::usage(&package.usage)) (labels::evidence(package.rung.as_deref())) }
                         td { (component_uses(&item.components)) }
                     }
                 } }

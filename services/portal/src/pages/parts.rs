@@ -166,7 +166,7 @@ fn use_cell(package: &Package, address: &str) -> Markup {
     let total = package.file_count + package.class_count;
     html! {
         (labels::usage(&package.usage))
-        @if let Some(rung) = &package.rung { " " span.rung { (labels::rung_name(rung)) } }
+        (labels::evidence(package.rung.as_deref()))
         @if let Some(last) = &package.last_used { div.muted { "last " (labels::time(Some(last), "")) } }
         @if package.usage != "used" && !package.use_reason.is_empty() { p.muted { (package.use_reason) } }
         @if !package.use_remedy.is_empty() { p.muted { (package.use_remedy) } }
@@ -270,7 +270,7 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
                             }
                             td {
                                 (labels::usage(&finding.usage))
-                                @if let Some(rung) = &finding.rung { " " span.rung { (labels::rung_name(rung)) } }
+                                (labels::evidence(finding.rung.as_deref()))
                             }
                             td {
                                 @if finding.fixed_in.is_empty() { span.muted { "no fix known" } }

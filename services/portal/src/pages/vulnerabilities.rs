@@ -76,7 +76,7 @@ fn table(found: &VulnerabilityDetail) -> Markup {
                             }
                             td {
                                 (labels::usage(&finding.usage))
-                                @if let Some(rung) = &finding.rung { " " span.rung { (labels::rung_name(rung)) } }
+                                (labels::evidence(finding.rung.as_deref()))
                             }
                             td { @if finding.fixed_in.is_empty() { span.muted { "no fix known" } } @else { (finding.fixed_in.join(", ")) } }
                             td { (component_uses(&item.components)) }

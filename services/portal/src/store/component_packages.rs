@@ -236,7 +236,8 @@ impl Store {
             conditions.sql()
         ))
         .conditions(conditions);
-        Ok(PackageStream { rows: self.stream(select).await?, waiting: None })
+        let (rows, slot) = self.stream(select).await?;
+        Ok(PackageStream { rows, waiting: None, _slot: slot })
     }
 }
 
@@ -244,6 +245,7 @@ impl Store {
 pub struct PackageStream {
     rows: clickhouse::query::RowCursor<PackageRow>,
     waiting: Option<Package>,
+    _slot: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl PackageStream {

@@ -17,11 +17,12 @@ pub use component_packages::{ComponentRef, PackageStream};
 pub use findings::{FindingFilter, FindingSort};
 pub use package_rows::{PackageFilter, PackageSort};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::{Client, RowOwned, RowRead};
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ClickHouseConfig;
 use crate::error::PortalError;
@@ -36,8 +37,12 @@ const MAX_THREADS: &str = "1";
 /// Memory of one query, in bytes.
 const MAX_MEMORY_BYTES: &str = "2000000000";
 
+/// Queries under way at once; further ones wait, so that a crowd of readers cannot overrun ClickHouse.
+const QUERIES_MAX: usize = 32;
+
 /// ClickHouse, as the portal may use it.
 pub struct Store {
+    slots: Arc<Semaphore>,
     client: Client,
     address: String,
     timeout: Duration,
@@ -67,6 +72,7 @@ impl Store {
             client = client.with_password(password.expose());
         }
         Self {
+            slots: Arc::new(Semaphore::new(QUERIES_MAX)),
             client,
             address: without_credentials(&config.url),
             timeout: Duration::from_millis(config.query_timeout_ms.max(1)),
@@ -86,6 +92,7 @@ impl Store {
     }
 
     async fn all<T: RowOwned + RowRead>(&self, select: Select) -> Result<Vec<T>, PortalError> {
+        let _slot = self.slot().await?;
         let query = self.prepare(select, self.timeout).await?;
         match tokio::time::timeout(self.timeout + NETWORK_SLACK, query.fetch_all::<T>()).await {
             Ok(result) => result.map_err(|error| self.failed(&error)),
@@ -100,9 +107,22 @@ impl Store {
     async fn stream<T: RowOwned + RowRead>(
         &self,
         select: Select,
-    ) -> Result<clickhouse::query::RowCursor<T>, PortalError> {
+    ) -> Result<(clickhouse::query::RowCursor<T>, OwnedSemaphorePermit), PortalError> {
+        let slot = self.slot().await?;
         let query = self.prepare(select, self.timeout * REPORT_TIMEOUT_FACTOR).await?;
-        query.fetch::<T>().map_err(|error| self.failed(&error))
+        Ok((query.fetch::<T>().map_err(|error| self.failed(&error))?, slot))
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, PortalError> {
+        match tokio::time::timeout(self.timeout, self.slots.clone().acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            // The semaphore is never closed.
+            Ok(Err(error)) => Err(PortalError::internal(error.to_string())),
+            Err(_) => Err(PortalError::Unavailable {
+                detail: format!("{QUERIES_MAX} questions are under way and none of them ended in time"),
+                remedy: "ask again later, or start another portal".into(),
+            }),
+        }
     }
 
     async fn prepare(

@@ -9,6 +9,7 @@ mod fixture;
 mod openapi;
 mod pages;
 mod scan_requests;
+mod sink_rows;
 mod specs;
 mod startup;
 mod support;

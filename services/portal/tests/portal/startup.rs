@@ -87,6 +87,8 @@ fn every_answer_is_guarded() {
         assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        let kept = if path.ends_with(".css") { "public, max-age=86400" } else { "no-store" };
+        assert_eq!(answer.header("cache-control"), kept, "{path}");
     }
     assert_eq!(portal.get("/nothing").status, 404);
     assert!(portal.get("/nothing").header("content-type").starts_with("text/html"));
