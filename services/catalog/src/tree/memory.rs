@@ -10,7 +10,7 @@ use super::{
 };
 use hashbrown::HashTable;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 /// Most files that one tree holds.
@@ -72,6 +72,9 @@ pub struct MemoryTree {
     root_path: Vec<u8>,
     /// The directory that the last insert went into, found without following a link: archives are in order.
     last_directory: (Vec<u8>, u32),
+    /// Directories whose lower layers were removed already by `cleared_in`.
+    cleared: HashSet<u32>,
+    cleared_in: Layer,
 }
 
 impl Default for MemoryTree {
@@ -93,6 +96,8 @@ impl MemoryTree {
             next_inode: 1,
             root_path: b"/".to_vec(),
             last_directory: (Vec::new(), ROOT),
+            cleared: HashSet::new(),
+            cleared_in: Layer::NONE,
         };
         tree.nodes.push(vec![Node {
             size_bytes: 0,
@@ -135,14 +140,15 @@ impl MemoryTree {
             Entry::HardLink { target } => Some(*self.node(self.hard_link_target(path, target)?)),
             _ => None,
         };
+        // Before anything is removed: the root stays a directory, whatever an archive says of it.
+        if !matches!(entry, Entry::Directory { .. }) && path::components(path).next().is_none() {
+            return Err(TreeError::UnsafePath { path: path::display(path) });
+        }
         let node = self.make_node(path, layer)?;
         let replaced_directory = self.node(node).kind() == FileKind::Directory;
         let keeps_children = matches!(entry, Entry::Directory { .. });
         if replaced_directory && !keeps_children {
             self.remove_below(node, None);
-        }
-        if node == ROOT && !keeps_children {
-            return Err(TreeError::UnsafePath { path: path::display(path) });
         }
         let (mode_and_kind, size_bytes, link) = match entry {
             Entry::Directory { mode } => (pack(FileKind::Directory, mode), 0, 0),
@@ -182,7 +188,7 @@ impl MemoryTree {
     /// Removes `path` and everything below it as far as it comes from layers below `layer` (an OCI whiteout).
     pub fn remove_lower(&mut self, path: &[u8], layer: Layer) {
         if let Ok(node) = self.locate(path, false) {
-            self.remove_below(node, Some(layer.0));
+            self.clear_below(node, layer);
             if node != ROOT && self.node(node).layer < layer.0 && !self.has_children(node) {
                 self.node_mut(node).mode_and_kind = REMOVED << KIND_SHIFT;
             }
@@ -192,6 +198,17 @@ impl MemoryTree {
     /// Removes what lies below the directory `path` and comes from layers below `layer` (an OCI opaque whiteout).
     pub fn clear_lower(&mut self, path: &[u8], layer: Layer) {
         if let Ok(node) = self.locate(path, false) {
+            self.clear_below(node, layer);
+        }
+    }
+
+    /// Once per directory and layer: lower layers do not grow, and an archive may say the same a million times.
+    fn clear_below(&mut self, node: u32, layer: Layer) {
+        if self.cleared_in != layer {
+            self.cleared_in = layer;
+            self.cleared.clear();
+        }
+        if self.cleared.insert(node) {
             self.remove_below(node, Some(layer.0));
         }
     }

@@ -187,3 +187,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_root_stays_whatever_an_archive_says_of_it() {
+    let mut tree = MemoryTree::new();
+    let lower = tree.add_layer("lower").unwrap();
+    let file = || Entry::Regular { mode: 0o644, size_bytes: 0, contents: None };
+    tree.insert(b"var/lib/dpkg/status", file(), lower).unwrap();
+    let upper = tree.add_layer("upper").unwrap();
+    for path in [b"".as_slice(), b".", b"./"] {
+        assert!(matches!(tree.insert(path, file(), upper), Err(TreeError::UnsafePath { .. })));
+        assert!(tree.insert(path, Entry::Symlink { target: b"/elsewhere" }, upper).is_err());
+    }
+    assert!(tree.metadata(b"var/lib/dpkg/status").is_ok());
+}
+
+#[test]
+fn a_layer_that_clears_again_and_again_keeps_its_own_files() {
+    let mut tree = MemoryTree::new();
+    let file = || Entry::Regular { mode: 0o644, size_bytes: 0, contents: None };
+    for name in ["lower", "upper", "top"] {
+        let layer = tree.add_layer(name).unwrap();
+        for round in 0..3 {
+            tree.clear_lower(b"a", layer);
+            tree.remove_lower(b"a/b", layer);
+            tree.insert(format!("a/b/{name}{round}").as_bytes(), file(), layer).unwrap();
+        }
+        let names: Vec<String> = tree
+            .list(b"a/b")
+            .unwrap()
+            .into_iter()
+            .map(|entry| String::from_utf8(entry.name).unwrap())
+            .collect();
+        assert_eq!(names, [format!("{name}0"), format!("{name}1"), format!("{name}2")]);
+    }
+}
