@@ -10,6 +10,8 @@ use plimsoll_vulndb::{Assessment, Database, PackageQuery};
 
 /// Most findings of one record; longer lists are chunked.
 pub const FINDINGS_PER_CHUNK: usize = 400;
+/// Most bytes of findings of one record, which must stay below the codec's bound.
+const CHUNK_MAX_BYTES: usize = 600 * 1024;
 /// Stands in `feeds` where the distribution's own package was assessed instead.
 const BY_OS_PACKAGE: &str = "by the operating system's package";
 
@@ -66,17 +68,41 @@ pub fn assess(
 }
 
 fn push_chunks(out: &mut Vec<ScanFindings>, base: &ScanFindings, findings: &[plimsoll_vulndb::Finding]) {
-    let chunk_count = findings.len().div_ceil(FINDINGS_PER_CHUNK).max(1);
-    for chunk in 0..chunk_count {
-        let from = chunk * FINDINGS_PER_CHUNK;
-        let to = findings.len().min(from + FINDINGS_PER_CHUNK);
-        out.push(ScanFindings {
-            findings: findings[from..to].iter().map(finding).collect(),
-            chunk: chunk as i32,
-            chunk_count: chunk_count as i32,
-            ..base.clone()
-        });
+    let first = out.len();
+    let mut chunk = ScanFindings { ..base.clone() };
+    let mut chunk_bytes = 0;
+    for found in findings {
+        let found = finding(found);
+        let size_bytes = size_bytes(&found);
+        if chunk.findings.len() == FINDINGS_PER_CHUNK
+            || (!chunk.findings.is_empty() && chunk_bytes + size_bytes > CHUNK_MAX_BYTES)
+        {
+            out.push(std::mem::replace(&mut chunk, ScanFindings { ..base.clone() }));
+            chunk_bytes = 0;
+        }
+        chunk_bytes += size_bytes;
+        chunk.findings.push(found);
     }
+    out.push(chunk);
+    let count = (out.len() - first) as i32;
+    for (number, chunk) in (0..).zip(&mut out[first..]) {
+        chunk.chunk = number;
+        chunk.chunk_count = count;
+    }
+}
+
+/// About what a finding takes in a record, in bytes.
+fn size_bytes(finding: &Finding) -> usize {
+    let lists = [&finding.aliases, &finding.advisories, &finding.fixed_versions];
+    let texts = [
+        &finding.id,
+        &finding.severity,
+        &finding.cvss_vector,
+        &finding.source,
+        &finding.match_reason,
+        &finding.summary,
+    ];
+    lists.into_iter().flatten().chain(texts).map(|text| text.len() + 3).sum::<usize>() + 48
 }
 
 /// A language package inside an OS package is that package's matter only if the OS package is the distribution's
@@ -201,8 +227,14 @@ mod tests {
         push_chunks(&mut out, &ScanFindings::default(), &findings);
         assert_eq!(out.iter().map(|f| f.findings.len()).collect::<Vec<_>>(), [FINDINGS_PER_CHUNK, 1]);
         assert!(out.iter().all(|f| f.chunk_count == 2));
+        assert_eq!(out.iter().map(|f| f.chunk).collect::<Vec<_>>(), [0, 1]);
         out.clear();
         push_chunks(&mut out, &ScanFindings::default(), &[]);
-        assert_eq!(out.len(), 1);
+        assert_eq!((out.len(), out[0].chunk_count), (1, 1));
+        out.clear();
+        let long =
+            plimsoll_vulndb::Finding { summary: "x".repeat(CHUNK_MAX_BYTES / 2), ..Default::default() };
+        push_chunks(&mut out, &ScanFindings::default(), &[long.clone(), long.clone(), long]);
+        assert_eq!(out.iter().map(|f| f.findings.len()).collect::<Vec<_>>(), [1, 1, 1]);
     }
 }

@@ -30,8 +30,12 @@ pub struct ScannerSection {
     pub database: Option<PathBuf>,
     /// Container engine.
     pub docker_host: String,
-    /// Stable name of this instance among the scanner's replicas; part of the transactional id.
+    /// Stable name of this instance among the scanner's replicas: its place in the group and its transactional id.
+    /// Each replica needs its own. Empty: the name of the machine.
     pub instance: String,
+    /// How long requests wait for a container engine that does not answer, in milliseconds; then they go to the dead
+    /// letters.
+    pub engine_patience_ms: u64,
 }
 
 impl Default for ScannerSection {
@@ -39,7 +43,8 @@ impl Default for ScannerSection {
         Self {
             database: None,
             docker_host: "unix:///var/run/docker.sock".to_owned(),
-            instance: "0".to_owned(),
+            instance: String::new(),
+            engine_patience_ms: 300_000,
         }
     }
 }

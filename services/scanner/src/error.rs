@@ -56,6 +56,33 @@ pub enum ScanError {
         /// What went wrong.
         reason: String,
     },
+    /// The container engine answers, but not with what was asked for.
+    #[error("container engine at {endpoint}: {reason}; look into its log")]
+    EngineRefused {
+        /// The engine that was asked.
+        endpoint: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// There is no room for a copy of the image while it is read.
+    #[error(
+        "{path}: {source}; the saved image is kept there while it is read: make room, or set TMPDIR to a larger disk"
+    )]
+    Spool {
+        /// The directory of temporary files.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The scan was asked to end.
+    #[error("the scan was cancelled before its end; scan again")]
+    Cancelled,
+    /// A fault of ours.
+    #[error("scanning {target} panicked, which is a fault of the scanner; report it with the log")]
+    Panicked {
+        /// The target as the user named it.
+        target: String,
+    },
     /// The artifact's files cannot be read.
     #[error("{0}")]
     Tree(#[from] plimsoll_catalog::tree::TreeError),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_kit::broker::{BrokerError, BrokerErrorKind, OutgoingRecord, Producer, TransactionOffsets};
 use plimsoll_kit::clock::now_ms;
 use plimsoll_kit::telemetry;
-use plimsoll_schemas::codec::Codec;
+use plimsoll_schemas::codec::{Codec, CodecError};
 use plimsoll_schemas::event::{Event, Stamper};
 
 use crate::{Scan, ScanError};
@@ -28,24 +28,37 @@ pub fn publish(
     stamper: &Stamper,
     offsets: Option<TransactionOffsets>,
 ) -> Result<(), ScanError> {
-    let records = encode(scan, codec, stamper)?;
-    producer.begin_transaction().map_err(failed)?;
+    let failed = |reason: String| ScanError::Publish(format!("the scan could not be published: {reason}"));
+    let records = encode(scan, codec, stamper).map_err(|error| failed(error.to_string()))?;
+    transact(&records, producer, offsets).map_err(|error| failed(error.to_string()))
+}
+
+/// Sends records and input offsets in one transaction; all or nothing.
+///
+/// # Errors
+/// As [`Producer::commit_transaction`] and [`Producer::send`]; the transaction was aborted then, unless its outcome is
+/// unknown.
+pub fn transact(
+    records: &[OutgoingRecord],
+    producer: &mut dyn Producer,
+    offsets: Option<TransactionOffsets>,
+) -> Result<(), BrokerError> {
+    producer.begin_transaction()?;
     let sent = records.iter().try_for_each(|record| producer.send(record));
     let committed = sent.and_then(|()| producer.commit_transaction(offsets, COMMIT_TIMEOUT));
-    committed.map_err(|error| {
+    committed.inspect_err(|error| {
         if error.kind() != BrokerErrorKind::OutcomeUnknown {
             // The transaction times out by itself if even this fails.
             let _ = producer.abort_transaction(ABORT_TIMEOUT);
         }
-        failed(error)
     })
 }
 
-fn failed(error: BrokerError) -> ScanError {
-    ScanError::Publish(format!("the scan could not be published: {error}"))
-}
-
-fn encode(scan: &Scan, codec: &Codec, stamper: &Stamper) -> Result<Vec<OutgoingRecord>, ScanError> {
+/// The records of a scan, in the order in which they are published: the manifest last.
+///
+/// # Errors
+/// [`CodecError`]: the registry is away, or an event breaks its contract.
+pub fn encode(scan: &Scan, codec: &Codec, stamper: &Stamper) -> Result<Vec<OutgoingRecord>, CodecError> {
     let mut records = Vec::with_capacity(scan.packages.len() + scan.findings.len() + 1);
     for package in &scan.packages {
         records.push(encode_one(package, codec, stamper)?);
@@ -57,10 +70,10 @@ fn encode(scan: &Scan, codec: &Codec, stamper: &Stamper) -> Result<Vec<OutgoingR
     Ok(records)
 }
 
-fn encode_one<E: Event>(event: &E, codec: &Codec, stamper: &Stamper) -> Result<OutgoingRecord, ScanError> {
+fn encode_one<E: Event>(event: &E, codec: &Codec, stamper: &Stamper) -> Result<OutgoingRecord, CodecError> {
     let mut event = event.clone();
     stamper.stamp(&mut event, now_ms());
-    let encoded = codec.encode(&event).map_err(|error| ScanError::Publish(error.to_string()))?;
+    let encoded = codec.encode(&event)?;
     let mut record = OutgoingRecord::new(encoded.topic, encoded.partition, encoded.key, encoded.value);
     telemetry::inject_current(&mut record.headers);
     Ok(record)

@@ -2,8 +2,9 @@
 //! It must never depend on the order of threads or hash maps: two runs on one input give the same result.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use plimsoll_catalog::tree::{DirectoryOptions, DirectoryTree, FileKind, FileTree, Walk};
+use plimsoll_catalog::tree::{DirectoryOptions, DirectoryTree};
 use plimsoll_catalog::{CatalogOutcome, catalog};
 use plimsoll_kit::clock::now_ms;
 use plimsoll_kit::host::{machine_id, node_name, random_id};
@@ -17,6 +18,10 @@ use crate::{ScanError, assess, events, image};
 
 /// Most warnings in a manifest; the last one says how many more.
 pub const WARNINGS_MAX: usize = 1_000;
+/// Most bytes of all warnings of a manifest: with names and layers it must fit into one record.
+const WARNINGS_MAX_BYTES: usize = 256 * 1024;
+/// Longest text of a warning, in bytes.
+const WARNING_TEXT_MAX_BYTES: usize = 600;
 
 /// How to scan.
 pub struct ScanOptions<'a> {
@@ -58,8 +63,25 @@ pub fn scan(
     component: Option<&Component>,
     options: &ScanOptions<'_>,
 ) -> Result<Scan, ScanError> {
+    scan_until(target, component, options, &AtomicBool::new(false))
+}
+
+/// As [`scan`], ending early once `cancelled` is set.
+///
+/// # Errors
+/// See [`ScanError`]; [`ScanError::Cancelled`] if it ended early.
+pub fn scan_until(
+    target: &Target,
+    component: Option<&Component>,
+    options: &ScanOptions<'_>,
+    cancelled: &AtomicBool,
+) -> Result<Scan, ScanError> {
     let started_at_ms = now_ms();
-    let (artifact, outcome) = read(target, component, options)?;
+    let outcome = read(target, component, options, cancelled);
+    if cancelled.load(Ordering::Relaxed) {
+        return Err(ScanError::Cancelled);
+    }
+    let (artifact, outcome) = outcome?;
     (options.progress)(&format!("{} packages found", outcome.packages.len()));
     let scan_id = random_id();
     let key = artifact.key.to_string();
@@ -98,6 +120,7 @@ fn read(
     target: &Target,
     component: Option<&Component>,
     options: &ScanOptions<'_>,
+    cancelled: &AtomicBool,
 ) -> Result<(Artifact, CatalogOutcome), ScanError> {
     match target {
         Target::Directory(path) => {
@@ -107,7 +130,6 @@ fn read(
                 )
             })?;
             let tree = DirectoryTree::open(path, DirectoryOptions { cross_mounts: true })?;
-            let warnings = unreadable(&tree)?;
             let name = path.display().to_string();
             Ok((
                 Artifact {
@@ -117,7 +139,7 @@ fn read(
                     aliases: Vec::new(),
                     platform: None,
                     layers: Vec::new(),
-                    warnings,
+                    warnings: Vec::new(),
                 },
                 catalog(&tree),
             ))
@@ -138,7 +160,10 @@ fn read(
             ))
         }
         Target::Image(source) => {
-            let image = image::read(source, options.docker_host, options.progress)?;
+            let image = image::read(
+                source,
+                &image::Reading { docker_host: options.docker_host, progress: options.progress, cancelled },
+            )?;
             let outcome = catalog(&image.tree);
             Ok((
                 Artifact {
@@ -156,22 +181,13 @@ fn read(
     }
 }
 
-/// Directories below the root that could not be read: packages in them would be missing without a word.
-fn unreadable(tree: &DirectoryTree) -> Result<Vec<Warning>, ScanError> {
-    let mut visit = |_: &[u8], _: FileKind| Walk::Continue;
-    let summary = tree.walk(b"", &mut visit)?;
-    let mut warnings: Vec<Warning> = summary
-        .unreadable
-        .iter()
-        .map(|error| Warning {
-            code: "unreadable-directory".to_owned(),
-            subject: error.path().to_owned(),
-            message: format!("{error}; packages in it are missing from this scan"),
-            remedy: "run the scan as a user who may read it".to_owned(),
-        })
-        .collect();
-    warnings.sort_by(|a, b| a.subject.cmp(&b.subject));
-    Ok(warnings)
+/// [`ScanArtifact::package_hash`] of a component's directory as it is now, without assessing anything.
+///
+/// # Errors
+/// [`ScanError::Tree`] if the directory cannot be opened.
+pub fn directory_package_hash(path: &std::path::Path) -> Result<String, ScanError> {
+    let tree = DirectoryTree::open(path, DirectoryOptions { cross_mounts: true })?;
+    Ok(package_hash(catalog(&tree).packages.iter().map(|package| package.package_id.as_str())))
 }
 
 /// SHA-256 over the sorted package ids, joined by newlines; lowercase hexadecimal.
@@ -181,14 +197,36 @@ pub fn package_hash<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     hex::encode(Sha256::digest(ids.join("\n").as_bytes()))
 }
 
+/// A text of a warning, cut so that a manifest full of warnings stays within one record.
+pub(crate) fn shortened(text: &str) -> String {
+    if text.len() <= WARNING_TEXT_MAX_BYTES {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(WARNING_TEXT_MAX_BYTES);
+    format!("{}…", &text[..end])
+}
+
 fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
     let count = warnings.len();
-    if count > WARNINGS_MAX {
-        warnings.truncate(WARNINGS_MAX - 1);
+    let mut size_bytes = 0;
+    let mut fitting = 0;
+    for warning in &mut warnings {
+        for text in [&mut warning.subject, &mut warning.message, &mut warning.remedy] {
+            *text = shortened(text);
+            size_bytes += text.len();
+        }
+        size_bytes += warning.code.len();
+        if size_bytes > WARNINGS_MAX_BYTES || fitting == WARNINGS_MAX {
+            break;
+        }
+        fitting += 1;
+    }
+    if fitting < count {
+        warnings.truncate(fitting.min(WARNINGS_MAX - 1));
         warnings.push(Warning {
             code: "more-warnings".to_owned(),
             subject: String::new(),
-            message: format!("{} more warnings were left out", count - WARNINGS_MAX + 1),
+            message: format!("{} more warnings were left out", count - warnings.len()),
             remedy: "deal with the first ones, then scan again".to_owned(),
         });
     }

@@ -44,19 +44,23 @@ impl Target {
         match source {
             "fs" => Ok(Self::Directory(PathBuf::from(target))),
             "host" => Ok(Self::Host(PathBuf::from(if target.is_empty() { "/" } else { target }))),
-            "image" => Ok(Self::Image(ImageSource::parse(target))),
+            "image" => ImageSource::parse(target).map(Self::Image),
             other => Err(ScanError::BadTarget(format!("unknown source {other:?}; use fs, image or host"))),
         }
     }
 }
 
 impl ImageSource {
-    fn parse(target: &str) -> Self {
-        match target.split_once(':') {
-            Some(("docker", name)) => Self::Docker(name.to_owned()),
-            Some(("archive", path)) => Self::Archive(PathBuf::from(path)),
-            Some(("oci", path)) => Self::OciLayout(PathBuf::from(path)),
-            _ => Self::Docker(target.to_owned()),
+    fn parse(target: &str) -> Result<Self, ScanError> {
+        let (prefix, rest) = target.split_once(':').unwrap_or(("", target));
+        match (prefix, rest) {
+            ("docker" | "archive" | "oci", "") => Err(ScanError::BadTarget(format!(
+                "{target:?} names no image; write docker:NAME, archive:FILE or oci:DIRECTORY"
+            ))),
+            ("docker", name) => Ok(Self::Docker(name.to_owned())),
+            ("archive", path) => Ok(Self::Archive(PathBuf::from(path))),
+            ("oci", path) => Ok(Self::OciLayout(PathBuf::from(path))),
+            _ => Ok(Self::Docker(target.to_owned())),
         }
     }
 
@@ -110,7 +114,9 @@ mod tests {
             assert_eq!(Target::parse(source, target).unwrap(), expected, "{source} {target}");
         }
         assert!(Target::parse("fs", "").is_err());
-        assert!(Target::parse("vm", "x").is_err());
+        for (source, target) in [("vm", "x"), ("image", "archive:"), ("image", "docker:")] {
+            assert!(Target::parse(source, target).is_err(), "{source} {target}");
+        }
     }
 
     #[test]

@@ -132,6 +132,18 @@ fn hostile_entries_are_left_out_with_a_warning() {
     assert!(unsafe_entries[0].subject.contains("escape") && !unsafe_entries[0].remedy.is_empty());
 }
 
+#[test]
+fn a_compressed_archive_is_read_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = directory.path().join("image.tar");
+    let config = docker_archive(&plain, &[base()]);
+    let packed = directory.path().join("image.tar.gz");
+    std::fs::write(&packed, gzip(&std::fs::read(&plain).unwrap())).unwrap();
+    let scan = scan_image(&format!("archive:{}", packed.display())).unwrap();
+    assert_eq!(scan.manifest.artifact, format!("image/{config}"));
+    assert_eq!(names(&scan), ALL);
+}
+
 fn expect_damage(result: Result<Scan, ScanError>, text: &str) {
     match result {
         Err(error @ ScanError::DamagedImage { .. }) => {
@@ -181,7 +193,9 @@ fn bad_archives_are_named_with_a_remedy() {
     };
     check("empty.tar", b"", "no files");
     check("garbage.tar", &[b'x'; 4096], "the header at byte 0");
-    check("packed.tar.gz", &gzip(&[0; 1024]), "gunzip");
+    check("empty.tar.gz", &gzip(&[0; 1024]), "no files");
+    check("cut.tar.gz", &gzip(&base())[..100], "cannot be decompressed");
+    check("packed.tar.xz", b"\xfd7zXZ\0.....", "xz");
     check("no-image.tar", &layer(&[("README", Text("x"))]), "neither index.json nor manifest.json");
     check("bad-json.tar", &layer(&[("manifest.json", Text("{"))]), "manifest.json");
     check(

@@ -5,13 +5,17 @@ use plimsoll_kit::http_unix::HttpClient;
 use plimsoll_schemas::identity::{ImageAlias, encode};
 use serde::Deserialize;
 
-use super::store::{ArchiveStore, spool};
+use super::Reading;
+use super::store::{ArchiveStore, SpoolError, spool};
 use crate::ScanError;
 
 /// Largest saved image, in bytes.
 pub const SAVED_MAX_BYTES: u64 = 256 * 1024 * 1024 * 1024;
 /// Largest answer to an inspection, in bytes.
 const ANSWER_MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Longest text of an engine's answer in an error, in characters.
+const REASON_MAX_CHARACTERS: usize = 500;
 
 /// A container engine.
 pub struct Engine {
@@ -59,6 +63,10 @@ impl Engine {
         ScanError::Engine { endpoint: self.client.endpoint().to_owned(), reason: reason.to_string() }
     }
 
+    fn refused(&self, reason: impl ToString) -> ScanError {
+        ScanError::EngineRefused { endpoint: self.client.endpoint().to_owned(), reason: reason.to_string() }
+    }
+
     fn get(&self, path: &str, image: &str) -> Result<ureq::Body, ScanError> {
         let response = self.client.get(path).map_err(|error| self.failed(error))?;
         match response.status().as_u16() {
@@ -69,8 +77,9 @@ impl Engine {
             }),
             status => {
                 let mut body = response.into_body();
-                let text = body.with_config().limit(4096).read_to_string().unwrap_or_default();
-                Err(self.failed(format!("it answered {status}: {text}")))
+                let text = body.with_config().limit(ANSWER_MAX_BYTES).read_to_string().unwrap_or_default();
+                let text: String = text.trim().chars().take(REASON_MAX_CHARACTERS).collect();
+                Err(self.refused(format!("it answered {status}: {text}")))
             }
         }
     }
@@ -86,16 +95,27 @@ impl Engine {
             .limit(ANSWER_MAX_BYTES)
             .read_to_string()
             .map_err(|error| self.failed(error))?;
-        serde_json::from_str(&text).map_err(|error| self.failed(error))
+        serde_json::from_str(&text)
+            .map_err(|error| self.refused(format!("its answer on {reference} does not read: {error}")))
     }
 
     /// Saves an image into a file without a name.
     ///
     /// # Errors
-    /// As [`Engine::inspect`], and [`ScanError::DamagedImage`] if what was saved is no image.
-    pub fn save(&self, reference: &str, inspected: &InspectedImage) -> Result<ArchiveStore, ScanError> {
+    /// As [`Engine::inspect`], [`ScanError::Spool`] if there is no room for it, and [`ScanError::DamagedImage`] if what
+    /// was saved is no image.
+    pub fn save(
+        &self,
+        reference: &str,
+        inspected: &InspectedImage,
+        reading: &Reading<'_>,
+    ) -> Result<ArchiveStore, ScanError> {
         let body = self.get(&format!("/images/{}/get", path_segments(&inspected.id)), reference)?;
-        spool(body.into_with_config().limit(u64::MAX).reader(), SAVED_MAX_BYTES, reference)
+        let stream = body.into_with_config().limit(u64::MAX).reader();
+        spool(stream, SAVED_MAX_BYTES, reference, reading.cancelled).map_err(|error| match error {
+            SpoolError::Source(error) => self.failed(error),
+            SpoolError::Scan(error) => error,
+        })
     }
 }
 

@@ -8,12 +8,14 @@ use plimsoll_catalog::tree::{Contents, Entry, FileKind, MemoryTree, TreeError, p
 use plimsoll_catalog::{Wanted, wanted};
 use plimsoll_schemas::events::Warning;
 
+use crate::scan::shortened;
+
 use super::tar::{TarEntry, TarError, TarKind, TarReader};
 
 /// Most entries of one layer.
 pub const LAYER_MAX_ENTRIES: u64 = 20_000_000;
 /// Most bytes of contents kept for the catalogers over all layers.
-pub const KEPT_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+pub const KEPT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// Most warnings about the entries of one layer.
 const WARNINGS_MAX: usize = 100;
 
@@ -108,8 +110,12 @@ fn apply_entry<R: Read>(
         return Ok(None);
     }
     if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+        // They would hide the directory itself or what lies beside it: no engine takes them.
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(TreeError::UnsafePath { path: path::display(&entry.path) }.into());
+        }
         // Other names of this kind are aufs's own bookkeeping.
-        if !hidden.is_empty() && !hidden.starts_with(WHITEOUT) {
+        if !hidden.starts_with(WHITEOUT) {
             tree.remove_lower(&path::join(parent, hidden), layer);
         }
         return Ok(None);
@@ -134,7 +140,8 @@ fn apply_entry<R: Read>(
                     *kept_bytes += bytes.len() as u64;
                     Some(Contents { bytes: Cow::Owned(bytes), truncated })
                 }
-                _ => None,
+                Wanted::Content { .. } => return kept_too_much(&at),
+                Wanted::MetadataOnly => None,
             };
             let full = Entry::Regular { mode: entry.mode, size_bytes: entry.size_bytes, contents };
             tree.insert(&at, full, layer)?;
@@ -145,7 +152,7 @@ fn apply_entry<R: Read>(
             if matches!(wanted(&at), Wanted::Content { .. }) {
                 return Ok(Some(Warning {
                     code: "sparse-file".to_owned(),
-                    subject: path::display(&at),
+                    subject: shortened(&path::display(&at)),
                     message: "a package database stored as a sparse file cannot be read".to_owned(),
                     remedy: "rebuild the image without sparse files (tar without -S)".to_owned(),
                 }));
@@ -154,7 +161,7 @@ fn apply_entry<R: Read>(
         TarKind::Other(type_flag) => {
             return Ok(Some(Warning {
                 code: "unknown-tar-entry".to_owned(),
-                subject: path::display(&at),
+                subject: shortened(&path::display(&at)),
                 message: format!("entry of unknown type {type_flag:#04x}"),
                 remedy: "rebuild the image with a current tool".to_owned(),
             }));
@@ -163,11 +170,23 @@ fn apply_entry<R: Read>(
     Ok(None)
 }
 
+/// The tree must not say that the file is there without its contents: that would be taken for a fault of ours.
+fn kept_too_much(at: &[u8]) -> Result<Option<Warning>, EntryError> {
+    Ok(Some(Warning {
+        code: "too-many-databases".to_owned(),
+        subject: shortened(&path::display(at)),
+        message: format!(
+            "it was left out: the image's package databases have more than {KEPT_MAX_BYTES} bytes"
+        ),
+        remedy: "scan an image without so many of them".to_owned(),
+    }))
+}
+
 fn entry_warning(error: &TreeError) -> Warning {
     Warning {
         code: "unsafe-tar-entry".to_owned(),
-        subject: error.path().to_owned(),
-        message: error.to_string(),
+        subject: shortened(error.path()),
+        message: shortened(&error.to_string()),
         remedy: "rebuild the image with a current tool; the entry was left out, all others were read"
             .to_owned(),
     }

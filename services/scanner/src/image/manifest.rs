@@ -3,32 +3,39 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+/// Writers in Go print what is empty as null.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Index {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub manifests: Vec<Descriptor>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub media_type: String,
     pub digest: String,
     #[serde(default)]
     pub platform: Option<DescriptorPlatform>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DescriptorPlatform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub os: String,
 }
 
@@ -51,35 +58,35 @@ impl Descriptor {
 #[derive(Debug, Deserialize)]
 pub struct Manifest {
     pub config: Descriptor,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub layers: Vec<Descriptor>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Configuration {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub variant: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub rootfs: RootFileSystem,
-    #[serde(default)]
-    pub history: Option<Vec<History>>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub history: Vec<History>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 pub struct RootFileSystem {
-    #[serde(default)]
-    pub diff_ids: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub diff_ids: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct History {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub created_by: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub empty_layer: bool,
 }
 
@@ -88,8 +95,8 @@ pub struct History {
 #[serde(rename_all = "PascalCase")]
 pub struct SavedImage {
     pub config: String,
-    #[serde(default)]
-    pub repo_tags: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub layers: Vec<String>,
 }

@@ -9,19 +9,28 @@ mod manifest;
 mod store;
 pub mod tar;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::AtomicBool;
 
 use plimsoll_catalog::tree::MemoryTree;
 use plimsoll_schemas::events::{Layer, Platform, Warning};
 use plimsoll_schemas::identity::Sha256Digest;
 
-use crate::ScanError;
 use crate::target::ImageSource;
+use crate::{ScanError, scan};
+use blob::{
+    BUFFER_BYTES, CancellableReader, Compression, DOCUMENT_MAX_BYTES, DigestReader, UNCOMPRESSED_MAX_BYTES,
+    decompress,
+};
 
 pub use layout::node_architecture;
 
 /// Most layers of one image.
 pub const LAYERS_MAX: usize = 1024;
+/// Most names and most aliases of one image.
+pub const NAMES_MAX: usize = 200;
+/// Longest name of an image, in bytes.
+pub const NAME_MAX_BYTES: usize = 512;
 
 /// What is known of an image before its layers are read.
 #[derive(Debug)]
@@ -62,34 +71,42 @@ pub struct Image {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads an image. `docker_host` is the container engine's endpoint; `progress` is told what goes on.
+/// How an image is read.
+pub struct Reading<'a> {
+    /// The container engine's endpoint.
+    pub docker_host: &'a str,
+    /// Is told what goes on, for people.
+    pub progress: &'a dyn Fn(&str),
+    /// Ends the reading early once it is set.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// Reads an image.
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn read(source: &ImageSource, docker_host: &str, progress: &dyn Fn(&str)) -> Result<Image, ScanError> {
+pub fn read(source: &ImageSource, reading: &Reading<'_>) -> Result<Image, ScanError> {
     let name = source.name();
     match source {
         ImageSource::OciLayout(path) => {
             let store = store::DirectoryStore::open(path)?;
             let description = layout::describe(&store, &name, None)?;
-            merge(&store, description, &name, progress)
+            merge(&store, description, &name, reading)
         }
         ImageSource::Archive(path) => {
-            let file =
-                std::fs::File::open(path).map_err(|source| ScanError::Open { path: path.clone(), source })?;
-            let store = store::ArchiveStore::index(file, &name)?;
+            let store = store::open_archive(path, &name, reading.cancelled)?;
             let description = layout::describe(&store, &name, None)?;
-            merge(&store, description, &name, progress)
+            merge(&store, description, &name, reading)
         }
         ImageSource::Docker(reference) => {
-            let engine = docker::Engine::new(docker_host)?;
+            let engine = docker::Engine::new(reading.docker_host)?;
             let inspected = engine.inspect(reference)?;
-            progress(&format!("reading {reference} from the container engine"));
-            let store = engine.save(reference, &inspected)?;
+            (reading.progress)(&format!("reading {reference} from the container engine"));
+            let store = engine.save(reference, &inspected, reading)?;
             let mut description = layout::describe(&store, &name, Some(&inspected.id))?;
             description.names.extend(inspected.repository_tags.iter().cloned());
             description.aliases.extend(inspected.aliases());
-            merge(&store, description, &name, progress)
+            merge(&store, description, &name, reading)
         }
     }
 }
@@ -98,28 +115,37 @@ fn merge(
     store: &dyn store::BlobStore,
     description: ImageDescription,
     name: &str,
-    progress: &dyn Fn(&str),
+    reading: &Reading<'_>,
 ) -> Result<Image, ScanError> {
-    let mut tree = MemoryTree::new();
+    let mut merging = Merging {
+        store,
+        name,
+        cancelled: reading.cancelled,
+        tree: MemoryTree::new(),
+        kept_bytes: 0,
+        uncompressed_bytes: 0,
+        warnings: Vec::new(),
+    };
     let mut layers = Vec::with_capacity(description.layers.len());
-    let mut warnings = Vec::new();
-    let mut kept_bytes = 0;
     let count = description.layers.len();
     for (index, layer) in description.layers.iter().enumerate() {
-        progress(&format!("layer {} of {count}", index + 1));
-        let (layer, layer_warnings) = merge_layer(store, layer, name, &mut tree, &mut kept_bytes)?;
-        layers.push(layer);
-        warnings.extend(layer_warnings);
+        (reading.progress)(&format!("layer {} of {count}", index + 1));
+        layers.push(merging.merge_layer(layer)?);
     }
+    let Merging { mut tree, warnings, .. } = merging;
     tree.release_unreachable();
     let config = description.config_digest.to_string();
     let mut aliases = description.aliases;
     aliases.retain(|alias| *alias != config);
     aliases.sort();
     aliases.dedup();
+    aliases.truncate(NAMES_MAX);
     let mut names = description.names;
+    // The longest reference that Docker takes has 255 bytes and a tag of 128.
+    names.retain(|name| name.len() <= NAME_MAX_BYTES);
     names.sort();
     names.dedup();
+    names.truncate(NAMES_MAX);
     Ok(Image {
         config_digest: description.config_digest,
         names,
@@ -131,55 +157,77 @@ fn merge(
     })
 }
 
-fn merge_layer(
-    store: &dyn store::BlobStore,
-    layer: &LayerDescription,
-    name: &str,
-    tree: &mut MemoryTree,
-    kept_bytes: &mut u64,
-) -> Result<(Layer, Vec<Warning>), ScanError> {
-    let diff_id = layer.diff_id.to_string();
-    let damaged = |reason: String| ScanError::DamagedImage { image: name.to_owned(), reason };
-    let stream = store
-        .open(&layer.blob)
-        .map_err(|error| damaged(format!("layer {}: {error}", layer.blob)))?
-        .ok_or_else(|| damaged(format!("layer {} is missing", layer.blob)))?;
-    let mut stored = blob::DigestReader::new(stream);
-    let summary;
-    let contents;
-    {
-        let plain = blob::decompress(&mut stored)
-            .map_err(|error| damaged(format!("layer {}: {error}", layer.blob)))?;
-        let mut plain = blob::DigestReader::new(plain);
-        summary = layer::apply(&mut plain, &diff_id, tree, kept_bytes)?;
-        if let Some(damage) = summary.damage {
-            return Err(damaged(format!("layer {}: {damage}", layer.blob)));
+/// An image while its layers are merged.
+struct Merging<'a> {
+    store: &'a dyn store::BlobStore,
+    name: &'a str,
+    cancelled: &'a AtomicBool,
+    tree: MemoryTree,
+    kept_bytes: u64,
+    uncompressed_bytes: u64,
+    warnings: Vec<Warning>,
+}
+
+impl Merging<'_> {
+    fn merge_layer(&mut self, layer: &LayerDescription) -> Result<Layer, ScanError> {
+        let diff_id = layer.diff_id.to_string();
+        let name = self.name;
+        let damaged =
+            |reason: &dyn std::fmt::Display| damaged(name, format!("layer {}: {reason}", layer.blob));
+        let stream = self.store.open(&layer.blob).map_err(|error| damaged(&error))?;
+        let stream = stream.ok_or_else(|| damaged(&"it is missing"))?;
+        let stream = CancellableReader::new(stream, self.cancelled);
+        let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        let compression = Compression::of(stream.fill_buf().map_err(|error| damaged(&error))?);
+        // Of an uncompressed layer the digest as stored is that of its contents.
+        let needs_digest = layer.digest.is_some() && compression != Compression::None;
+        let mut stored =
+            if needs_digest { DigestReader::new(stream) } else { DigestReader::counting(stream) };
+        let left_bytes = UNCOMPRESSED_MAX_BYTES - self.uncompressed_bytes;
+        let buffered = BufReader::with_capacity(BUFFER_BYTES, &mut stored);
+        let plain = decompress(buffered, compression, left_bytes).map_err(|error| damaged(&error))?;
+        let mut plain = DigestReader::new(plain);
+        let applied = layer::apply(&mut plain, &diff_id, &mut self.tree, &mut self.kept_bytes)?;
+        if plain.size_bytes() <= left_bytes
+            && let Some(damage) = &applied.damage
+        {
+            return Err(damaged(damage));
         }
-        contents = plain.finish().map_err(|error| damaged(format!("layer {}: {error}", layer.blob)))?;
+        let (found, size_bytes) = plain.finish().map_err(|error| damaged(&error))?;
+        if size_bytes > left_bytes {
+            return Err(ScanError::TooLarge {
+                image: self.name.to_owned(),
+                what: "the size of its uncompressed layers".to_owned(),
+                bound: format!("{UNCOMPRESSED_MAX_BYTES} bytes"),
+            });
+        }
+        self.uncompressed_bytes += size_bytes;
+        let (stored_digest, stored_bytes) = stored.finish().map_err(|error| damaged(&error))?;
+        let differs = |what: &str, found: Option<Sha256Digest>, expected: Sha256Digest| {
+            let found = found.filter(|found| *found != expected)?;
+            Some(damaged(&format!("it has the {what} {found} instead of {expected}")))
+        };
+        if let Some(error) = differs("diff ID", found, layer.diff_id) {
+            return Err(error);
+        }
+        if let Some(expected) = layer.digest
+            && let Some(error) = differs("digest", if needs_digest { stored_digest } else { found }, expected)
+        {
+            return Err(error);
+        }
+        let room = scan::WARNINGS_MAX.saturating_sub(self.warnings.len());
+        self.warnings.extend(applied.warnings.into_iter().take(room));
+        Ok(Layer {
+            diff_id,
+            digest: layer.digest.map(|digest| digest.to_string()).unwrap_or_default(),
+            size_bytes: i64::try_from(stored_bytes).unwrap_or(i64::MAX),
+            created_by: layer.created_by.clone(),
+        })
     }
-    let (digest, size_bytes) =
-        stored.finish().map_err(|error| damaged(format!("layer {}: {error}", layer.blob)))?;
-    if contents.1 > blob::LAYER_MAX_BYTES {
-        return Err(ScanError::TooLarge {
-            image: name.to_owned(),
-            what: format!("uncompressed layer {}", layer.blob),
-            bound: format!("{} bytes", blob::LAYER_MAX_BYTES),
-        });
-    }
-    if contents.0 != layer.diff_id {
-        let found = contents.0;
-        return Err(damaged(format!("layer {} has the diff ID {found} instead of {diff_id}", layer.blob)));
-    }
-    if let Some(expected) = layer.digest.filter(|expected| *expected != digest) {
-        return Err(damaged(format!("layer {} has the digest {digest} instead of {expected}", layer.blob)));
-    }
-    let event = Layer {
-        diff_id,
-        digest: layer.digest.map(|digest| digest.to_string()).unwrap_or_default(),
-        size_bytes: i64::try_from(size_bytes).unwrap_or(i64::MAX),
-        created_by: layer.created_by.clone(),
-    };
-    Ok((event, summary.warnings))
+}
+
+fn damaged(image: &str, reason: String) -> ScanError {
+    ScanError::DamagedImage { image: image.to_owned(), reason }
 }
 
 /// Reads a small document of an image.
@@ -188,20 +236,19 @@ fn read_document(
     path: &str,
     image: &str,
 ) -> Result<Option<Vec<u8>>, ScanError> {
-    let damaged = |reason: String| ScanError::DamagedImage { image: image.to_owned(), reason };
-    let Some(stream) = store.open(path).map_err(|error| damaged(format!("{path}: {error}")))? else {
+    let Some(stream) = store.open(path).map_err(|error| damaged(image, format!("{path}: {error}")))? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
     stream
-        .take(blob::DOCUMENT_MAX_BYTES + 1)
+        .take(DOCUMENT_MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| damaged(format!("{path}: {error}")))?;
-    if bytes.len() as u64 > blob::DOCUMENT_MAX_BYTES {
+        .map_err(|error| damaged(image, format!("{path}: {error}")))?;
+    if bytes.len() as u64 > DOCUMENT_MAX_BYTES {
         return Err(ScanError::TooLarge {
             image: image.to_owned(),
             what: path.to_owned(),
-            bound: format!("{} bytes", blob::DOCUMENT_MAX_BYTES),
+            bound: format!("{DOCUMENT_MAX_BYTES} bytes"),
         });
     }
     Ok(Some(bytes))

@@ -3,18 +3,23 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use plimsoll_catalog::tree::path;
+use plimsoll_kit::host::random_id;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::blob::{BUFFER_BYTES, CancellableReader, Compression, UNCOMPRESSED_MAX_BYTES, decompress};
 use super::tar::{TarKind, TarReader};
 use crate::ScanError;
 
 /// Most entries of an archive's index: layers and documents, so far more than an image may have.
 const ARCHIVE_MAX_ENTRIES: usize = 100_000;
+/// Longest name of a blob in an archive, in bytes; what has a longer one is none.
+const ARCHIVE_NAME_MAX_BYTES: usize = 1024;
 /// Most links followed from one name of an archive to its data.
 const ARCHIVE_MAX_LINKS: usize = 8;
 
@@ -58,6 +63,9 @@ impl BlobStore for DirectoryStore {
                 Ok(Some(Box::new(file)))
             }
             Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(rustix::io::Errno::XDEV) => Err(io::Error::other(
+                "it is a link that leads out of the layout; copy the layout with its links followed (cp -rL)",
+            )),
             Err(error) => Err(error.into()),
         }
     }
@@ -81,15 +89,10 @@ impl ArchiveStore {
     /// [`ScanError::DamagedImage`] if it is no tar file or is truncated.
     pub fn index(file: File, image: &str) -> Result<Self, ScanError> {
         let damaged = |reason: String| ScanError::DamagedImage { image: image.to_owned(), reason };
-        let mut head = [0; 2];
-        if file.read_at(&mut head, 0).is_ok_and(|count| count == 2) && head == [0x1f, 0x8b] {
-            return Err(damaged(
-                "the archive is compressed as a whole; decompress it first (gunzip)".to_owned(),
-            ));
-        }
         let length_bytes = file.metadata().map_err(|error| damaged(error.to_string()))?.len();
         let mut entries = HashMap::new();
-        let mut reader = TarReader::new(SkippingReader { file: &file, position: 0 });
+        let whole = SkippingReader { file: &file, position: 0, end: length_bytes };
+        let mut reader = TarReader::with_skip(BufReader::new(whole), skip);
         while let Some(entry) = reader.next_entry().map_err(|error| damaged(error.to_string()))? {
             let at = path::normalize(&entry.path);
             let offset = reader.position();
@@ -107,6 +110,9 @@ impl ArchiveStore {
                 TarKind::Symlink => Place::Link(path::normalize_from(path::parent(&at), &entry.link)),
                 _ => continue,
             };
+            if at.len() > ARCHIVE_NAME_MAX_BYTES {
+                continue;
+            }
             if entries.len() >= ARCHIVE_MAX_ENTRIES {
                 return Err(damaged(format!("the archive has more than {ARCHIVE_MAX_ENTRIES} entries")));
             }
@@ -127,8 +133,8 @@ impl BlobStore for ArchiveStore {
                 None => return Ok(None),
                 Some(Place::Link(target)) => at.clone_from(target),
                 Some(Place::Data { offset, size_bytes }) => {
-                    let reader = SkippingReader { file: &self.file, position: *offset };
-                    return Ok(Some(Box::new(reader.take(*size_bytes))));
+                    let end = offset + size_bytes;
+                    return Ok(Some(Box::new(SkippingReader { file: &self.file, position: *offset, end })));
                 }
             }
         }
@@ -136,44 +142,147 @@ impl BlobStore for ArchiveStore {
     }
 }
 
-/// Reads a file from a position of its own. Data that `io::copy` throws away are read all the same: an archive on
-/// disk is mostly in the page cache, and the reader stays one for streams and files.
+/// Reads a part of a file from a position of its own.
 struct SkippingReader<'a> {
     file: &'a File,
     position: u64,
+    end: u64,
 }
 
 impl Read for SkippingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.position)?;
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let count = self.file.read_at(&mut buffer[..wanted], self.position)?;
         self.position += count as u64;
         Ok(count)
+    }
+}
+
+/// Passes over data without reading them: an archive's index needs its headers only.
+fn skip(reader: &mut BufReader<SkippingReader<'_>>, count: u64) -> io::Result<u64> {
+    let buffered = reader.buffer().len();
+    if let Ok(count) = usize::try_from(count)
+        && count <= buffered
+    {
+        reader.consume(count);
+        return Ok(count as u64);
+    }
+    reader.consume(buffered);
+    let inner = reader.get_mut();
+    let rest = (count - buffered as u64).min(inner.end.saturating_sub(inner.position));
+    inner.position += rest;
+    Ok(buffered as u64 + rest)
+}
+
+/// Why a stream could not be kept.
+pub enum SpoolError {
+    /// The stream ended in an error.
+    Source(io::Error),
+    /// All else.
+    Scan(ScanError),
+}
+
+impl From<ScanError> for SpoolError {
+    fn from(error: ScanError) -> Self {
+        Self::Scan(error)
     }
 }
 
 /// Copies a stream to a file without a name, bounded, and indexes it.
 ///
 /// # Errors
-/// [`ScanError::TooLarge`] over the bound, [`ScanError::DamagedImage`] if it is no tar stream.
-pub fn spool(stream: impl Read, max_bytes: u64, image: &str) -> Result<ArchiveStore, ScanError> {
-    let directory = std::env::temp_dir();
-    let open = |source| ScanError::Open { path: directory.clone(), source };
-    let mut file = rustix::fs::open(
-        &directory,
-        OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )
-    .map(File::from)
-    .map_err(|error| open(error.into()))?;
-    let copied = io::copy(&mut stream.take(max_bytes + 1), &mut file)
-        .map_err(|error| ScanError::DamagedImage { image: image.to_owned(), reason: error.to_string() })?;
-    if copied > max_bytes {
-        return Err(ScanError::TooLarge {
-            image: image.to_owned(),
-            what: "the image".to_owned(),
-            bound: format!("{max_bytes} bytes"),
-        });
+/// [`SpoolError::Source`] if the stream fails, [`ScanError::Spool`] if there is no room for it, [`ScanError::TooLarge`]
+/// over the bound, [`ScanError::DamagedImage`] if it is no tar stream.
+pub fn spool(
+    stream: impl Read,
+    max_bytes: u64,
+    image: &str,
+    cancelled: &AtomicBool,
+) -> Result<ArchiveStore, SpoolError> {
+    let directory = temporary_directory();
+    let full = |source: io::Error| ScanError::Spool { path: directory.clone(), source };
+    let mut file = nameless_file(&directory).map_err(full)?;
+    let mut stream = CancellableReader::new(stream, cancelled).take(max_bytes.saturating_add(1));
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut copied = 0;
+    loop {
+        let count = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(SpoolError::Source(error)),
+        };
+        file.write_all(&buffer[..count]).map_err(full)?;
+        copied += count as u64;
     }
-    file.seek(SeekFrom::Start(0)).map_err(open)?;
-    ArchiveStore::index(file, image)
+    if copied > max_bytes {
+        let bound = format!("{max_bytes} bytes");
+        return Err(
+            ScanError::TooLarge { image: image.to_owned(), what: "the image".to_owned(), bound }.into()
+        );
+    }
+    Ok(ArchiveStore::index(file, image)?)
+}
+
+/// Where large files may stand for a while: /tmp is often memory.
+fn temporary_directory() -> PathBuf {
+    let large = Path::new("/var/tmp");
+    let is_chosen = std::env::var_os("TMPDIR").is_some_and(|directory| !directory.is_empty());
+    let usable = || rustix::fs::access(large, rustix::fs::Access::WRITE_OK).is_ok();
+    if !is_chosen && usable() { large.to_owned() } else { std::env::temp_dir() }
+}
+
+fn nameless_file(directory: &Path) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
+        Ok(file) => return Ok(file.into()),
+        // Not every file system can make a file without a name.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let path = directory.join(format!(".plimsoll-{}", random_id()));
+    let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+    std::fs::remove_file(&path)?;
+    Ok(file.into())
+}
+
+/// Opens an archive; one that is compressed as a whole is decompressed into a file without a name first.
+///
+/// # Errors
+/// As [`ArchiveStore::index`] and [`spool`], and [`ScanError::Open`].
+pub fn open_archive(path: &Path, image: &str, cancelled: &AtomicBool) -> Result<ArchiveStore, ScanError> {
+    let open = |source: io::Error| ScanError::Open { path: path.to_owned(), source };
+    // A pipe would block without this.
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .map(File::from)
+        .map_err(|error| open(error.into()))?;
+    let metadata = file.metadata().map_err(open)?;
+    if metadata.is_dir() {
+        let hint = format!("{} is a directory; scan it as oci:{0}", path.display());
+        return Err(ScanError::BadTarget(hint));
+    }
+    if !metadata.is_file() {
+        return Err(ScanError::BadTarget(format!(
+            "{} is no regular file; save the image to a file first (docker save -o FILE)",
+            path.display()
+        )));
+    }
+    let mut head = [0; 8];
+    let count = file.read_at(&mut head, 0).map_err(open)?;
+    let compression = Compression::of(&head[..count]);
+    if compression == Compression::None {
+        return ArchiveStore::index(file, image);
+    }
+    let damaged = |error: io::Error| ScanError::DamagedImage {
+        image: image.to_owned(),
+        reason: format!("it is compressed and cannot be decompressed: {error}"),
+    };
+    let stream = BufReader::with_capacity(BUFFER_BYTES, file);
+    let plain = decompress(stream, compression, UNCOMPRESSED_MAX_BYTES).map_err(damaged)?;
+    spool(plain, UNCOMPRESSED_MAX_BYTES, image, cancelled).map_err(|error| match error {
+        SpoolError::Source(error) => damaged(error),
+        SpoolError::Scan(error) => error,
+    })
 }

@@ -52,6 +52,9 @@ pub enum TarError {
     /// A header's checksum is wrong.
     #[error("the header at byte {0} is damaged (checksum)")]
     Checksum(u64),
+    /// Something follows one block of zeros, where only the end of the archive may.
+    #[error("there are entries behind the block of zeros at byte {0}, which no container engine would read")]
+    LoneZeroBlock(u64),
     /// A number in a header is none.
     #[error("the header at byte {0} has a bad number")]
     BadNumber(u64),
@@ -63,37 +66,48 @@ pub enum TarError {
     Io(#[from] io::Error),
 }
 
-/// A tar stream.
+/// A tar stream, read as Go's archive/tar does, by which container engines unpack layers: what they see and we do not
+/// would be a package that nobody finds.
 pub struct TarReader<R> {
     inner: R,
+    skip: fn(&mut R, u64) -> io::Result<u64>,
     position: u64,
     /// Data of the current entry that are still to be read, and the padding behind them.
     data_left: u64,
     padding: u64,
-    current: String,
-    global: PaxRecords,
+    /// Path of the current entry, for errors.
+    current: Vec<u8>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// What extension headers say of the entry behind them.
+#[derive(Default)]
+struct Extensions {
+    pax: PaxRecords,
+    long_path: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+#[derive(Default)]
 struct PaxRecords {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    real_size: Option<u64>,
-    sparse: bool,
+    sparse_name: Option<Vec<u8>>,
+    sparse_size: Option<u64>,
+    sparse_map: bool,
+    sparse_major: Vec<u8>,
+    sparse_minor: Vec<u8>,
 }
 
 impl<R: Read> TarReader<R> {
     /// Reads entries from `inner`.
     pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            position: 0,
-            data_left: 0,
-            padding: 0,
-            current: String::new(),
-            global: PaxRecords::default(),
-        }
+        Self::with_skip(inner, |inner, count| io::copy(&mut inner.take(count), &mut io::sink()))
+    }
+
+    /// Reads entries from `inner`, where `skip` passes over bytes and tells over how many.
+    pub fn with_skip(inner: R, skip: fn(&mut R, u64) -> io::Result<u64>) -> Self {
+        Self { inner, skip, position: 0, data_left: 0, padding: 0, current: Vec::new() }
     }
 
     /// Bytes read so far.
@@ -101,19 +115,12 @@ impl<R: Read> TarReader<R> {
         self.position
     }
 
-    /// Gives the stream back, behind what was read.
-    pub fn into_inner(self) -> R {
-        self.inner
-    }
-
     /// The next entry; `None` at the end of the archive. Data that were not read are passed over.
     ///
     /// # Errors
     /// See [`TarError`]; nothing behind an error is readable.
     pub fn next_entry(&mut self) -> Result<Option<TarEntry>, TarError> {
-        let mut local = self.global.clone();
-        let mut long_path = None;
-        let mut long_link = None;
+        let mut extensions = Extensions::default();
         loop {
             self.skip_data()?;
             let at = self.position;
@@ -121,38 +128,21 @@ impl<R: Read> TarReader<R> {
             let raw = RawHeader { bytes: &header, at };
             let data_bytes = raw.number(124, 12)?;
             match raw.bytes[156] {
-                b'L' => long_path = Some(self.read_extension(data_bytes)?),
-                b'K' => long_link = Some(self.read_extension(data_bytes)?),
-                b'x' | b'g' => {
-                    let records = self.read_extension(data_bytes)?;
-                    let target = if raw.bytes[156] == b'x' { &mut local } else { &mut self.global };
-                    target.apply(&records, at)?;
-                    if raw.bytes[156] == b'g' {
-                        local = self.global.clone();
-                    }
+                b'L' => extensions.long_path = Some(bounded_path(&self.read_extension(data_bytes)?)),
+                b'K' => extensions.long_link = Some(bounded_path(&self.read_extension(data_bytes)?)),
+                b'x' => extensions.pax = PaxRecords::parse(&self.read_extension(data_bytes)?, at)?,
+                // Engines pass over global headers, and forget what came before them.
+                b'g' => {
+                    self.begin_data(b"a global extension header", data_bytes);
+                    extensions = Extensions::default();
                 }
                 type_flag => {
                     let mut entry = raw.entry(type_flag, data_bytes)?;
                     if type_flag == b'S' {
                         self.skip_sparse_map(&header)?;
                     }
-                    if let Some(path) = local.path.take().or(long_path) {
-                        entry.path = trim_nul(path);
-                    }
-                    if let Some(link) = local.link.take().or(long_link) {
-                        entry.link = trim_nul(link);
-                    }
-                    if let Some(size) = local.size {
-                        entry.data_bytes = size;
-                        entry.size_bytes = size;
-                    }
-                    if local.sparse {
-                        entry.kind = TarKind::Sparse;
-                        entry.size_bytes = local.real_size.unwrap_or(entry.size_bytes);
-                    }
-                    self.current = plimsoll_catalog::tree::path::display(&entry.path);
-                    self.data_left = entry.data_bytes;
-                    self.padding = padding(entry.data_bytes);
+                    extensions.apply(&mut entry, type_flag);
+                    self.begin_data(&entry.path, entry.data_bytes);
                     return Ok(Some(entry));
                 }
             }
@@ -170,20 +160,34 @@ impl<R: Read> TarReader<R> {
         self.position += count;
         self.data_left -= count;
         if count < wanted {
-            return Err(TarError::Truncated(self.current.clone()));
+            return Err(self.truncated());
         }
         Ok((data, self.data_left > 0))
+    }
+
+    fn truncated(&self) -> TarError {
+        TarError::Truncated(plimsoll_catalog::tree::path::display(&self.current))
+    }
+
+    fn begin_data(&mut self, what: &[u8], data_bytes: u64) {
+        self.current.clear();
+        self.current.extend_from_slice(&what[..what.len().min(PATH_MAX_BYTES)]);
+        self.data_left = data_bytes;
+        self.padding = padding(data_bytes);
     }
 
     /// Passes over the data of the current entry that were not read.
     fn skip_data(&mut self) -> Result<(), TarError> {
         let rest = self.data_left.saturating_add(self.padding);
-        let count = io::copy(&mut (&mut self.inner).take(rest), &mut io::sink())?;
+        if rest == 0 {
+            return Ok(());
+        }
+        let count = (self.skip)(&mut self.inner, rest)?;
         self.position += count;
         // Padding may be missing at the very end of an archive.
         let missing = rest - count;
         if missing > self.padding {
-            return Err(TarError::Truncated(self.current.clone()));
+            return Err(self.truncated());
         }
         self.data_left = 0;
         self.padding = 0;
@@ -195,8 +199,11 @@ impl<R: Read> TarReader<R> {
         let at = self.position;
         let Some(block) = self.read_block("a header")? else { return Ok(None) };
         if block.iter().all(|byte| *byte == 0) {
-            // One zero block ends the archive too: some writers forget the second.
-            return Ok(None);
+            // Some writers forget the second block; entries hidden behind a lone one would be missed by all readers.
+            return match self.read_block("the end of the archive")? {
+                Some(second) if second.iter().any(|byte| *byte != 0) => Err(TarError::LoneZeroBlock(at)),
+                _ => Ok(None),
+            };
         }
         let stored = RawHeader { bytes: &block, at }.number(148, 8)?;
         let sum = |signed: bool| -> u64 {
@@ -234,9 +241,7 @@ impl<R: Read> TarReader<R> {
         if size_bytes > EXTENSION_MAX_BYTES {
             return Err(TarError::ExtensionTooLong(size_bytes));
         }
-        self.current = "an extension header".to_owned();
-        self.data_left = size_bytes;
-        self.padding = padding(size_bytes);
+        self.begin_data(b"an extension header", size_bytes);
         Ok(self.read_data(EXTENSION_MAX_BYTES as usize)?.0)
     }
 
@@ -272,17 +277,20 @@ impl RawHeader<'_> {
             }
             return Ok(value);
         }
+        // Unused fields are filled, and used ones padded on either side, by blanks or NULs.
+        let is_filling = |byte: &u8| matches!(byte, b' ' | 0);
         let mut value: u64 = 0;
-        for byte in field.iter().skip_while(|byte| **byte == b' ') {
+        let mut ended = false;
+        for byte in field.iter().skip_while(|byte| is_filling(byte)) {
             match byte {
-                b'0'..=b'7' => {
-                    value = value
-                        .checked_mul(8)
-                        .ok_or_else(bad)?
-                        .checked_add(u64::from(byte - b'0'))
-                        .ok_or_else(bad)?;
+                b'0'..=b'7' if !ended => {
+                    let digit = u64::from(byte - b'0');
+                    value =
+                        value.checked_mul(8).and_then(|value| value.checked_add(digit)).ok_or_else(bad)?;
                 }
-                b' ' | 0 => break,
+                byte if is_filling(byte) => ended = true,
+                // Behind the end of the text stands what some writers left there.
+                _ if ended => break,
                 _ => return Err(bad()),
             }
         }
@@ -295,16 +303,15 @@ impl RawHeader<'_> {
 
     fn entry(&self, type_flag: u8, data_bytes: u64) -> Result<TarEntry, TarError> {
         let mut path = self.text(0, 100);
-        // Only POSIX headers have a prefix; GNU ones keep times there.
+        // Only POSIX headers and those of star have a prefix; GNU ones keep times there.
         if &self.bytes[257..263] == b"ustar\0" && self.bytes[345] != 0 {
-            let mut full = self.text(345, 155);
+            let is_star = &self.bytes[508..512] == b"tar\0";
+            let mut full = self.text(345, if is_star { 131 } else { 155 });
             full.push(b'/');
             full.append(&mut path);
             path = full;
         }
         let kind = match type_flag {
-            // A trailing slash marks a directory in archives older than POSIX.
-            0 | b'0' | b'7' if path.ends_with(b"/") => TarKind::Directory,
             0 | b'0' | b'7' => TarKind::Regular,
             b'1' => TarKind::HardLink,
             b'2' => TarKind::Symlink,
@@ -315,57 +322,98 @@ impl RawHeader<'_> {
             b'S' => TarKind::Sparse,
             other => TarKind::Other(other),
         };
-        let has_data = !matches!(
-            kind,
-            TarKind::HardLink
-                | TarKind::Symlink
-                | TarKind::CharacterDevice
-                | TarKind::BlockDevice
-                | TarKind::Directory
-                | TarKind::Fifo
-        );
-        let data_bytes = if has_data { data_bytes } else { 0 };
+        let data_bytes = if has_data(type_flag) { data_bytes } else { 0 };
         let size_bytes = if kind == TarKind::Sparse { self.number(483, 12)? } else { data_bytes };
         let mode = self.number(100, 8)? as u32 & 0o7777;
         Ok(TarEntry { path, link: self.text(157, 100), kind, mode, data_bytes, size_bytes })
     }
 }
 
+/// Whether data may follow the header of an entry of this type, whatever its size says.
+fn has_data(type_flag: u8) -> bool {
+    !(b'1'..=b'6').contains(&type_flag)
+}
+
+impl Extensions {
+    fn apply(self, entry: &mut TarEntry, type_flag: u8) {
+        let pax = self.pax;
+        let is_sparse = pax.is_sparse();
+        if let Some(size) = pax.size.filter(|_| has_data(type_flag)) {
+            entry.data_bytes = size;
+            entry.size_bytes = size;
+        }
+        if is_sparse && entry.kind == TarKind::Regular {
+            entry.kind = TarKind::Sparse;
+            entry.size_bytes = pax.sparse_size.unwrap_or(entry.size_bytes);
+        }
+        let sparse_name = pax.sparse_name.filter(|_| is_sparse);
+        if let Some(path) = sparse_name.or(self.long_path).or(pax.path) {
+            entry.path = path;
+        }
+        if let Some(link) = self.long_link.or(pax.link) {
+            entry.link = link;
+        }
+        // A trailing slash marks a directory in archives older than POSIX.
+        if type_flag == 0 && entry.path.ends_with(b"/") {
+            entry.kind = TarKind::Directory;
+        }
+    }
+}
+
 impl PaxRecords {
-    /// Applies `LENGTH KEY=VALUE\n` records.
-    fn apply(&mut self, mut records: &[u8], at: u64) -> Result<(), TarError> {
+    /// Reads `LENGTH KEY=VALUE\n` records.
+    fn parse(mut records: &[u8], at: u64) -> Result<Self, TarError> {
+        let mut pax = Self::default();
         while !records.is_empty() && records[0] != 0 {
             let blank = records.iter().position(|byte| *byte == b' ').ok_or(TarError::BadNumber(at))?;
-            let length = ascii_number(&records[..blank]).ok_or(TarError::BadNumber(at))? as usize;
+            let length = ascii_number(&records[..blank]).ok_or(TarError::BadNumber(at))?;
+            let length = usize::try_from(length).map_err(|_| TarError::BadNumber(at))?;
             if length <= blank + 1 || length > records.len() {
                 return Err(TarError::BadNumber(at));
             }
             let record = &records[blank + 1..length - 1];
             if let Some(equals) = record.iter().position(|byte| *byte == b'=') {
-                self.set(&record[..equals], &record[equals + 1..], at)?;
+                pax.set(&record[..equals], &record[equals + 1..], at)?;
             }
             records = &records[length..];
         }
-        Ok(())
+        Ok(pax)
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], at: u64) -> Result<(), TarError> {
-        let number = || ascii_number(value).ok_or(TarError::BadNumber(at));
+        // An empty value takes an earlier one back (POSIX).
+        let number = || match value {
+            b"" => Ok(None),
+            digits => ascii_number(digits).map(Some).ok_or(TarError::BadNumber(at)),
+        };
+        let path = || Some(bounded_path(value)).filter(|path| !path.is_empty());
         match key {
-            b"path" | b"GNU.sparse.name" => {
-                self.path = Some(value[..value.len().min(PATH_MAX_BYTES + 1)].to_vec())
-            }
-            b"linkpath" => self.link = Some(value[..value.len().min(PATH_MAX_BYTES + 1)].to_vec()),
-            b"size" => self.size = Some(number()?),
-            b"GNU.sparse.realsize" | b"GNU.sparse.size" => {
-                self.real_size = Some(number()?);
-                self.sparse = true;
-            }
-            b"GNU.sparse.major" | b"GNU.sparse.map" => self.sparse = true,
+            b"path" => self.path = path(),
+            b"linkpath" => self.link = path(),
+            b"size" => self.size = number()?,
+            b"GNU.sparse.name" => self.sparse_name = path(),
+            b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.sparse_size = number()?,
+            b"GNU.sparse.map" | b"GNU.sparse.offset" => self.sparse_map = !value.is_empty(),
+            b"GNU.sparse.major" => self.sparse_major = value.to_vec(),
+            b"GNU.sparse.minor" => self.sparse_minor = value.to_vec(),
             _ => {}
         }
         Ok(())
     }
+
+    /// GNU tar's sparse formats 0.0, 0.1 and 1.0; the first two have no version of their own.
+    fn is_sparse(&self) -> bool {
+        match (self.sparse_major.as_slice(), self.sparse_minor.as_slice()) {
+            (b"0", b"0" | b"1") | (b"1", b"0") => true,
+            (b"", b"") => self.sparse_map,
+            _ => false,
+        }
+    }
+}
+
+/// A path up to its first NUL; of one that is too long as much as shows it.
+fn bounded_path(bytes: &[u8]) -> Vec<u8> {
+    trim_nul(bytes[..bytes.len().min(PATH_MAX_BYTES + 1)].to_vec())
 }
 
 fn ascii_number(digits: &[u8]) -> Option<u64> {
