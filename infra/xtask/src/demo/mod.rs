@@ -59,27 +59,27 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let directory = paths::target().join("demo");
     fs::create_dir_all(directory.join("logs"))?;
 
-    step("setting up");
+    step(begin, "setting up");
     setup::demo(root)?;
-    step("building");
+    step(begin, "building");
     services::build()?;
     let plimsoll = paths::target().join("debug/plimsoll");
-    let database = database(options, &plimsoll, &directory, &mut left_out)?;
+    let database = database(options, &plimsoll, &directory, begin, &mut left_out)?;
 
-    step("making the application");
+    step(begin, "making the application");
     let python = inputs::Python::find()?;
     let wheels = inputs::wheels(&python)?;
     let application = inputs::application(&python, &wheels, &directory)?;
 
-    step("starting servers");
+    step(begin, "starting servers");
     let stack_directory = directory.join("stack");
     let stack = Stack::start(&stack_directory, &Selection { docker: root, ..Selection::ALL })?;
     let docker_host = variable(stack.variables(), "PLIMSOLL_TEST_DOCKER_HOST");
     if let Some(docker_host) = &docker_host {
-        step("making the image");
+        step(begin, "making the image");
         inputs::image(docker_host, &wheels, &directory)?;
     }
-    step("starting the services");
+    step(begin, "starting the services");
     let variables = {
         let mut open = Stack::open(&stack_directory)?;
         services::start(&mut open, database.as_deref())?;
@@ -94,6 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         directory,
         application,
         assessed: database.is_some(),
+        begin,
     };
     let outcome = demo.observe(options.check)?;
     demo.show(&outcome)?;
@@ -116,8 +117,9 @@ fn finish(stack: RunningStack, demo: &Demo, keep: bool) -> anyhow::Result<()> {
     stack.stop()
 }
 
-fn step(what: &str) {
-    println!("== {what}");
+/// Says what comes next, and how long the demo has been at work.
+fn step(begin: Instant, what: &str) {
+    println!("== {:>5.1} s  {what}", begin.elapsed().as_secs_f64());
 }
 
 fn variable(variables: &[(String, String)], name: &str) -> Option<String> {
@@ -148,6 +150,7 @@ fn database(
     options: &Options,
     plimsoll: &Path,
     directory: &Path,
+    begin: Instant,
     left_out: &mut Vec<String>,
 ) -> anyhow::Result<Option<PathBuf>> {
     let beside = || paths::workspace().parent().map(|parent| parent.join("shared/osv"));
@@ -156,7 +159,7 @@ fn database(
         left_out.push("vulnerabilities: no OSV export beside the workspace; name one with --osv DIR".into());
         return Ok(None);
     };
-    step("building the vulnerability database");
+    step(begin, "building the vulnerability database");
     let file = directory.join("vulnerabilities.db");
     let mut build = run::command(plimsoll);
     build.args(["db", "build"]).arg(&osv).arg("--file").arg(&file);
@@ -173,6 +176,7 @@ struct Demo {
     /// The application's directory, `mydir/pythonapp`.
     application: PathBuf,
     assessed: bool,
+    begin: Instant,
 }
 
 /// What came out for one component.
@@ -187,7 +191,7 @@ struct Outcome {
 impl Demo {
     /// Scan both, run both, wait until everything has landed.
     fn observe(&self, with_truth: bool) -> anyhow::Result<Vec<Outcome>> {
-        step("scanning");
+        step(self.begin, "scanning");
         let mut scan = self.plimsoll(&["scan", "-s", "fs"], &DIRECTORY_COMPONENT);
         run::streamed(scan.arg("mydir/pythonapp").current_dir(&self.directory).stdout(self.log("scan-fs")?))?;
         if self.docker_host.is_some() {
@@ -195,7 +199,7 @@ impl Demo {
             run::streamed(scan.arg(format!("docker:{}", inputs::IMAGE)).stdout(self.log("scan-image")?))?;
         }
 
-        step("running");
+        step(self.begin, "running");
         let ports = Ports::default();
         let mut running = vec![self.run_process(ports.free()?)?];
         if self.docker_host.is_some() {
@@ -211,7 +215,7 @@ impl Demo {
             observed.push((application, latency, truth));
         }
 
-        step("waiting for the pipeline");
+        step(self.begin, "waiting for the pipeline");
         let mut outcomes = Vec::new();
         for (application, latency, truth) in observed {
             let component = application.component;
