@@ -19,6 +19,11 @@ const MAX_ARTIFACTS: usize = 1_024;
 const PACKAGE_BYTES: usize = 512;
 /// A database that changed this shortly before it was read may have changed again unseen: clock ticks are coarse.
 const TICK_MS: i64 = 20;
+/// An index that lacks the database of a path is built again for it, but not sooner than this, and not before
+/// [`COVER_REST`] times as long has passed as building it took: the database may lie where it cannot be seen.
+const COVER_INTERVAL: Duration = Duration::from_secs(2);
+/// See [`COVER_INTERVAL`].
+const COVER_REST: u32 = 10;
 /// How often a request looks whether another one has built the index that it waits for.
 const BUILD_WAIT: Duration = Duration::from_millis(500);
 
@@ -30,11 +35,14 @@ pub struct Indexed {
     gaps: Vec<Warning>,
     /// A database changed while it was read: good for one answer, and then to be built again.
     changing: bool,
+    built: Instant,
+    build_time: Duration,
 }
 
 impl Indexed {
     fn build(tree: &DirectoryTree) -> Self {
         let begun_ms = plimsoll_kit::clock::now_ms();
+        let begun = Instant::now();
         let (outcome, index) = plimsoll_catalog::catalog_with_ownership(tree);
         let changed_ms = |path: &[u8]| tree.metadata(path).ok().and_then(|found| found.changed_ms);
         let newest_ms = index.databases().filter_map(changed_ms).max().unwrap_or(0);
@@ -44,7 +52,14 @@ impl Indexed {
                 || warning.code == "file-too-long"
         };
         let gaps = outcome.warnings.into_iter().filter(hides_owners).collect();
-        Self { index, gaps, changing: newest_ms + TICK_MS >= begun_ms }
+        let changing = newest_ms + TICK_MS >= begun_ms;
+        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed() }
+    }
+
+    /// Good for these paths: their databases are in it, or it is too early to look for them again.
+    fn serves(&self, asked: &[&[u8]]) -> bool {
+        self.built.elapsed() < COVER_INTERVAL + self.build_time * COVER_REST
+            || asked.iter().all(|path| self.index.covers(path))
     }
 
     /// Why it cannot be said that nobody owns `path`; `None` if it can.
@@ -148,9 +163,8 @@ impl IndexCache {
     /// The index that tells the owners of `asked` in this root, built if there is none. May take as long as the file
     /// system does.
     pub fn find(&self, artifact: &str, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Found {
-        let covers = |indexed: &Indexed| asked.iter().all(|path| indexed.index.covers(path));
         loop {
-            if let Some(found) = self.look(artifact, root, tree).filter(|found| covers(&found.current)) {
+            if let Some(found) = self.look(artifact, root, tree).filter(|found| found.current.serves(asked)) {
                 return found;
             }
             let mut state = self.lock();
@@ -166,15 +180,14 @@ impl IndexCache {
             }
         }
         let guard = Building { cache: self, artifact };
-        let begun = Instant::now();
         let indexed = Arc::new(Indexed::build(tree));
         self.builds.inc();
-        self.build_seconds.observe(begun.elapsed().as_secs_f64());
+        self.build_seconds.observe(indexed.build_time.as_secs_f64());
         tracing::debug!(
             artifact,
             packages = indexed.index.packages().len(),
             paths = indexed.index.path_count(),
-            elapsed_ms = begun.elapsed().as_millis() as u64,
+            elapsed_ms = indexed.build_time.as_millis() as u64,
             "built an ownership index"
         );
         *root.last.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&indexed);

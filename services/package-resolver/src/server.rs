@@ -13,6 +13,7 @@ use plimsoll_schemas::resolver_protocol::{
     REQUEST_MAX_PATH_BYTES, REQUEST_MAX_PATHS, ResolverReply, ResolverRequest,
 };
 
+use crate::layers::MAX_LAYERS;
 use crate::resolver::{Query, Reply, Resolver};
 use crate::roots::Announcement;
 
@@ -44,7 +45,7 @@ enum ProtocolError {
     Paths(usize),
     #[error("{0} bytes of paths in one request, at most {REQUEST_MAX_PATH_BYTES} are allowed")]
     PathBytes(usize),
-    #[error("layers of a workload that was not opened, or too many of them")]
+    #[error("more than {MAX_LAYERS} layers")]
     Layers,
     #[error("a connection from user {0}, who is not allowed to ask")]
     User(u32),
@@ -186,8 +187,10 @@ fn take(resolver: &Arc<Resolver>, frame: Frame, number: u64, reply: &Reply) -> R
         ResolverRequest::Layers { artifact, workload_id, remaining } => {
             check(&artifact, &workload_id)?;
             let directories: Vec<OwnedFd> = frame.descriptors;
-            let root = resolver.roots.get(&(artifact, workload_id));
-            if !root.is_some_and(|root| root.add_layers(directories, remaining)) {
+            // None where the root was refused or closed meanwhile: that is no fault of this request.
+            if let Some(root) = resolver.roots.get(&(artifact, workload_id))
+                && !root.add_layers(directories, remaining)
+            {
                 return Err(ProtocolError::Layers);
             }
         }

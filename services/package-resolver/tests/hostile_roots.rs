@@ -143,3 +143,39 @@ fn damaged_and_unreadable_databases() {
     let answer = agent.one(IMAGE, "file", "usr/bin/other");
     assert_eq!(brief(&answer), "unresolved  image unknown", "{}", answer.reason);
 }
+
+#[test]
+fn a_database_that_cannot_be_seen_is_not_looked_for_at_every_question() {
+    let directory = tempfile::tempdir().unwrap();
+    debian(directory.path(), &[("libz1", "1", &["usr/lib/libz.so.1"])]);
+    common::settle();
+    let stage = Stage::new();
+    let mut agent = stage.agent();
+    agent.open(OpenRoot {
+        artifact: "host/m",
+        workload: "w",
+        root: &text(directory.path()),
+        ..Default::default()
+    });
+    // Its directory is gone, or lies where container engines keep their files.
+    let path = "var/lib/docker/overlay2/x/merged/usr/lib/python3/site-packages/a.py";
+    write(directory.path(), path, "");
+    for number in 0..50 {
+        let answer = agent.one("host/m", "w", &path.replace("a.py", &format!("{number}.py")));
+        assert_eq!(answer.state, "unresolved", "{}", answer.reason);
+    }
+    assert!(stage.metric("index_builds_total") <= 2.0, "{}", stage.metric("index_builds_total"));
+    // A new environment is found as soon as it may be looked for.
+    let site = "srv/venv/lib/python3.11/site-packages";
+    write(directory.path(), &format!("{site}/late.py"), "");
+    write(directory.path(), &format!("{site}/late-2.0.dist-info/METADATA"), "Name: late\nVersion: 2.0\n");
+    write(directory.path(), &format!("{site}/late-2.0.dist-info/RECORD"), "late.py,,\n");
+    let deadline = std::time::Instant::now() + common::SOON;
+    loop {
+        match brief(&agent.one("host/m", "w", &format!("{site}/late.py"))).as_str() {
+            "owned late@2.0 image unknown" => break,
+            other => assert_eq!(other, "unresolved  image unknown"),
+        }
+        assert!(std::time::Instant::now() < deadline, "the new environment is not found");
+    }
+}

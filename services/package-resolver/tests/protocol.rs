@@ -76,9 +76,13 @@ fn broken_requests_close_their_connection_only() {
     refused(&stage, &json(&resolve(IMAGE, "w", REQUEST_MAX_PATHS + 1, 1)), 0, "paths in one request");
     refused(&stage, &json(&resolve(IMAGE, "w", 2, REQUEST_MAX_PATH_BYTES / 2 + 1)), 0, "bytes of paths");
     refused(&stage, &json(&resolve(IMAGE, "w", 1, 1)), 1, "1 descriptors");
-    let layers =
-        |remaining| ResolverRequest::Layers { artifact: IMAGE.into(), workload_id: "none".into(), remaining };
-    refused(&stage, &json(&layers(0)), 1, "layers");
+    let layers = |workload: &str, remaining| {
+        let workload_id = workload.to_owned();
+        json(&ResolverRequest::Layers { artifact: IMAGE.into(), workload_id, remaining })
+    };
+    refused(&stage, &layers("w", u32::MAX), 1, "layers");
+    // Those of a root that was refused are passed over.
+    good.channel.send(&layers("none", 0), &[]).unwrap();
 
     // Frames whose end never comes, or whose length is a lie.
     let mut half = UnixStream::connect(stage.resolver.socket()).unwrap();
