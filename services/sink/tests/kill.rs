@@ -1,4 +1,5 @@
 //! The real sink, killed with SIGKILL again and again under load: every row in ClickHouse against the topics.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

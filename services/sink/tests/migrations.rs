@@ -1,4 +1,5 @@
 //! Migrations on a real ClickHouse: repeated, at once, changed, and newer than the program.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! ClickHouse hangs, dies and comes back: the sink says so, waits, and loses nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

@@ -65,6 +65,42 @@ fn examples_become_rows() {
     check_history::<RuntimeAlert>("runtime_alert");
 }
 
+/// Fields of the schema that stand under other names, or not at all: the envelope of state, and what is taken apart.
+const ELSEWHERE: &[&str] = &[
+    "producer_id",
+    "boot_id",
+    "sequence",
+    "version",
+    "os",
+    "platform",
+    "cells",
+    "finding",
+    "items",
+    "emitted_at_ms",
+];
+
+#[test]
+fn no_field_is_left_out() {
+    fn check<E: Event>(columns: &[Column]) {
+        let event = serde_json::to_value(E::default()).unwrap();
+        for field in event.as_object().unwrap().keys().filter(|field| !ELSEWHERE.contains(&field.as_str())) {
+            assert!(columns.iter().any(|column| column.name == field), "{}: {field} has no column", E::TOPIC);
+        }
+    }
+    fn check_state<E: StateEvent>() {
+        check::<E>(&E::TABLE.columns());
+    }
+    check_state::<CorrelationArtifact>();
+    check_state::<CorrelationPackage>();
+    check_state::<CorrelationFinding>();
+    check_state::<CorrelationUsage>();
+    check_state::<CorrelationAlert>();
+    check_state::<RuntimeWorkload>();
+    check_state::<ScanArtifact>();
+    check::<RuntimeUsage>(&HistoryTable::UsageEvents.columns());
+    check::<RuntimeAlert>(&HistoryTable::AlertEvents.columns());
+}
+
 #[test]
 fn versions_grow_with_the_offset() {
     let at = |offset| Position { partition: 0, offset }.row_version();

@@ -32,7 +32,7 @@ pub enum Stage {
         /// Ends when all rows are in.
         task: JoinHandle<()>,
         /// The batch, without its rows.
-        batch: Batch,
+        batch: Box<Batch>,
         /// When it began.
         started: Instant,
     },
@@ -43,9 +43,9 @@ pub enum Stage {
         /// To be delivered before the commit.
         letters: Letters,
         /// The batch that is in, if one is.
-        finished: Option<Batch>,
+        finished: Option<Box<Batch>>,
         /// The batch whose plans these are.
-        next: Option<Batch>,
+        next: Option<Box<Batch>>,
         /// Not to be tried before.
         retry_at: Instant,
     },
@@ -151,16 +151,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn cut_if_due(&mut self, begin_new: bool) -> Option<Batch> {
+    fn cut_if_due(&mut self, begin_new: bool) -> Option<Box<Batch>> {
         let now = Instant::now();
         if !begin_new || self.due_at().is_none_or(|due| due > now) {
             return None;
         }
-        self.filling.cut(self.limits, now)
+        self.filling.cut(self.limits, now).map(Box::new)
     }
 
     /// Commits what is in, together with the plans of what comes next.
-    fn plan(&mut self, mut finished: Option<Batch>, mut next: Option<Batch>) -> anyhow::Result<()> {
+    fn plan(&mut self, mut finished: Option<Box<Batch>>, mut next: Option<Box<Batch>>) -> anyhow::Result<()> {
         let mut offsets = BTreeMap::new();
         let mut records = Vec::new();
         if let Some(finished) = &mut finished {
@@ -184,8 +184,8 @@ impl Session<'_> {
         &mut self,
         offsets: BTreeMap<TopicPartition, CommittedOffset>,
         mut letters: Letters,
-        finished: Option<Batch>,
-        next: Option<Batch>,
+        finished: Option<Box<Batch>>,
+        next: Option<Box<Batch>>,
     ) -> anyhow::Result<()> {
         let outcome = letters.deliver(&mut *self.dead_letters).and_then(|()| {
             let list: Vec<CommittedOffset> = offsets.values().cloned().collect();
@@ -193,8 +193,10 @@ impl Session<'_> {
         });
         match outcome {
             Ok(()) => {
-                if let Some(finished) = finished {
-                    self.finish(finished);
+                if let Some(mut finished) = finished {
+                    self.finish(&finished);
+                    // The continued traces end where their rows are in and committed.
+                    finished.spans.clear();
                 }
                 self.stage = next.map_or(Stage::Idle, |next| self.start(next));
                 Ok(())
@@ -209,16 +211,14 @@ impl Session<'_> {
         }
     }
 
-    fn finish(&self, batch: Batch) {
-        // The continued traces end where their rows are in and committed.
-        drop(batch.spans);
+    fn finish(&self, batch: &Batch) {
         if let Some(oldest) = batch.oldest_timestamp_ms {
             let delay_ms = clock::now_ms().saturating_sub(oldest).max(0);
             self.around.metrics.delay_seconds.observe(delay_ms as f64 / 1000.0);
         }
     }
 
-    fn start(&mut self, mut batch: Batch) -> Stage {
+    fn start(&mut self, mut batch: Box<Batch>) -> Stage {
         let now = Instant::now();
         self.last_start = Some(now);
         let rows = BatchRows::take(&mut batch);
