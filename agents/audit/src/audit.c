@@ -1,26 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reports every object that the dynamic linker opens to the FIFO named by PLIMSOLL_HOOK_FIFO (rtld-audit(7)).
- * It must never block or end the program, nor call into any library: it has only system calls.
+ * Reports every object that the dynamic linker opens to a FIFO (rtld-audit(7)).
+ * It must never block, end or change the program, nor call into any library: it has only system calls.
  *
- * A report is one write of at most PIPE_BUF bytes: "L <pid> <lost> <bytes>\n<path>". */
+ * A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
+ *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
+ * kind: LH = this program has started (name: its arguments, for Python interpreters only), LO = an object.
+ * lost: reports that failed since the last one that did not, and that could not be written to the file of losses. */
+
 typedef unsigned long size_t;
-typedef long ssize_t;
 
 #define REPORT_MAX_BYTES 4096
-#define HEAD_MAX_BYTES 64
-#define ENVIRONMENT_MAX_BYTES (1 << 20)
+/* Room for the head: the kind, five numbers, and what is between them. */
+#define HEAD_MAX_BYTES 128
+#define ARGUMENTS_MAX_BYTES 512
+/* A place for a path that is set when the library is written; lib.rs has the same number. */
+#define SLOT_BYTES 512
+/* Below this limit of file sizes a write to a file could end the program by SIGXFSZ. */
+#define FILE_SIZE_MIN_BYTES (1ul << 20)
+
+#define AT_FDCWD (-100)
+#define RLIMIT_FSIZE 1
+/* These values of fcntl.h are the same on all architectures below. */
 #define O_RDONLY 0
-#define O_WRONLY 1
+#define O_WRONLY 01
+#define O_RDWR 02
+#define O_APPEND 02000
 #define O_NONBLOCK 04000
 #define O_CLOEXEC 02000000
-#define AT_FDCWD (-100)
-/* The newest version of the interface that this file knows. */
-#define AUDIT_VERSION 2u
 
-/* The begin of struct link_map of <link.h>. */
+/* The begin of struct link_map of link.h. */
 struct link_map {
-	unsigned long l_addr;
-	const char *l_name;
+	unsigned long address;
+	const char *name;
 };
 
 #if defined(__x86_64__)
@@ -29,8 +40,9 @@ struct link_map {
 #define SYS_close 3
 #define SYS_getpid 39
 #define SYS_getcwd 79
-#define SYS_readlinkat 267
 #define SYS_openat 257
+#define SYS_readlinkat 267
+#define SYS_prlimit64 302
 static long system_call(long number, long a, long b, long c, long d)
 {
 	long result;
@@ -41,6 +53,21 @@ static long system_call(long number, long a, long b, long c, long d)
 			 : "rcx", "r11", "memory");
 	return result;
 }
+#elif defined(__i386__)
+#define SYS_read 3
+#define SYS_write 4
+#define SYS_close 6
+#define SYS_getpid 20
+#define SYS_getcwd 183
+#define SYS_openat 295
+#define SYS_readlinkat 305
+#define SYS_prlimit64 340
+static long system_call(long number, long a, long b, long c, long d)
+{
+	long result;
+	__asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d) : "memory");
+	return result;
+}
 #elif defined(__aarch64__)
 #define SYS_getcwd 17
 #define SYS_openat 56
@@ -49,6 +76,7 @@ static long system_call(long number, long a, long b, long c, long d)
 #define SYS_write 64
 #define SYS_readlinkat 78
 #define SYS_getpid 172
+#define SYS_prlimit64 261
 static long system_call(long number, long a, long b, long c, long d)
 {
 	register long x8 __asm__("x8") = number;
@@ -63,137 +91,178 @@ static long system_call(long number, long a, long b, long c, long d)
 #error "plimsoll: no system calls are known for this architecture"
 #endif
 
-static char fifo[REPORT_MAX_BYTES];
+/* Set when the library is written: read as volatile, so that the compiler does not take these for the values. */
+__attribute__((used)) static const volatile char report_slot[SLOT_BYTES] = "\036plimsoll: FIFO of reports\036";
+__attribute__((used)) static const volatile char loss_slot[SLOT_BYTES] = "\036plimsoll: file of losses\036";
+
+/* The linker calls one function of an auditor at a time, under its lock: these need no other. They are not on the
+ * stack because a thread that calls dlopen may have little. */
+static char record[REPORT_MAX_BYTES];
+static char scratch[REPORT_MAX_BYTES];
 static unsigned long lost;
 
-/* Reads the FIFO's path from the environment that the kernel gave the program. */
-static void find_fifo(void)
+static int is_set(const volatile char *slot)
 {
-	static const char name[] = "PLIMSOLL_HOOK_FIFO=";
-	char chunk[512];
-	size_t matched = 0, length = 0, total = 0;
-	int state = 0; /* 0: comparing the name, 1: copying the value, 2: passing over another variable */
-	long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/environ", O_RDONLY | O_CLOEXEC, 0);
-
-	if (file < 0)
-		return;
-	while (total < ENVIRONMENT_MAX_BYTES) {
-		long got = system_call(SYS_read, file, (long)chunk, sizeof(chunk), 0);
-		if (got <= 0)
-			break;
-		total += (size_t)got;
-		for (long i = 0; i < got; i++) {
-			char c = chunk[i];
-			if (state == 1) {
-				if (length + 1 >= sizeof(fifo)) {
-					fifo[0] = 0;
-					goto done;
-				}
-				fifo[length++] = c;
-				if (!c)
-					goto done;
-			} else if (!c) {
-				state = 0;
-				matched = 0;
-			} else if (state == 0) {
-				if (c != name[matched])
-					state = 2;
-				else if (++matched == sizeof(name) - 1)
-					state = 1;
-			}
-		}
-	}
-done:
-	system_call(SYS_close, file, 0, 0, 0);
+	return slot[0] == '/';
 }
 
-static size_t put_number(char *to, unsigned long value)
+static size_t length_of(const char *text, size_t max)
+{
+	size_t length = 0;
+
+	while (length < max && text[length])
+		length++;
+	return length;
+}
+
+static size_t put_bytes(size_t at, const char *bytes, size_t length)
+{
+	/* Volatile: else the compiler makes a call of memcpy from the loop. */
+	for (size_t i = 0; i < length; i++)
+		((volatile char *)record)[at + i] = bytes[i];
+	return at + length;
+}
+
+static size_t put_number(size_t at, unsigned long value)
 {
 	char digits[20];
-	size_t count = 0, at = 0;
+	size_t count = 0;
 
 	do {
 		digits[count++] = (char)('0' + value % 10);
 		value /= 10;
 	} while (value);
+	record[at++] = ' ';
 	while (count)
-		to[at++] = digits[--count];
+		record[at++] = digits[--count];
 	return at;
 }
 
-static void report(const char *directory, size_t directory_length, const char *path, size_t length)
+/* Opens, writes and closes; a program may close descriptors that it does not know, so none is kept. */
+static int write_once(const volatile char *slot, int flags, const char *bytes, size_t length)
 {
-	char record[REPORT_MAX_BYTES];
-	size_t at = 0, i, total = directory_length ? directory_length + 1 + length : length;
-	long file;
+	long written;
+	long file = system_call(SYS_openat, AT_FDCWD, (long)slot, flags | O_CLOEXEC, 0);
 
-	if (total + HEAD_MAX_BYTES > sizeof(record)) {
-		lost++;
-		return;
-	}
-	record[at++] = 'L';
-	record[at++] = ' ';
-	at += put_number(record + at, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
-	record[at++] = ' ';
-	at += put_number(record + at, lost);
-	record[at++] = ' ';
-	at += put_number(record + at, total);
-	record[at++] = '\n';
-	for (i = 0; i < directory_length; i++)
-		record[at++] = directory[i];
-	if (directory_length)
-		record[at++] = '/';
-	for (i = 0; i < length; i++)
-		record[at++] = path[i];
-	file = system_call(SYS_openat, AT_FDCWD, (long)fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
-	if (file < 0) {
-		lost++;
-		return;
-	}
-	if (system_call(SYS_write, file, (long)record, (long)at, 0) != (long)at)
-		lost++;
+	if (file < 0)
+		return 0;
+	written = system_call(SYS_write, file, (long)bytes, (long)length, 0);
 	system_call(SYS_close, file, 0, 0, 0);
+	return written == (long)length;
+}
+
+/* One byte per lost report: what a process that ends now could tell no more. */
+static void lose(void)
+{
+	unsigned long long limit[2];
+	long failed = system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)limit);
+
+	if (failed || limit[0] < FILE_SIZE_MIN_BYTES || !write_once(loss_slot, O_WRONLY | O_APPEND, "L", 1))
+		lost++;
+}
+
+static void report(const char *kind, const char *name, size_t name_length, const char *directory,
+		   size_t directory_length, const char *path, size_t path_length)
+{
+	size_t slash = directory_length ? 1 : 0;
+	size_t total = directory_length + slash + path_length;
+	size_t at = 0;
+
+	if (HEAD_MAX_BYTES + name_length + total > sizeof(record)) {
+		lose();
+		return;
+	}
+	record[at++] = 0x1e;
+	record[at++] = kind[0];
+	record[at++] = kind[1];
+	at = put_number(at, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
+	at = put_number(at, lost);
+	at = put_bytes(at, " -", 2);
+	at = put_number(at, name_length);
+	at = put_number(at, total);
+	record[at++] = '\n';
+	at = put_bytes(at, name, name_length);
+	at = put_bytes(at, directory, directory_length);
+	at = put_bytes(at, "/", slash);
+	at = put_bytes(at, path, path_length);
+	/* For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now. */
+	if (write_once(report_slot, O_RDWR | O_NONBLOCK, record, at))
+		lost = 0;
+	else
+		lose();
+}
+
+/* Whether the last part of the path begins with "python" or "pypy". */
+static int is_python(const char *path, size_t length)
+{
+	static const char names[2][7] = { "python", "pypy" };
+	size_t base = 0;
+
+	for (size_t i = 0; i < length; i++)
+		if (path[i] == '/')
+			base = i + 1;
+	for (int n = 0; n < 2; n++) {
+		size_t matched = 0;
+		while (names[n][matched] && base + matched < length && path[base + matched] == names[n][matched])
+			matched++;
+		if (!names[n][matched])
+			return 1;
+	}
+	return 0;
+}
+
+static void hello(void)
+{
+	char arguments[ARGUMENTS_MAX_BYTES];
+	long length = system_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)scratch, sizeof(scratch));
+	long got = 0;
+
+	if (length < 0)
+		length = 0;
+	/* Options such as -I tell whether the import hook can be expected. */
+	if (is_python(scratch, (size_t)length)) {
+		long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
+		if (file >= 0) {
+			got = system_call(SYS_read, file, (long)arguments, sizeof(arguments), 0);
+			system_call(SYS_close, file, 0, 0, 0);
+		}
+	}
+	report("LH", arguments, got > 0 ? (size_t)got : 0, "", 0, scratch, (size_t)length);
 }
 
 __attribute__((visibility("default"))) unsigned int la_version(unsigned int version)
 {
-	find_fifo();
-	/* Each version only adds fields that are not used here; a linker takes none newer than its own. */
-	return version < AUDIT_VERSION ? version : AUDIT_VERSION;
+	if (is_set(report_slot))
+		hello();
+	/* Each version so far only added to what is not used here, and some linkers take none but their own. */
+	return version;
 }
 
-__attribute__((visibility("default"))) unsigned int la_objopen(struct link_map *map, long namespace_id,
-								unsigned long *cookie)
+__attribute__((visibility("default"))) unsigned int la_objopen(struct link_map *map, long list,
+							       unsigned long *cookie)
 {
-	char buffer[REPORT_MAX_BYTES];
-	const char *name = map->l_name;
-	size_t length = 0;
+	size_t length;
+	int has_slash = 0;
 	long got;
 
-	(void)namespace_id;
+	(void)list;
 	(void)cookie;
-	if (!fifo[0] || !name)
+	/* The program itself has no name here; la_version has told it. */
+	if (!is_set(report_slot) || !map->name || !map->name[0])
 		return 0;
-	while (name[length] && length < REPORT_MAX_BYTES)
-		length++;
-	if (!length) {
-		/* The program itself. */
-		got = system_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)buffer, sizeof(buffer));
-		if (got > 0)
-			report(buffer, 0, buffer, (size_t)got);
-	} else if (name[0] == '/') {
-		report(name, 0, name, length);
-	} else {
-		/* dlopen("./x.so") keeps its spelling; linux-vdso.so.1 is no file. */
-		for (size_t i = 0; i < length; i++) {
-			if (name[i] != '/')
-				continue;
-			got = system_call(SYS_getcwd, (long)buffer, sizeof(buffer), 0, 0);
-			if (got > 1)
-				report(buffer, (size_t)got - 1, name, length);
-			break;
-		}
+	length = length_of(map->name, REPORT_MAX_BYTES);
+	for (size_t i = 0; i < length; i++)
+		has_slash |= map->name[i] == '/';
+	if (map->name[0] == '/') {
+		report("LO", "", 0, "", 0, map->name, length);
+	} else if (has_slash) {
+		/* dlopen("./x.so") keeps its spelling. */
+		got = system_call(SYS_getcwd, (long)scratch, sizeof(scratch), 0, 0);
+		if (got > 1)
+			report("LO", "", 0, scratch, (size_t)got - 1, map->name, length);
+		else
+			lose();
 	}
-	/* No bindings are audited: calls run at full speed. */
+	/* Else it is no file: linux-vdso.so.1. No bindings are audited: calls run at full speed. */
 	return 0;
 }

@@ -1,110 +1,371 @@
-//! The library in real programs: what it reports is what the dynamic linker says it loads.
+//! The library in real programs: what it reports is what the dynamic linker says it loads, and nothing else changes.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+/// Reports of one run.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Reported {
+    programs: Vec<PathBuf>,
+    arguments: Vec<String>,
+    objects: BTreeSet<PathBuf>,
+    lost: u64,
+}
 
 struct Fixture {
     directory: tempfile::TempDir,
-    fifo: std::fs::File,
+    word: OsString,
+    fifo: File,
 }
 
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let library = directory.path().join("audit.so");
-        std::fs::write(&library, plimsoll_audit::LIBRARY).unwrap();
-        std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let path = directory.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (reports, losses) = (directory.path().join("reports"), directory.path().join("losses"));
+        fs::write(&losses, b"").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &reports, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        let word = plimsoll_audit::write_to(&directory.path().join("audit"), &reports, &losses).unwrap();
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let fifo = std::fs::File::options().read(true).write(true).custom_flags(nonblocking).open(path).unwrap();
-        Self { directory, fifo }
+        let fifo = File::options().read(true).write(true).custom_flags(nonblocking).open(reports).unwrap();
+        Self { directory, word, fifo }
     }
 
-    /// Runs a command with the library; gives its output and the paths that were reported.
-    fn run(&mut self, command: &mut Command) -> (String, BTreeSet<PathBuf>) {
-        let output = command
-            .env("LD_AUDIT", self.directory.path().join("audit.so"))
-            .env(plimsoll_audit::FIFO_VARIABLE, self.directory.path().join("fifo"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut bytes = vec![0; 1 << 16];
-        let read = self.fifo.read(&mut bytes).unwrap_or(0);
-        let mut rest = &bytes[..read];
-        let mut paths = BTreeSet::new();
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs a command with the library.
+    fn run(&mut self, command: &mut Command) -> (Output, Reported) {
+        let output = command.env("LD_AUDIT", &self.word).output().unwrap();
+        (output, self.read())
+    }
+
+    fn read(&mut self) -> Reported {
+        let mut bytes = Vec::new();
+        // Ends with an error when the FIFO is empty; what was read until then is there.
+        let _ = self.fifo.read_to_end(&mut bytes);
+        let mut reported = Reported::default();
+        let mut rest = bytes.as_slice();
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let head = std::str::from_utf8(&rest[..end]).unwrap().to_owned();
+            let head = String::from_utf8(rest[..end].to_vec()).unwrap();
             let fields: Vec<&str> = head.split(' ').collect();
-            assert_eq!((fields[0], fields[2]), ("L", "0"), "{head}");
-            let length: usize = fields[3].parse().unwrap();
-            let path = std::str::from_utf8(&rest[end + 1..end + 1 + length]).unwrap();
-            paths.insert(std::fs::canonicalize(path).unwrap());
-            rest = &rest[end + 1 + length..];
+            let [kind, _pid, lost, "-", name_bytes, path_bytes] = fields[..] else { panic!("{head}") };
+            let number = |text: &str| text.parse::<usize>().unwrap();
+            let (name, path) = rest[end + 1..].split_at(number(name_bytes));
+            let (path, next) = path.split_at(number(path_bytes));
+            let path = PathBuf::from(std::str::from_utf8(path).unwrap());
+            reported.lost += u64::try_from(number(lost)).unwrap();
+            match kind {
+                "\u{1e}LH" => {
+                    reported.programs.push(path);
+                    reported.arguments.push(String::from_utf8(name.to_vec()).unwrap());
+                }
+                "\u{1e}LO" => {
+                    assert!(path.is_absolute(), "{path:?}");
+                    reported.objects.insert(fs::canonicalize(path).unwrap());
+                }
+                kind => panic!("{kind}"),
+            }
+            rest = next;
         }
-        (String::from_utf8_lossy(&output.stdout).into_owned(), paths)
+        assert!(rest.is_empty());
+        reported
+    }
+
+    fn losses(&self) -> usize {
+        fs::read(self.path("losses")).unwrap().len()
+    }
+
+    fn fill(&mut self) {
+        while self.fifo.write(&[b'x'; 4_096]).is_ok() {}
+        while self.fifo.write(b"x").is_ok() {}
     }
 }
 
-/// Executable file mappings in the text of /proc/self/maps.
+/// Says why a test does nothing; where all is to be there, that is a failure.
+fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    println!("skipped: {why}");
+}
+
+/// A program of the system, by its full path: shims would be other programs.
+fn system_program(name: &str) -> Option<PathBuf> {
+    let found = ["/usr/bin", "/bin"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists());
+    if found.is_none() {
+        skip(&format!("there is no {name}"));
+    }
+    found
+}
+
+/// Compiles C with these options; `None` where that cannot be done.
+fn compile(source: &str, options: &[&str], program: &Path) -> Option<()> {
+    let file = program.with_extension("c");
+    fs::write(&file, source).unwrap();
+    let output = Command::new("cc").args(options).arg(&file).arg("-o").arg(program).output();
+    match output {
+        Ok(output) if output.status.success() => Some(()),
+        other => {
+            skip(&format!("no program can be compiled with {options:?}: {other:?}"));
+            None
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Objects mapped executable in the text of /proc/self/maps, but the auditors.
 fn mapped(maps: &str) -> BTreeSet<PathBuf> {
     maps.lines()
         .filter(|line| line.split_whitespace().nth(1).is_some_and(|permissions| permissions.contains('x')))
         .filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])))
-        .filter(|path| path.file_name().is_some_and(|name| name != "audit.so"))
+        .filter(|path| path.file_name().is_some_and(|name| name != plimsoll_audit::FILE_NAME))
         .collect()
 }
 
 #[test]
 fn reports_what_is_mapped() {
     let mut fixture = Fixture::new();
-    let (maps, reported) = fixture.run(Command::new("cat").arg("/proc/self/maps"));
-    assert_eq!(reported, mapped(&maps));
-    assert!(reported.iter().any(|path| path.ends_with("libc.so.6")), "{reported:?}");
+    let (output, reported) = fixture.run(Command::new("cat").arg("/proc/self/maps"));
+    let mut expected = mapped(&text(&output.stdout));
+    let program = reported.programs[0].clone();
+    assert!(expected.remove(&program), "{program:?} in {expected:?}");
+    assert_eq!((reported.objects, reported.lost, reported.programs.len()), (expected, 0, 1));
+    assert!(output.stderr.is_empty());
 }
 
 #[test]
-fn needs_no_library_and_no_new_symbol_version() {
-    let fixture = Fixture::new();
-    let output =
-        Command::new("readelf").args(["-dV", "--wide"]).arg(fixture.directory.path().join("audit.so")).output();
-    let Ok(output) = output else {
-        assert!(std::env::var_os("CI").is_none(), "readelf is missing: apt install binutils");
-        println!("skipped: readelf is missing");
-        return;
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(!text.contains("NEEDED") && !text.contains("GLIBC"), "{text}");
-}
-
-#[test]
-fn is_silent_without_a_reader() {
-    let fixture = Fixture::new();
-    for fifo in ["/nonexistent/fifo", ""] {
-        let output = Command::new("echo")
-            .arg("fine")
-            .env("LD_AUDIT", fixture.directory.path().join("audit.so"))
-            .env(plimsoll_audit::FIFO_VARIABLE, fifo)
-            .output()
-            .unwrap();
-        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"fine\n"[..], &b""[..]));
+fn reports_what_the_linker_initialises() {
+    let mut fixture = Fixture::new();
+    for name in ["ls", "tar", "bash"] {
+        let Some(program) = system_program(name) else { continue };
+        let mut command = Command::new(&program);
+        command.arg("--version");
+        let plain = command.output().unwrap();
+        let debug = command.env("LD_DEBUG", "files").output().unwrap();
+        command.env_remove("LD_DEBUG");
+        let linker = text(&debug.stderr);
+        let initialised =
+            linker.lines().filter_map(|line| line.split_once("calling init: ")).map(|(_, path)| path);
+        let mut expected: BTreeSet<PathBuf> =
+            initialised.map(|path| fs::canonicalize(path).unwrap()).collect();
+        let (output, mut reported) = fixture.run(&mut command);
+        // The linker itself may or may not be initialised by its own word.
+        let is_linker = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("ld-");
+        assert!(reported.objects.iter().any(is_linker));
+        for set in [&mut expected, &mut reported.objects] {
+            set.retain(|path| !is_linker(path));
+        }
+        assert_eq!(reported.objects, expected, "{name}");
+        assert_eq!(reported.programs, [fs::canonicalize(&program).unwrap()]);
+        assert_eq!(output, plain, "{name}");
     }
 }
 
 #[test]
-fn never_waits_for_a_full_fifo() {
+fn reports_what_is_opened_late() {
+    let Some(python) = system_program("python3") else { return };
     let mut fixture = Fixture::new();
-    let filler = vec![b'x'; 4096];
-    while std::io::Write::write(&mut fixture.fifo, &filler).is_ok() {}
-    let output = Command::new("echo")
-        .arg("fine")
-        .env("LD_AUDIT", fixture.directory.path().join("audit.so"))
-        .env(plimsoll_audit::FIFO_VARIABLE, fixture.directory.path().join("fifo"))
-        .output()
-        .unwrap();
-    assert_eq!(output.stdout, b"fine\n");
-    assert!(Path::new(fixture.directory.path()).exists());
+    fs::write(fixture.path("plain.so"), plimsoll_audit::LIBRARY).unwrap();
+    let script = "import ctypes, ssl, threading, sqlite3, os\n\
+        ctypes.CDLL('./plain.so')\n\
+        t = [threading.Thread(target=__import__, args=(n,)) for n in ('_lzma', '_bz2', '_decimal', 'readline')]\n\
+        [x.start() for x in t]; [x.join() for x in t]\n\
+        try: ctypes.CDLL('/nonexistent.so')\n\
+        except OSError: pass\n\
+        print(open('/proc/self/maps').read())\n";
+    let mut command = Command::new(python);
+    command.args(["-I", "-c", script]).current_dir(fixture.directory.path());
+    let (output, reported) = fixture.run(&mut command);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let mut expected = mapped(&text(&output.stdout));
+    assert!(expected.remove(&reported.programs[0]));
+    assert_eq!(reported.objects, expected);
+    let names: Vec<&str> = expected.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(names.contains(&"plain.so"), "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("libssl.so")), "{names:?}");
+    // Arguments are told for interpreters.
+    let arguments: Vec<&str> = reported.arguments[0].split('\0').collect();
+    assert_eq!(arguments[1..3], ["-I", "-c"]);
+}
+
+#[test]
+fn every_program_of_a_tree_says_hello() {
+    let mut fixture = Fixture::new();
+    let (output, reported) =
+        fixture.run(Command::new("sh").args(["-c", "cat /dev/null; (exec ls /dev/null)"]));
+    assert_eq!(text(&output.stdout), "/dev/null\n");
+    let names: Vec<_> =
+        reported.programs.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names[1..], ["cat", "ls"], "{names:?}");
+    assert!(reported.arguments.iter().all(String::is_empty), "{:?}", reported.arguments);
+}
+
+#[test]
+fn is_self_contained() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, library) in
+        [("native.so", plimsoll_audit::LIBRARY), ("32-bit.so", plimsoll_audit::LIBRARY_32_BIT)]
+    {
+        if library.is_empty() {
+            continue;
+        }
+        let path = directory.path().join(name);
+        fs::write(&path, library).unwrap();
+        let Ok(output) =
+            Command::new("readelf").args(["--wide", "-d", "-l", "-V", "--dyn-syms"]).arg(&path).output()
+        else {
+            return skip("readelf is missing: apt install binutils");
+        };
+        let text = text(&output.stdout);
+        for word in ["NEEDED", "GLIBC", "Version needs", "RPATH", "RUNPATH", "TEXTREL", "(INIT", "TLS"] {
+            assert!(!text.contains(word), "{name} has {word}: {text}");
+        }
+        let symbols: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| line.contains(" GLOBAL ") || line.contains(" WEAK "))
+            .map(|line| line.split_whitespace().last().unwrap())
+            .collect();
+        assert_eq!(symbols, BTreeSet::from(["la_objopen", "la_version"]), "{name}: {text}");
+        let stack = text.lines().find(|line| line.contains("GNU_STACK")).unwrap();
+        assert!(stack.contains(" RW ") && !stack.contains("RWE"), "{stack}");
+        // What linkers of the age of glibc 2.17 read; newer ones read either.
+        assert!(text.contains("(HASH)") && text.contains("(GNU_HASH)"), "{text}");
+    }
+}
+
+#[test]
+fn is_silent_without_a_reader() {
+    let mut fixture = Fixture::new();
+    fs::remove_file(fixture.path("reports")).unwrap();
+    let (output, _) = fixture.run(Command::new("echo").arg("fine"));
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"fine\n"[..], &b""[..]));
+    assert!(fixture.losses() >= 2, "the program and its libraries");
+    fs::remove_file(fixture.path("losses")).unwrap();
+    let (output, _) = fixture.run(Command::new("sh").args(["-c", "echo fine; exit 7"]));
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"fine\n"[..], &b""[..]));
+    assert_eq!(output.status.code(), Some(7));
+}
+
+#[test]
+fn counts_what_a_full_fifo_does_not_take() {
+    let mut fixture = Fixture::new();
+    let (_, reported) = fixture.run(Command::new("cat").arg("/dev/null"));
+    let count = reported.objects.len() + reported.programs.len();
+    fixture.fill();
+    let output = Command::new("cat").arg("/dev/null").env("LD_AUDIT", &fixture.word).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_eq!(fixture.losses(), count);
+    // Where writing to a file would end the program, it is not written.
+    let script = "ulimit -f 0; exec cat /dev/null";
+    let output = Command::new("sh").args(["-c", script]).env("LD_AUDIT", &fixture.word).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn tells_with_the_next_report_what_it_lost() {
+    let Some(python) = system_program("python3") else { return };
+    let mut fixture = Fixture::new();
+    fs::remove_file(fixture.path("losses")).unwrap();
+    fs::rename(fixture.path("reports"), fixture.path("away")).unwrap();
+    // Its start is lost; then the FIFO is there again.
+    let script = "import os; os.rename('away', 'reports'); import _lzma";
+    let mut command = Command::new(python);
+    let (output, reported) =
+        fixture.run(command.args(["-I", "-c", script]).current_dir(fixture.directory.path()));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(reported.lost >= 3, "{reported:?}");
+    assert!(reported.programs.is_empty() && !reported.objects.is_empty());
+}
+
+#[test]
+fn another_auditor_stays() {
+    let (mut first, mut second) = (Fixture::new(), Fixture::new());
+    let mut both = first.word.clone();
+    both.push(":");
+    both.push(&second.word);
+    let output = Command::new("echo").arg("fine").env("LD_AUDIT", both).output().unwrap();
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"fine\n"[..], &b""[..]));
+    let (mut early, late) = (first.read(), second.read());
+    // An auditor sees those behind it being loaded.
+    early.objects.retain(|path| !path.ends_with(plimsoll_audit::FILE_NAME));
+    assert!(early.objects.len() >= 2 && early.programs.len() == 1);
+    assert_eq!(early, late);
+}
+
+#[test]
+fn static_programs_are_left_alone() {
+    let mut fixture = Fixture::new();
+    let program = fixture.path("static");
+    let source = "#include <stdio.h>\nint main(void) { puts(\"fine\"); return 3; }\n";
+    if compile(source, &["-static"], &program).is_none() {
+        return;
+    }
+    let (output, reported) = fixture.run(&mut Command::new(program));
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"fine\n"[..], &b""[..]));
+    assert_eq!((output.status.code(), reported), (Some(3), Reported::default()));
+}
+
+#[test]
+fn set_uid_programs_are_left_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root can make a set-uid program of another user");
+    }
+    let mut fixture = Fixture::new();
+    let program = fixture.path("id");
+    fs::copy("/usr/bin/id", &program).unwrap();
+    std::os::unix::fs::chown(&program, Some(65_534), Some(65_534)).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    let (output, reported) = fixture.run(Command::new(&program).arg("-u"));
+    if text(&output.stdout).trim() != "65534" {
+        return println!("skipped: the directory for temporary files is mounted nosuid");
+    }
+    assert_eq!((output.stderr.as_slice(), reported), (&b""[..], Reported::default()));
+}
+
+#[test]
+fn small_programs_are_reported_and_say_nothing() {
+    const LINKER: &str = "/lib/ld-linux.so.2";
+    if plimsoll_audit::LIBRARY_32_BIT.is_empty() || !Path::new(LINKER).exists() {
+        return println!("skipped: no linker of 32-bit programs at {LINKER} (Debian: libc6-i386)");
+    }
+    let mut fixture = Fixture::new();
+    let program = fixture.path("small");
+    let source = "void _start(void) { __asm__ volatile(\"int $0x80\" : : \"a\"(1), \"b\"(5)); }\n";
+    let linker = format!("-Wl,--dynamic-linker={LINKER}");
+    if compile(source, &["-m32", "-nostdlib", "-fpie", "-pie", "-Wl,-z,noexecstack", &linker], &program)
+        .is_none()
+    {
+        return;
+    }
+    let (output, reported) = fixture.run(&mut Command::new(&program));
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(5), &b""[..]));
+    assert_eq!(reported.programs, [program]);
+    assert!(reported.objects.contains(&fs::canonicalize(LINKER).unwrap()), "{reported:?}");
+}
+
+#[test]
+fn paths_that_cannot_be_set_are_refused() {
+    let long = format!("/{}", "x".repeat(plimsoll_audit::PATH_MAX_BYTES));
+    let good = Path::new("/run/reports");
+    for path in ["relative", "/a\0b", "", long.as_str()] {
+        let error = plimsoll_audit::configured(plimsoll_audit::LIBRARY, good, Path::new(path)).unwrap_err();
+        assert!(error.to_string().contains("TMPDIR"), "{error}");
+    }
+    let longest = &long[..plimsoll_audit::PATH_MAX_BYTES];
+    let bytes = plimsoll_audit::configured(plimsoll_audit::LIBRARY, Path::new(longest), good).unwrap();
+    assert_eq!(bytes.len(), plimsoll_audit::LIBRARY.len());
+    assert!(plimsoll_audit::configured(b"nothing", good, good).is_err());
 }

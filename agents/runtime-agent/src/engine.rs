@@ -20,7 +20,7 @@ use crate::config::AgentConfig;
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent, KernelEvent};
 use crate::ebpf::wire::{TRACKED_CONTAINER, Tracked, WorkloadEntry, text, workload_flag};
-use crate::hooks::{HookRecord, Hooks};
+use crate::hooks::Hooks;
 use crate::identity::{self, IdentifyReply, IdentifyRequest, container};
 use crate::observe::{observe, reader_of};
 use crate::output::{Batch, OutputLosses, RuntimeEvent};
@@ -256,6 +256,9 @@ impl Engine {
             }
             Input::AddTree(request) => self.add_tree(request),
             Input::TrackProcess { tree, pid, done } => {
+                for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {
+                    hooks.set_first_process(pid);
+                }
                 let tracked = Tracked { workload: tree, ..Tracked::default() };
                 let watched = self.kernel.as_ref().is_none_or(|kernel| kernel.track(pid, &tracked));
                 let _ = done.send(watched);
@@ -271,7 +274,7 @@ impl Engine {
     fn drain(&mut self) -> bool {
         for (tree, hooks) in &mut self.hooks {
             let Some(workload) = self.workloads.get_mut(tree) else { continue };
-            hooks.drain(|record| add_hook_record(workload, record));
+            hooks.observe(workload, self.stamper.boot_id());
         }
         let Some(kernel) = self.kernel.clone() else {
             let now = now_ms();
@@ -647,10 +650,8 @@ impl Engine {
                 };
                 entered = kernel.put_workload(request.tree, &entry);
             }
-            None => {
-                watch(probe::LD_AUDIT, self.stamper.boot_id());
-                watch(probe::PYTHON_IMPORT, self.stamper.boot_id());
-            }
+            // Each hook says for itself when it is at work.
+            None => {}
         }
         workload.unavailable.clone_from(&self.unavailable);
         self.workloads.insert(request.tree, workload);
@@ -1028,16 +1029,6 @@ impl Engine {
         }
         self.flush(now_ms());
     }
-}
-
-fn add_hook_record(workload: &mut Workload, record: HookRecord) {
-    let boot_id = workload.base.boot_id.clone();
-    if record.lost > 0 {
-        // Each process counts for itself.
-        workload.set_loss(record.probe, &format!("{boot_id}-{}", record.pid), record.lost);
-    }
-    let process = procfs::comm(record.pid).unwrap_or_default();
-    workload.add(record.observation, record.probe, process, now_ms(), NO_POSITION, None);
 }
 
 fn cut(text: &str, max_bytes: usize) -> String {

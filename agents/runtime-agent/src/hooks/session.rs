@@ -1,0 +1,492 @@
+//! The hooks of one process tree at work: their files, their FIFO, and the thread that reads it.
+//! It must never overwrite what the application set, make it wait, or leave files behind that it could trip over.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use plimsoll_kit::clock::now_ms;
+use plimsoll_schemas::words::probe;
+
+use super::coverage::Coverage;
+use super::report::{Found, REPORT_MAX_BYTES, Report, ReportKind, Reports, session_mark};
+use super::survey::Survey;
+
+/// Reports that were read and wait to be taken; above, the FIFO holds what is new.
+const REPORTS_MAX: usize = 65_536;
+/// Room of the FIFO, in bytes; the most that the system gives without rights.
+const FIFO_BYTES: usize = 1024 * 1024;
+/// Longest wait for what is in the FIFO to be read.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two looks for processes without hooks.
+const SURVEY_INTERVAL: Duration = Duration::from_millis(250);
+
+const PYTHON_FILES: [(&str, &str); 2] = [
+    ("sitecustomize.py", include_str!("../../../hooks/python/sitecustomize.py")),
+    ("import_hook.py", include_str!("../../../hooks/python/import_hook.py")),
+];
+
+/// Why hooks cannot be put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The directory's fault.
+    #[error("{path}: {source}; hooks need a directory that can be written: choose one with TMPDIR")]
+    Directory {
+        /// What was written.
+        path: PathBuf,
+        /// Why that failed.
+        source: io::Error,
+    },
+    /// LD_AUDIT and PYTHONPATH are lists with colons, and the linker replaces words that begin with a dollar sign.
+    #[error("{0} has a colon or a dollar sign, which no path of hooks may have: choose another with TMPDIR")]
+    Unspeakable(PathBuf),
+    /// No thread.
+    #[error("starting the thread that reads the hooks' reports: {0}")]
+    Thread(io::Error),
+}
+
+impl From<HookError> for io::Error {
+    fn from(error: HookError) -> Self {
+        Self::other(error)
+    }
+}
+
+enum Message {
+    Report(Report, i64),
+    /// Something that no hook wrote.
+    Garbage,
+    /// Everything that was written before this mark has been read.
+    Mark(u64),
+}
+
+/// The hooks of one process tree. Its files are removed when it is dropped.
+pub struct HookSession {
+    outer: PathBuf,
+    inner: PathBuf,
+    /// The word for LD_AUDIT; `None` if the linker here does not take it.
+    audit: Option<OsString>,
+    marks: File,
+    secret: String,
+    next_mark: u64,
+    messages: Option<Receiver<Message>>,
+    thread: Option<JoinHandle<()>>,
+    losses: File,
+    survey: Survey,
+    next_survey: Instant,
+    /// What the hooks can vouch for.
+    pub coverage: Coverage,
+}
+
+impl HookSession {
+    /// Writes the hooks into a directory of their own below `parent`, and reads what they report from now on.
+    ///
+    /// # Errors
+    /// [`HookError`]: the directory's fault in all cases but one.
+    pub fn start(parent: &Path) -> Result<Self, HookError> {
+        let parent = at(parent, fs::canonicalize(parent))?;
+        if parent.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b':' | b'$')) {
+            return Err(HookError::Unspeakable(parent));
+        }
+        // Others who may run programs of the tree (after a change of user) pass through the outer directory, but find
+        // the inner one only by its name, which they have from their environment.
+        let outer = parent.join(format!("plimsoll-hooks-{}", plimsoll_kit::host::random_id()));
+        let inner = outer.join(plimsoll_kit::host::random_id());
+        let others = rustix::process::geteuid().is_root();
+        directory(&outer, if others { 0o711 } else { 0o700 })?;
+        let made = Self::fill(outer.clone(), inner);
+        if made.is_err() {
+            // The error tells more than a failed removal would.
+            let _ = fs::remove_dir_all(&outer);
+        }
+        made
+    }
+
+    fn fill(outer: PathBuf, inner: PathBuf) -> Result<Self, HookError> {
+        directory(&inner, 0o755)?;
+        let python = inner.join("python");
+        directory(&python, 0o755)?;
+        for (name, text) in PYTHON_FILES {
+            let path = python.join(name);
+            at(&path, fs::write(&path, text).and_then(|()| permit(&path, 0o644)))?;
+        }
+        // Where the interpreter would write bytecode: a file in its place keeps it from doing so.
+        let path = python.join("__pycache__");
+        at(&path, fs::write(&path, b""))?;
+
+        let path = inner.join("losses");
+        let create = || {
+            let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+            permit(&path, 0o666)?;
+            Ok(file)
+        };
+        let losses = at(&path, create())?;
+        let path = inner.join("reports");
+        let create = || {
+            rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600))?;
+            // The umask must not take it from another user of the tree.
+            permit(&path, 0o666)?;
+            // For writing too: so the FIFO never comes to an end, whoever comes and goes.
+            let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let fifo = File::options().read(true).write(true).custom_flags(nonblocking).open(&path)?;
+            let marks = File::options().write(true).custom_flags(nonblocking).open(&path)?;
+            Ok((fifo, marks))
+        };
+        let (mut fifo, marks) = at(&path, create())?;
+        // A smaller FIFO only loses earlier, and what it loses is counted.
+        let _ = rustix::pipe::fcntl_setpipe_size(&fifo, FIFO_BYTES);
+
+        let libraries = inner.join("audit");
+        let word = at(&libraries, plimsoll_audit::write_to(&libraries, &path, &inner.join("losses")))?;
+        let mut coverage = Coverage::default();
+        let audit = match try_audit(&[word, plimsoll_audit::plain_word(&libraries)]) {
+            Ok(word) => Some(word),
+            Err(reason) => {
+                coverage.set_absent(probe::LD_AUDIT, reason);
+                None
+            }
+        };
+        // What the trial reported.
+        while fifo.read(&mut [0; REPORT_MAX_BYTES]).is_ok_and(|read| read > 0) {}
+        at(&path, rustix::io::ioctl_fionbio(&fifo, false).map_err(io::Error::from))?;
+
+        let secret = plimsoll_kit::host::random_id();
+        let (sender, messages) = crossbeam_channel::bounded(REPORTS_MAX);
+        let marker = secret.clone();
+        let thread = std::thread::Builder::new()
+            .name("hooks".into())
+            .spawn(move || read_reports(fifo, &marker, &sender))
+            .map_err(HookError::Thread)?;
+        Ok(Self {
+            outer,
+            inner,
+            audit,
+            marks,
+            secret,
+            next_mark: 1,
+            messages: Some(messages),
+            thread: Some(thread),
+            losses,
+            survey: Survey::default(),
+            next_survey: Instant::now(),
+            coverage,
+        })
+    }
+
+    /// What the environment of the tree's first process needs.
+    pub fn environment(&self) -> HookEnvironment {
+        HookEnvironment { audit: self.audit.clone(), python: self.inner.join("python").into_os_string() }
+    }
+
+    /// Names the tree's first process, as soon as it is known.
+    pub fn set_first_process(&mut self, pid: u32) {
+        self.coverage.set_first_process(pid);
+    }
+
+    /// Gives everything that was reported before this call, with the time when it was read, and judges what was not.
+    pub fn drain(&mut self, mut each: impl FnMut(&Coverage, Report, i64)) {
+        // Looked at before reading: what these had to say is in the FIFO by now.
+        let is_gone = |pid: &u32| !Path::new(&format!("/proc/{pid}/exe")).exists();
+        let ended: Vec<u32> = self.coverage.expected().into_iter().filter(is_gone).collect();
+        let complete = self.take(&mut each);
+        self.count_losses();
+        self.coverage.judge(if complete { &ended } else { &[] }, now_ms());
+        self.look();
+    }
+
+    /// `true` if all was taken.
+    fn take(&mut self, each: &mut impl FnMut(&Coverage, Report, i64)) -> bool {
+        let Some(messages) = self.messages.clone() else { return false };
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        let number = self.next_mark;
+        self.next_mark += 1;
+        let mark = session_mark(&format!("{} {number}", self.secret));
+        let mut written = false;
+        loop {
+            written = written || self.marks.write_all(&mark).is_ok();
+            let wait = match written {
+                true => deadline.saturating_duration_since(Instant::now()),
+                // The FIFO is full.
+                false => Duration::from_millis(1),
+            };
+            match messages.recv_timeout(wait) {
+                Ok(Message::Report(report, time_ms)) => {
+                    self.coverage.on_report(&report, time_ms);
+                    each(&self.coverage, report, time_ms);
+                }
+                Ok(Message::Garbage) => {
+                    tracing::warn!("something that no hook wrote was in the FIFO of reports");
+                    self.coverage.lose(probe::LD_AUDIT, 1);
+                    self.coverage.lose(probe::PYTHON_IMPORT, 1);
+                }
+                Ok(Message::Mark(reached)) if reached == number => return true,
+                Ok(Message::Mark(_)) => {}
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    tracing::warn!("the reports of hooks are not read in time");
+                    return false;
+                }
+            }
+            // Reports that come faster than they are taken do not hold this up for ever: what is left is taken next time.
+            if Instant::now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    fn count_losses(&mut self) {
+        let mut bytes = [0_u8; 4_096];
+        while let Ok(read) = self.losses.read(&mut bytes) {
+            if read == 0 {
+                break;
+            }
+            for byte in &bytes[..read] {
+                self.coverage.lose(if *byte == b'L' { probe::LD_AUDIT } else { probe::PYTHON_IMPORT }, 1);
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let Some(first) = self.coverage.first_process().filter(|_| Instant::now() >= self.next_survey) else {
+            return;
+        };
+        self.next_survey = Instant::now() + SURVEY_INTERVAL;
+        for found in self.survey.look(first, &self.inner) {
+            if self.audit.is_some() {
+                self.coverage.unmeasured(probe::LD_AUDIT, &found.program, found.reason);
+            }
+            if let Some(reason) = found.python {
+                self.coverage.unmeasured(probe::PYTHON_IMPORT, &found.program, reason);
+            }
+        }
+    }
+
+    /// Directory of the hooks' files.
+    pub fn directory(&self) -> &Path {
+        &self.inner
+    }
+}
+
+/// Where a tree's processes find the hooks.
+#[derive(Clone, Debug)]
+pub struct HookEnvironment {
+    audit: Option<OsString>,
+    python: OsString,
+}
+
+impl HookEnvironment {
+    /// Variables to set; `existing` gives what they would be without hooks. That is kept: auditors before ours, and the
+    /// application's PYTHONPATH behind ours, which leaves the module path as soon as it is loaded.
+    pub fn variables(&self, existing: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+        let mut variables = Vec::new();
+        if let Some(audit) = &self.audit {
+            let given = existing("LD_AUDIT").filter(|given| !given.is_empty());
+            variables.push(("LD_AUDIT", joined(given.as_deref(), Some(audit))));
+        }
+        let given = existing("PYTHONPATH").filter(|given| !given.is_empty());
+        variables.push(("PYTHONPATH", joined(Some(&self.python), given.as_deref())));
+        variables
+    }
+
+    /// Adds the hooks to a command's environment.
+    pub fn apply(&self, command: &mut Command) {
+        let variables = self.variables(|name| {
+            let set = command.get_envs().find(|(key, _)| *key == OsStr::new(name));
+            set.map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string))
+        });
+        command.envs(variables);
+    }
+}
+
+impl Drop for HookSession {
+    fn drop(&mut self) {
+        // The thread ends at the next report that it cannot hand on; the mark is one, if there is room for it.
+        self.messages = None;
+        let _ = self.marks.write_all(&session_mark(&format!("{} 0", self.secret)));
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that reads the hooks' reports panicked");
+        }
+        if let Err(error) = fs::remove_dir_all(&self.outer) {
+            tracing::debug!(path = %self.outer.display(), %error, "hooks were left behind");
+        }
+    }
+}
+
+fn read_reports(mut fifo: File, secret: &str, sender: &Sender<Message>) {
+    let mut reports = Reports::default();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        let read = match fifo.read(&mut buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                tracing::error!(%error, "the reports of hooks cannot be read");
+                return;
+            }
+        };
+        let time_ms = now_ms();
+        let mut open = true;
+        reports.push(&buffer[..read], |found| {
+            let message = match found {
+                Found::Report(report) if report.kind == ReportKind::SessionMark => {
+                    mark_number(&report.name, secret).map_or(Message::Garbage, Message::Mark)
+                }
+                Found::Report(report) => Message::Report(report, time_ms),
+                Found::Garbage => Message::Garbage,
+            };
+            // Full: waits, and the FIFO holds what is new.
+            open = open && sender.send(message).is_ok();
+        });
+        if !open {
+            return;
+        }
+    }
+}
+
+fn mark_number(name: &[u8], secret: &str) -> Option<u64> {
+    std::str::from_utf8(name).ok()?.strip_prefix(secret)?.strip_prefix(' ')?.parse().ok()
+}
+
+/// The first of these words for LD_AUDIT with which a program says nothing about it.
+fn try_audit(words: &[OsString]) -> Result<OsString, String> {
+    let Some(program) = ["/bin/true", "/usr/bin/true"].into_iter().find(|path| Path::new(path).exists())
+    else {
+        return words.first().cloned().ok_or_else(String::new);
+    };
+    let mut said = String::new();
+    for word in words {
+        let output = Command::new(program).env_clear().env("LD_AUDIT", word).stdin(Stdio::null()).output();
+        match output {
+            Ok(output) if output.stderr.is_empty() => return Ok(word.clone()),
+            Ok(output) => said = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => said = format!("{program}: {error}"),
+        }
+    }
+    Err(format!(
+        "the dynamic linker refuses the audit library ({said}): choose a directory from which libraries may be loaded \
+         with TMPDIR"
+    ))
+}
+
+fn joined(first: Option<&OsStr>, second: Option<&OsStr>) -> OsString {
+    let mut list = OsString::new();
+    for part in first.into_iter().chain(second) {
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(part);
+    }
+    list
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), HookError> {
+    at(path, fs::create_dir(path).and_then(|()| permit(path, mode)))
+}
+
+fn permit(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, HookError> {
+    result.map_err(|source| HookError::Directory { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> (tempfile::TempDir, HookSession) {
+        let parent = tempfile::tempdir().unwrap();
+        let session = HookSession::start(parent.path()).unwrap();
+        (parent, session)
+    }
+
+    fn write(session: &HookSession, bytes: &[u8]) {
+        File::options().write(true).open(session.inner.join("reports")).unwrap().write_all(bytes).unwrap();
+    }
+
+    fn taken(session: &mut HookSession) -> Vec<String> {
+        let mut paths = Vec::new();
+        session.drain(|_, report, _| paths.push(String::from_utf8_lossy(&report.path).into_owned()));
+        paths
+    }
+
+    #[test]
+    fn gives_everything_that_was_written_before() {
+        let (_parent, mut session) = session();
+        for number in 0..200 {
+            write(&session, format!("\u{1e}LO 7 0 - 0 4\n/{number:03}").as_bytes());
+        }
+        let expected: Vec<String> = (0..200).map(|number| format!("/{number:03}")).collect();
+        assert_eq!(taken(&mut session), expected);
+        assert!(taken(&mut session).is_empty());
+    }
+
+    #[test]
+    fn counts_what_was_lost() {
+        let (_parent, mut session) = session();
+        let append = |bytes: &[u8]| {
+            let mut file = File::options().append(true).open(session.inner.join("losses")).unwrap();
+            file.write_all(bytes).unwrap();
+        };
+        append(b"LLM");
+        write(&session, b"nonsense\x1eLO 7 5 - 0 2\n/a");
+        // Nobody else can end the reading, or pretend that it has come to a mark.
+        write(&session, &session_mark("guess 0"));
+        assert_eq!(taken(&mut session), ["/a"]);
+        let lost: Vec<_> = session.coverage.losses().collect();
+        assert_eq!(lost, [("ld-audit", 2 + 5 + 2), ("python-import", 1 + 2)]);
+    }
+
+    #[test]
+    fn keeps_what_the_application_set() {
+        let (_parent, session) = session();
+        let check = |given: Option<&str>, audit: &str, python: &str| {
+            let variables = session.environment().variables(|_| given.map(OsString::from));
+            let inner = session.inner.to_str().unwrap();
+            let text: Vec<String> =
+                variables.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+            let text: Vec<String> = text.into_iter().map(|text| text.replace(inner, "@")).collect();
+            assert_eq!(text, [audit.to_owned(), python.to_owned()]);
+        };
+        let own = "@/audit/$PLATFORM/libplimsoll_audit.so";
+        check(None, &format!("LD_AUDIT={own}"), "PYTHONPATH=@/python");
+        check(Some(""), &format!("LD_AUDIT={own}"), "PYTHONPATH=@/python");
+        check(Some("/a:/b"), &format!("LD_AUDIT=/a:/b:{own}"), "PYTHONPATH=@/python:/a:/b");
+    }
+
+    #[test]
+    fn leaves_nothing_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        drop(HookSession::start(parent.path()).unwrap());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        let strange = parent.path().join("a:b");
+        fs::create_dir(&strange).unwrap();
+        assert!(matches!(HookSession::start(&strange), Err(HookError::Unspeakable(_))));
+        assert!(matches!(HookSession::start(&parent.path().join("none")), Err(HookError::Directory { .. })));
+    }
+
+    #[test]
+    fn ends_while_nobody_takes_anything() {
+        let (_parent, session) = session();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut writer = File::options()
+            .write(true)
+            .custom_flags(nonblocking)
+            .open(session.inner.join("reports"))
+            .unwrap();
+        let report = b"\x1eLO 7 0 - 0 2\n/a";
+        // More than the queue and the FIFO hold together.
+        let mut refused = 0;
+        while refused < 1_000 {
+            refused += usize::from(writer.write_all(report).is_err());
+        }
+        drop(session);
+    }
+}

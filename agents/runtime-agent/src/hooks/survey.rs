@@ -1,0 +1,229 @@
+//! A look at the processes of a tree, for those that run without the audit library: these cannot tell it themselves.
+//! It must never touch a process, nor look at one that does not descend from the tree's first.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::coverage::{is_python, is_python_library, judge_arguments};
+use crate::procfs;
+
+/// Processes of a tree that are looked at.
+const PROCESSES_MAX: usize = 4_096;
+/// Threads of a process whose children are looked for.
+const THREADS_MAX: usize = 1_024;
+/// Most of an environment that is read, in bytes.
+const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
+/// Most of a program that is read, in bytes: its headers.
+const HEADERS_MAX_BYTES: u64 = 4_096;
+
+/// A process without the audit library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unaudited {
+    pub program: Vec<u8>,
+    /// Why it has none.
+    pub reason: &'static str,
+    /// It is a Python interpreter without the import hook, for this reason.
+    pub python: Option<&'static str>,
+}
+
+/// The processes of a tree as they were seen.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// When each process was started, and the program that it ran without the audit library when last seen.
+    known: HashMap<u32, (u64, Seen)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Audited,
+    /// Seen once: it may be on its way through an exec.
+    Once(Vec<u8>),
+    Told(Vec<u8>),
+}
+
+impl Survey {
+    /// Looks at `first` and its descendants, and gives each that runs without the library of `directory` for the
+    /// second time, once. Orphans stay known.
+    pub fn look(&mut self, first: u32, directory: &Path) -> Vec<Unaudited> {
+        self.known.retain(|pid, (started, _)| procfs::started_ns(*pid) == Some(*started));
+        let mut waiting: Vec<u32> = self.known.keys().copied().chain([first]).collect();
+        let mut found = Vec::new();
+        let mut looked = std::collections::HashSet::new();
+        while let Some(pid) = waiting.pop() {
+            if looked.len() >= PROCESSES_MAX || !looked.insert(pid) {
+                continue;
+            }
+            waiting.extend(children(pid));
+            let (Some(started), Some(executable)) = (procfs::started_ns(pid), procfs::executable(pid)) else {
+                continue;
+            };
+            let program = [b"/", executable.as_slice()].concat();
+            let before = self.known.get(&pid).map(|(_, seen)| seen);
+            let seen = match before {
+                // Without rights nothing is known: its own reports tell.
+                _ if maps(pid).is_none_or(|maps| maps.iter().any(|path| path.starts_with(directory))) => {
+                    Seen::Audited
+                }
+                Some(Seen::Told(told)) if *told == program => continue,
+                Some(Seen::Once(once)) if *once == program => {
+                    found.push(judge(pid, &program, directory));
+                    Seen::Told(program)
+                }
+                _ => Seen::Once(program),
+            };
+            self.known.insert(pid, (started, seen));
+        }
+        found
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.flatten().take(THREADS_MAX).filter_map(|thread| {
+        // Kernels without this file: only the first process is looked at.
+        fs::read_to_string(thread.path().join("children")).ok()
+    });
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+fn maps(pid: u32) -> Option<Vec<PathBuf>> {
+    let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    Some(text.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..]))).collect())
+}
+
+fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let path = PathBuf::from(format!("/proc/{pid}/exe"));
+    let reason = match environment_has(pid, "LD_AUDIT", directory) {
+        false => "was started without the environment that it should have inherited",
+        true => kind_of_program(&path).unwrap_or("took no audit library"),
+    };
+    let carries_python = is_python(program)
+        || maps(pid).iter().flatten().any(|path| is_python_library(path.as_os_str().as_encoded_bytes()));
+    let hooked = environment_has(pid, "PYTHONPATH", directory);
+    let python = match judge_arguments(program, &arguments) {
+        Some(why)
+            if carries_python && (!hooked || why.contains("started with") || why.contains("Python 2")) =>
+        {
+            Some(why)
+        }
+        _ => None,
+    };
+    Unaudited { program: program.to_vec(), reason, python }
+}
+
+fn environment_has(pid: u32, name: &str, directory: &Path) -> bool {
+    let mut environment = Vec::new();
+    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else { return true };
+    if file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment).is_err() {
+        return true;
+    }
+    let directory = directory.as_os_str().as_encoded_bytes();
+    environment.split(|byte| *byte == 0).any(|variable| {
+        variable
+            .strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+            .is_some_and(|value| value.windows(directory.len()).any(|window| window == directory))
+    })
+}
+
+/// Why a program's kind keeps the audit library out; `None` if it does not.
+fn kind_of_program(path: &Path) -> Option<&'static str> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.permissions().mode() & 0o6000 != 0 {
+        return Some("is set-uid or set-gid, and takes no audit library");
+    }
+    let mut headers = Vec::new();
+    fs::File::open(path).ok()?.take(HEADERS_MAX_BYTES).read_to_end(&mut headers).ok()?;
+    kind_of_headers(&headers, !plimsoll_audit::LIBRARY_32_BIT.is_empty())
+}
+
+/// The same by the first bytes of the program (elf(5)).
+fn kind_of_headers(headers: &[u8], has_32_bit_library: bool) -> Option<&'static str> {
+    const INTERPRETER: u32 = 3;
+    let bytes = |at: usize, length: usize| headers.get(at..at.checked_add(length)?);
+    let short = |at| Some(u16::from_le_bytes(bytes(at, 2)?.try_into().ok()?));
+    let word = |at| Some(u32::from_le_bytes(bytes(at, 4)?.try_into().ok()?));
+    let long = |at| usize::try_from(u64::from_le_bytes(bytes(at, 8)?.try_into().ok()?)).ok();
+    if bytes(0, 4)? != b"\x7fELF" {
+        return Some("is no ELF program");
+    }
+    if bytes(4, 1)? == [1] {
+        return (!has_32_bit_library).then_some("is a 32-bit program, for which there is no audit library");
+    }
+    let (table, size, count) = (long(0x20)?, usize::from(short(0x36)?), usize::from(short(0x38)?));
+    for index in 0..count.min(64) {
+        let entry = table.checked_add(index.checked_mul(size)?)?;
+        if word(entry)? == INTERPRETER {
+            let (at, length) = (long(entry + 8)?, long(entry + 32)?);
+            let musl = bytes(at, length)?.windows(8).any(|window| window == b"/ld-musl");
+            return musl.then_some("is linked with musl, whose linker takes no audit library");
+        }
+    }
+    Some("is linked statically, and takes no audit library")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header with one program header of `kind` that points to `interpreter`.
+    fn elf(class: u8, kind: u32, interpreter: &str) -> Vec<u8> {
+        let mut bytes = vec![0_u8; 64 + 56];
+        bytes[..5].copy_from_slice(&[0x7f, b'E', b'L', b'F', class]);
+        bytes[0x20] = 64;
+        bytes[0x36] = 56;
+        bytes[0x38] = 1;
+        bytes[64..68].copy_from_slice(&kind.to_le_bytes());
+        bytes[72] = 120;
+        bytes[96] = interpreter.len() as u8;
+        bytes.extend_from_slice(interpreter.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn kinds_of_programs() {
+        let cases: [(Vec<u8>, Option<&str>); 8] = [
+            (elf(2, 3, "/lib64/ld-linux-x86-64.so.2"), None),
+            (elf(2, 3, "/lib/ld-musl-x86_64.so.1"), Some("musl")),
+            (elf(2, 1, ""), Some("statically")),
+            (elf(1, 3, "/lib/ld-linux.so.2"), Some("32-bit")),
+            (b"#!/bin/sh\n".to_vec(), Some("no ELF")),
+            (b"\x7fELF\x02".to_vec(), None),
+            (Vec::new(), None),
+            (
+                {
+                    let mut wild = elf(2, 3, "");
+                    wild[0x20..0x28].fill(0xff);
+                    wild
+                },
+                None,
+            ),
+        ];
+        for (headers, expected) in cases {
+            let found = kind_of_headers(&headers, false);
+            assert_eq!(
+                found.is_some_and(|found| found.contains(expected.unwrap_or("?"))),
+                expected.is_some(),
+                "{found:?}"
+            );
+        }
+        assert_eq!(kind_of_headers(&elf(1, 3, "/lib/ld-linux.so.2"), true), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            kind_of_headers(&bytes, false);
+            let mut elf = b"\x7fELF\x02".to_vec();
+            elf.extend(bytes);
+            kind_of_headers(&elf, true);
+        }
+    }
+}
