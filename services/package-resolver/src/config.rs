@@ -35,7 +35,7 @@ pub struct ResolverSettings {
     pub request_deadline_ms: u64,
     /// Most roots that are held open, one or two descriptors each.
     pub max_roots: usize,
-    /// Most requests that are worked on at once, those stuck in a file system included.
+    /// Most threads that look into roots, one for each root, those stuck in a file system included.
     pub max_workers: usize,
     /// Most bytes of ownership indexes that are kept; the one in use is kept in any case.
     pub index_cache_max_bytes: usize,

@@ -1,8 +1,8 @@
 //! Package-resolver: who owns a path of a running workload, by the package databases in its own root.
 //! Never opens a root by name, never follows a link out of one, never needs the network to answer.
 //!
-//! Agents send descriptors and paths over a Unix socket ([`server`]); every request runs on a worker of its own with a
-//! deadline ([`resolver`]); indexes are shared among the containers of an image ([`index_cache`]); what is new is
+//! Agents send descriptors and paths over a Unix socket ([`server`]); every root has at most one thread, and every
+//! request a deadline ([`resolver`], [`workers`]); indexes are shared among the containers of an image ([`index_cache`]); what is new is
 //! published ([`publisher`]). [`service::InProcess`] runs the same inside another process.
 
 pub mod answer;
@@ -20,6 +20,7 @@ pub mod rights;
 pub mod roots;
 pub mod server;
 pub mod service;
+pub mod workers;
 
 pub use config::{PackageResolverConfig, ResolverSettings};
 pub use service::InProcess;

@@ -1,10 +1,12 @@
-//! The resolver: requests to answers, each on a thread that may hang alone, with a deadline for all.
+//! The resolver: questions to answers, from a root that may hang, with a deadline for each.
 //! Never answers before what is new was queued for publication, and never waits for a broker that is away.
+//!
+//! What a root tells only after the deadline is published all the same: the agent has gone on, the join has not.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
@@ -16,13 +18,12 @@ use crate::config::ResolverSettings;
 use crate::deadline::{Deadlines, Ticket};
 use crate::index_cache::IndexCache;
 use crate::published::Published;
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, QueueFull};
 use crate::roots::{Root, Roots};
+use crate::workers::{Job, Workers};
 
 /// How long an answer waits for its publication where the broker is there.
 const PUBLISH_WAIT: Duration = Duration::from_secs(1);
-/// Stack of a worker, in bytes.
-const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Takes the reply to one request.
 pub type Reply = Arc<dyn Fn(ResolverReply) + Send + Sync>;
@@ -43,7 +44,6 @@ struct Meters {
     requests: ByLabels<Counter>,
     paths: ByLabels<Counter>,
     roots: Gauge,
-    workers: Gauge,
 }
 
 /// See the module's documentation.
@@ -56,7 +56,7 @@ pub struct Resolver {
     published: Published,
     publisher: Arc<Publisher>,
     deadlines: Deadlines,
-    workers: Workers,
+    workers: Arc<Workers>,
     meters: Meters,
 }
 
@@ -71,6 +71,7 @@ impl Resolver {
         metrics: &Metrics,
     ) -> std::io::Result<Arc<Self>> {
         let patience = settings.request_deadline() / 2;
+        let workers = metrics.gauge("workers", "Threads that look into roots, stuck ones included");
         Ok(Arc::new(Self {
             roots: Roots::new(settings.max_roots),
             indexes: IndexCache::new(settings.index_cache_max_bytes, patience, metrics),
@@ -78,57 +79,43 @@ impl Resolver {
             published: Published::new(settings.published_max_entries),
             publisher,
             deadlines: Deadlines::start()?,
-            workers: Workers::new(settings.max_workers),
+            workers: Arc::new(Workers::new(settings.max_workers, workers)),
             meters: Meters {
                 requests: metrics.counter_with("requests", "Requests answered", &["outcome"]),
                 paths: metrics.counter_with("paths", "Paths answered", &["state"]),
                 roots: metrics.gauge("roots", "Roots held open"),
-                workers: metrics.gauge("workers", "Requests worked on, stuck ones included"),
             },
             settings,
         }))
     }
 
-    /// Answers `query` through `reply`, exactly once, at the latest when its time is up. Returns at once, or when a
-    /// worker is free.
-    pub fn resolve(self: &Arc<Self>, query: Query, reply: Reply) {
+    /// Answers `query` through `reply`, exactly once, at the latest when its time is up. Returns at once.
+    pub fn resolve(self: &Arc<Self>, query: Query, reply: &Reply) {
         let key = (query.artifact.clone(), query.workload_id.clone());
         let Some(root) = self.roots.get(&key) else {
             // Needs no file system: what is known is in memory.
-            self.give(
-                &query,
-                &reply,
-                self.without_root(&query, "the workload's root is not open"),
-                "no_root",
-            );
+            let entries = self.without_root(&query, "the workload's root is not open");
+            self.give(&query, reply, entries, "no_root");
             return;
         };
-        if root.stuck.load(Ordering::Acquire) > 0 {
-            let reason =
-                "an earlier request still waits for the root's file system or reads its package databases";
-            self.give(&query, &reply, self.without_root(&query, reason), "stuck");
-            return;
-        }
-        if !self.workers.take(self.settings.request_deadline()) {
-            let reason = "all workers are busy or stuck in a file system";
-            self.give(&query, &reply, self.without_root(&query, reason), "busy");
-            return;
-        }
-        self.meters.workers.set(self.workers.running() as i64);
         let query = Arc::new(query);
-        let ticket = self.ticket(&query, &root, &reply);
-        let work = {
-            let (resolver, query, reply, ticket) =
-                (self.clone(), query.clone(), reply.clone(), ticket.clone());
-            move || resolver.work(&query, &root, &reply, &ticket)
-        };
-        let builder = std::thread::Builder::new().name("resolve".into()).stack_size(WORKER_STACK_BYTES);
-        if let Err(error) = builder.spawn(work) {
-            self.workers.give_back();
-            if ticket.settle() {
-                let reason = format!("no thread can be started: {error}");
-                self.give(&query, &reply, self.without_root(&query, &reason), "busy");
+        let ticket = self.ticket(&query, &root, reply);
+        let is_overdue = root.overdue.load(Ordering::Acquire);
+        let job = Job { query: query.clone(), reply: reply.clone(), ticket: ticket.clone() };
+        let resolver = self.clone();
+        let submitted = self.workers.submit(&root, job, move |root, job| resolver.work(root, &job));
+        match submitted {
+            // Kept all the same, so that it is published once the root answers.
+            Ok(()) if is_overdue && ticket.settle() => {
+                let reason = "an earlier request still waits for the root's file system, or for its package \
+                              databases to be read";
+                self.give(&query, reply, self.without_root(&query, reason), "overdue");
             }
+            Err(busy) if ticket.settle() => {
+                self.meters.requests.with(&["busy"]).inc();
+                reply(ResolverReply::Failed { request_id: query.request_id, reason: busy.to_string() });
+            }
+            _ => {}
         }
     }
 
@@ -149,39 +136,40 @@ impl Resolver {
         self.deadlines.issue(timeout, move || {
             let Some(resolver) = resolver.upgrade() else { return };
             if let Some(root) = root.upgrade() {
-                root.stuck.fetch_add(1, Ordering::AcqRel);
+                root.overdue.store(true, Ordering::Release);
             }
+            let reason = format!(
+                "not answered within {timeout:?}: its file system hangs, or its databases are being read"
+            );
             tracing::warn!(
                 artifact = query.artifact,
                 workload_id = query.workload_id,
-                "a request was not answered within {timeout:?}: the root's file system hangs, or its package \
-                 databases take long to read"
-            );
-            let reason = format!(
-                "not answered within {timeout:?}: its file system hangs, or its databases are being read"
+                "a request was {reason}"
             );
             resolver.give(&query, &reply, resolver.without_root(&query, &reason), "deadline");
         })
     }
 
-    fn work(self: &Arc<Self>, query: &Query, root: &Root, reply: &Reply, ticket: &Ticket) {
+    fn work(&self, root: &Root, job: &Job) {
+        let Job { query, reply, ticket } = job;
         // A parser's fault in one artifact must not take the resolver down.
         let answered = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(query, root)));
-        let is_first = ticket.settle();
-        if !is_first {
-            root.stuck.fetch_sub(1, Ordering::AcqRel);
-        }
-        self.workers.give_back();
-        self.meters.workers.set(self.workers.running() as i64);
-        if !is_first {
-            return;
-        }
+        root.overdue.store(false, Ordering::Release);
+        let is_late = !ticket.settle();
         match answered {
+            Ok(entries) if is_late => {
+                self.meters.requests.with(&["late"]).inc();
+                if let Err(error) = self.publish(&entries, false) {
+                    tracing::warn!(artifact = query.artifact, "a late answer is not published: {error}");
+                }
+            }
             Ok(entries) => self.give(query, reply, entries, "answered"),
             Err(_) => {
                 let reason = "reading the root's package databases failed by a fault of the resolver";
                 tracing::error!(artifact = query.artifact, workload_id = query.workload_id, "{reason}");
-                self.give(query, reply, self.without_root(query, reason), "fault");
+                if !is_late {
+                    self.give(query, reply, self.without_root(query, reason), "fault");
+                }
             }
         }
     }
@@ -218,6 +206,7 @@ impl Resolver {
 
     /// Publishes what is new of an answer, then gives it.
     fn give(&self, query: &Query, reply: &Reply, entries: Vec<PackageOwnership>, outcome: &str) {
+        // The threads of connections and deadlines must not wait.
         let may_wait = outcome == "answered";
         if let Err(error) = self.publish(&entries, may_wait) {
             self.meters.requests.with(&["queue_full"]).inc();
@@ -232,11 +221,7 @@ impl Resolver {
         reply(ResolverReply::Ownership { request_id: query.request_id, entries });
     }
 
-    fn publish(
-        &self,
-        entries: &[PackageOwnership],
-        may_wait: bool,
-    ) -> Result<(), crate::publisher::QueueFull> {
+    fn publish(&self, entries: &[PackageOwnership], may_wait: bool) -> Result<(), QueueFull> {
         let mut new = self.published.take_new(entries);
         new.retain(answer::is_publishable);
         if new.is_empty() {
@@ -254,55 +239,5 @@ impl Resolver {
                 Err(full)
             }
         }
-    }
-}
-
-/// Counts the requests that are worked on.
-struct Workers {
-    running: AtomicUsize,
-    max: usize,
-    lock: Mutex<()>,
-    freed: Condvar,
-}
-
-impl Workers {
-    fn new(max: usize) -> Self {
-        Self { running: AtomicUsize::new(0), max: max.max(1), lock: Mutex::new(()), freed: Condvar::new() }
-    }
-
-    fn running(&self) -> usize {
-        self.running.load(Ordering::Acquire)
-    }
-
-    /// Waits for a free worker; `false`: there was none in time.
-    fn take(&self, timeout: Duration) -> bool {
-        self.wait(timeout, |running| running < self.max, true)
-    }
-
-    fn give_back(&self) {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.running.fetch_sub(1, Ordering::AcqRel);
-        drop(guard);
-        self.freed.notify_all();
-    }
-
-    fn wait_idle(&self, timeout: Duration) -> bool {
-        self.wait(timeout, |running| running == 0, false)
-    }
-
-    fn wait(&self, timeout: Duration, is_met: impl Fn(usize) -> bool, take: bool) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !is_met(self.running()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            guard = self.freed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if take {
-            self.running.fetch_add(1, Ordering::AcqRel);
-        }
-        true
     }
 }

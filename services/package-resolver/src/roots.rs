@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plimsoll_catalog::tree::TreeError;
@@ -13,6 +13,7 @@ use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 use crate::beneath;
 use crate::index_cache::LastIndex;
 use crate::layers::{LowerLayers, MAX_LAYERS};
+use crate::workers::Waiting;
 
 /// One workload's root.
 pub struct Root {
@@ -23,8 +24,10 @@ pub struct Root {
     pub component: bool,
     /// One of many that were started from one image.
     pub is_replica: bool,
-    /// Requests past their deadline whose thread has not come back from the file system.
-    pub stuck: AtomicUsize,
+    /// A request is past its deadline and its thread has not come back from the file system.
+    pub overdue: AtomicBool,
+    /// What waits for this root.
+    pub waiting: Mutex<Waiting>,
     /// The index of the last answer.
     pub last: LastIndex,
     /// The connection that announced it.
@@ -151,7 +154,8 @@ impl Roots {
             layers: Mutex::default(),
             component: announced.component,
             is_replica: announced.is_replica,
-            stuck: AtomicUsize::new(0),
+            overdue: AtomicBool::new(false),
+            waiting: Mutex::default(),
             last: LastIndex::default(),
             connection,
         };

@@ -204,7 +204,7 @@ fn take(resolver: &Arc<Resolver>, frame: Frame, number: u64, reply: &Reply) -> R
             if bytes > REQUEST_MAX_PATH_BYTES {
                 return Err(ProtocolError::PathBytes(bytes));
             }
-            resolver.resolve(Query { request_id, artifact, workload_id, paths }, reply.clone());
+            resolver.resolve(Query { request_id, artifact, workload_id, paths }, reply);
         }
         ResolverRequest::Close { artifact, workload_id } => {
             check(&artifact, &workload_id)?;

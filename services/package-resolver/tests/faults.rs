@@ -138,7 +138,7 @@ fn a_file_system_that_hangs_holds_up_nobody_else() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(stage.metric("workers"), 2.0);
+    assert_eq!(stage.metric("workers"), 2.0, "one thread for each root that hangs");
     // At once now: the thread is still out there.
     let begun = Instant::now();
     assert_eq!(agent.one("host/stuck", "stuck", path).state, "unresolved");
@@ -150,6 +150,28 @@ fn a_file_system_that_hangs_holds_up_nobody_else() {
     let deadline = Instant::now() + SOON;
     while stage.metric("workers") > 0.0 {
         assert!(Instant::now() < deadline, "the workers are still stuck");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_a_slow_root_tells_after_the_deadline_is_published() {
+    let directory = tempfile::tempdir().unwrap();
+    debian(directory.path(), &[("libz1", "1", &["usr/lib/libz.so.1", "usr/lib/b"])]);
+    // Reading this takes much longer than a millisecond.
+    for number in 0..10_000 {
+        std::fs::write(directory.path().join(format!("usr/lib/wide{number}")), "").unwrap();
+    }
+    let stage = Stage::with(|settings| settings.request_deadline_ms = 1);
+    let mut agent = stage.agent();
+    let root = directory.path().to_str().unwrap();
+    agent.open(OpenRoot { artifact: IMAGE, workload: "w", root, ..Default::default() });
+    for path in ["usr/lib/libz.so.1", "usr/lib/b"] {
+        assert_eq!(brief(&agent.one(IMAGE, "w", path)), "unresolved  image unknown");
+    }
+    let deadline = Instant::now() + SOON;
+    while stage.published().iter().filter(|event| event.state == "owned").count() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", stage.published());
         std::thread::yield_now();
     }
 }
