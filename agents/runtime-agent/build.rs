@@ -34,19 +34,22 @@ fn compile() -> Result<(), String> {
             ));
         }
     };
-    let object = PathBuf::from(variable("OUT_DIR")?).join("observe.bpf.o");
+    let out = PathBuf::from(variable("OUT_DIR")?);
     let clang = compiler()?;
-    let output = Command::new(&clang)
-        .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-Wno-unused-function"])
-        .arg(format!("-D__TARGET_ARCH_{target}"))
-        // The headers of the libbpf that is linked, so that both are of one version.
-        .arg(format!("-I{}", variable("DEP_BPF_INCLUDE")?))
-        .args(["-c", "bpf/observe.bpf.c", "-o"])
-        .arg(&object)
-        .output()
-        .map_err(|error| format!("{clang} does not run: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{clang}: {}", String::from_utf8_lossy(&output.stderr).replace('\n', " | ")));
+    // Twice: pointers with types need Linux 6.2; the loader chooses.
+    for (name, define) in [("typed.bpf.o", "TYPED_POINTERS"), ("plain.bpf.o", "PLAIN_POINTERS")] {
+        let output = Command::new(&clang)
+            .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-Wno-unused-function"])
+            .args([format!("-D__TARGET_ARCH_{target}"), format!("-D{define}")])
+            // The headers of the libbpf that is linked, so that both are of one version.
+            .arg(format!("-I{}", variable("DEP_BPF_INCLUDE")?))
+            .args(["-c", "bpf/observe.bpf.c", "-o"])
+            .arg(out.join(name))
+            .output()
+            .map_err(|error| format!("{clang} does not run: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{clang}: {}", String::from_utf8_lossy(&output.stderr).replace('\n', " | ")));
+        }
     }
     Ok(())
 }

@@ -10,6 +10,17 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Since 6.2 a pointer can be given its type, and be read without a call for each field. The object is built both
+ * ways, and the loader takes the one that the kernel can. */
+#ifdef TYPED_POINTERS
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym;
+#define TYPED(pointer, type) ((type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(type)))
+#define READ(pointer, field) ((pointer)->field)
+#else
+#define TYPED(pointer, type) (pointer)
+#define READ(pointer, field) BPF_CORE_READ(pointer, field)
+#endif
+
 /* Set before loading; part of the hash that names the pins. */
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -70,6 +81,23 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Nanoseconds since boot, set by user space about once a second: reading a clock at every open costs more. It stands
+ * still while no agent runs, and so does the epoch. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} coarse_clock SEC(".maps");
+
+static __always_inline __u64 coarse_time(void)
+{
+	__u32 zero = 0;
+	__u64 *time = bpf_map_lookup_elem(&coarse_clock, &zero);
+
+	return time ? *time : 0;
+}
 
 static __always_inline void count(__u32 which)
 {
@@ -208,8 +236,8 @@ static __always_inline __u64 change_time(struct inode *inode)
 	long seconds, nanoseconds;
 
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {
-		seconds = BPF_CORE_READ(inode, i_ctime_sec);
-		nanoseconds = BPF_CORE_READ(inode, i_ctime_nsec);
+		seconds = READ(inode, i_ctime_sec);
+		nanoseconds = READ(inode, i_ctime_nsec);
 	} else if (bpf_core_field_exists(((struct inode___timespec *)inode)->__i_ctime)) {
 		seconds = BPF_CORE_READ((struct inode___timespec *)inode, __i_ctime.tv_sec);
 		nanoseconds = BPF_CORE_READ((struct inode___timespec *)inode, __i_ctime.tv_nsec);
@@ -265,45 +293,49 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	struct scratch *s;
 	struct walk w = {};
 	__u32 mode, length;
-	__u64 time = bpf_ktime_get_ns();
+	__u64 time = coarse_time();
 
-	mode = BPF_CORE_READ(file, f_mode);
+	file = TYPED(file, struct file);
+	mode = READ(file, f_mode);
 	if (kind == EVENT_OPEN && (!(mode & FMODE_READ) || (mode & FMODE_PATH)))
 		return 0;
-	dentry = BPF_CORE_READ(file, f_path.dentry);
-	mnt = BPF_CORE_READ(file, f_path.mnt);
+	dentry = READ(file, f_path.dentry);
+	mnt = READ(file, f_path.mnt);
 	if ((kind != EVENT_OPEN || (flags & EVENT_RESYNC)) && bpf_core_type_exists(struct backing_file)) {
 		/* What overlayfs maps lies on a private mount of a layer; the user's path stands beside it. The flag
 		 * that tells such files has had several values: a path of this namespace tells as well. */
 		struct backing_file *backing = (struct backing_file *)file;
 
+		mnt = BPF_CORE_READ(file, f_path.mnt);
 		if (mount_namespace(mnt) != BPF_CORE_READ(task, nsproxy, mnt_ns)) {
 			struct vfsmount *user = BPF_CORE_READ(backing, user_path.mnt);
 
 			if (user && mount_namespace(user) == BPF_CORE_READ(task, nsproxy, mnt_ns)) {
 				mnt = user;
-				dentry = BPF_CORE_READ(backing, user_path.dentry);
+				dentry = TYPED(BPF_CORE_READ(backing, user_path.dentry), struct dentry);
 			}
 		}
 	}
 	/* The dentry's inode is the one that the user sees; a file's own can be a lower layer's. */
-	inode = BPF_CORE_READ(dentry, d_inode);
-	if (!inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
+	inode = READ(dentry, d_inode);
+	if (!inode || (READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
-	parent = BPF_CORE_READ(dentry, d_parent);
-	parent_inode = BPF_CORE_READ(parent, d_inode);
+	parent = READ(dentry, d_parent);
+	parent_inode = READ(parent, d_inode);
 
 	key.workload = t->workload;
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.parent_inode = BPF_CORE_READ(parent_inode, i_ino);
-	key.name = BPF_CORE_READ(dentry, d_name.hash_len) ^ ((__u64)mnt * 0x9e3779b97f4a7c15ull);
+	key.inode = READ(inode, i_ino);
+	key.parent_inode = READ(parent_inode, i_ino);
+	key.name = READ(dentry, d_name.hash_len);
+	key.mount = (__u64)mnt;
 	key.change_time = change_time(inode);
 	key.kind = kind;
 	key.reader = reader;
 	if (kind == EVENT_EXEC)
 		key.name ^= t->exec_id * 0xbf58476d1ce4e5b9ull;
 	old = bpf_map_lookup_elem(&seen, &key);
-	if (old && time - old->time_ns < settings.epoch_ns)
+	/* Compared so that a clock that goes backwards does not report everything again. */
+	if (old && time < old->time_ns + settings.epoch_ns)
 		return old->exec_id;
 
 	sb = BPF_CORE_READ(inode, i_sb);
@@ -314,6 +346,8 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 		return exec_id;
 	}
 
+	/* From here on a number: it is calculated with. */
+	mnt = (struct vfsmount *)key.mount;
 	w.dentry = dentry;
 	w.mount = mount_of(mnt);
 	w.slot = slot;
@@ -416,7 +450,7 @@ int on_exec(__u64 *ctx)
 	__u32 tgid = task->tgid, slot = SCRATCH_EXEC, length;
 	__u32 mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	struct tracked *t = bpf_map_lookup_elem(&tracked, &tgid);
-	struct tracked fresh = {}, next;
+	struct tracked fresh = {}, before, next;
 	unsigned long from, to;
 	struct scratch *s;
 	__u64 exec_id, used;
@@ -456,16 +490,25 @@ int on_exec(__u64 *ctx)
 	s->event.command_hash = 0;
 
 	exec_id = (bpf_ktime_get_ns() << 6) | (bpf_get_smp_processor_id() & 63);
-	next = *t;
+	before = *t;
+	next = before;
 	next.mount_ns = mount_ns;
 	next.reader = classify(bprm, s);
-	/* An exec is told apart by its command line only where that decides what its reads mean. */
-	used = report(task, t, tgid, bprm->file, EVENT_EXEC,
-		      (__u32)s->event.command_hash, exec_id, 0, SCRATCH_EXEC);
 	next.command_hash = s->event.command_hash;
-	next.exec_id = used ? used : exec_id;
-	if (bpf_map_update_elem(&tracked, &tgid, &next, BPF_ANY))
+	next.exec_id = exec_id;
+	/* Before user space can hear of it: a workload with no process counts as ended. */
+	if (bpf_map_update_elem(&tracked, &tgid, &next, BPF_ANY)) {
 		count(COUNTER_UNTRACKED);
+		return 0;
+	}
+	/* An exec is told apart by its command line only where that decides what its reads mean. */
+	used = report(task, &before, tgid, bprm->file, EVENT_EXEC, (__u32)s->event.command_hash, exec_id, 0,
+		      SCRATCH_EXEC);
+	if (used && used != exec_id) {
+		/* The same program by the same parent as before: it goes by the name that was told. */
+		next.exec_id = used;
+		bpf_map_update_elem(&tracked, &tgid, &next, BPF_ANY);
+	}
 	return 0;
 }
 

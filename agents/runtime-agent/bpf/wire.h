@@ -87,7 +87,8 @@ struct seen_key {
 	__u64 workload;
 	__u64 inode;
 	__u64 parent_inode;
-	__u64 name; /* hash of name and parent, mixed with the mount */
+	__u64 name; /* hash of name and parent; for an exec mixed with the parent's image */
+	__u64 mount;
 	__u64 change_time;
 	__u32 kind;
 	__u32 reader;

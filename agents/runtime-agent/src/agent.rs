@@ -31,7 +31,7 @@ const INPUTS_MAX: usize = 16_384;
 /// Containers that wait to be identified.
 const IDENTIFY_MAX: usize = 4_096;
 /// Wait between two looks whether the agent has ended.
-const WAKE_LOOK: Duration = Duration::from_millis(500);
+const WAKE_LOOK: Duration = Duration::from_millis(100);
 /// Least time between two wakes of the engine by execs.
 const WAKE_PAUSE: Duration = Duration::from_millis(1);
 /// Longest wait of a child for its registration.
@@ -79,6 +79,7 @@ pub struct Probes {
 /// A running agent.
 pub struct Agent {
     ended: Arc<AtomicBool>,
+    waiting: Option<JoinHandle<()>>,
     inputs: Sender<Input>,
     engine: Option<JoinHandle<()>>,
     delivery: Option<JoinHandle<()>>,
@@ -157,10 +158,11 @@ impl Agent {
             .spawn(move || engine.run())
             .map_err(system("starting the engine"))?;
         let ended = Arc::new(AtomicBool::new(false));
+        let mut waiting = None;
         if let Some(kernel) = kernel.clone().filter(|_| watches_containers) {
             let waiter = kernel.exec_waiter().map_err(system("waiting for execs"))?;
             let (wake, ended) = (inputs.clone(), Arc::clone(&ended));
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("exec-waiter".into())
                 .spawn(move || {
                     while !ended.load(Ordering::Relaxed) {
@@ -172,9 +174,11 @@ impl Agent {
                     }
                 })
                 .map_err(system("starting the waiting thread"))?;
+            waiting = Some(thread);
         }
         Ok(Self {
             ended,
+            waiting,
             inputs,
             engine: Some(engine),
             delivery: Some(delivery),
@@ -242,7 +246,7 @@ impl Agent {
             tracing::warn!("the agent did not end in time: what it held is read again at the next start");
             return;
         }
-        for thread in [self.engine.take(), self.delivery.take()].into_iter().flatten() {
+        for thread in [self.engine.take(), self.delivery.take(), self.waiting.take()].into_iter().flatten() {
             if thread.join().is_err() {
                 tracing::error!("a thread of the agent panicked");
             }

@@ -1,7 +1,7 @@
 //! One workload as the agent knows it, and the events that say so.
 //! It must never publish a use before it knows the artifact, nor forget one that waits for it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{
     Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval,
@@ -16,6 +16,8 @@ pub const BATCH_MAX_ITEMS: usize = 1_000;
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Most items that wait for a workload's identity; later ones count as lost.
 pub const HELD_MAX_ITEMS: usize = 50_000;
+/// Most modules of a workload that are reported again each epoch.
+pub const MODULES_MAX: usize = 20_000;
 /// Most labels of a container in an event.
 pub const LABELS_MAX: usize = 64;
 
@@ -79,6 +81,13 @@ pub struct ExecContext {
     pub outside: bool,
 }
 
+#[derive(Clone, Debug)]
+struct Module {
+    observation: Observation,
+    image: u64,
+    process: String,
+}
+
 /// A probe at work on a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -108,11 +117,15 @@ pub struct Workload {
     pub first_seen_ms: i64,
     /// Attempts to identify it.
     pub attempts: u32,
-    /// Its root directory was handed to the resolver.
-    pub root_opened: bool,
+    /// Events lost of nobody in particular before it began.
+    pub loss_base: u64,
+    /// Looks in a row that found no process of it.
+    pub empty_polls: u32,
     /// New since the last flush.
     pub pending: VecDeque<PendingItem>,
     index: HashMap<(Vec<u8>, &'static str, &'static str), usize>,
+    /// Modules of interpreters, by path.
+    modules: HashMap<Vec<u8>, Module>,
     /// Published under `unidentified/`, to be published again once it is identified.
     pub history: Vec<PendingItem>,
     /// Something of the workload itself changed since it was published.
@@ -136,9 +149,11 @@ impl Workload {
             unavailable: BTreeMap::new(),
             first_seen_ms: now_ms,
             attempts: 0,
-            root_opened: false,
+            loss_base: 0,
+            empty_polls: 0,
             pending: VecDeque::new(),
             index: HashMap::new(),
+            modules: HashMap::new(),
             history: Vec::new(),
             changed: true,
             published_at_ms: 0,
@@ -190,6 +205,23 @@ impl Workload {
             position,
             exec,
         });
+    }
+
+    /// An interpreter loaded a module: it stays in use as long as a process runs that image.
+    pub fn remember_module(&mut self, observation: &Observation, image: u64, process: &str) {
+        if self.modules.len() < MODULES_MAX || self.modules.contains_key(&observation.path) {
+            let module = Module { observation: observation.clone(), image, process: process.to_owned() };
+            self.modules.insert(observation.path.clone(), module);
+        }
+    }
+
+    /// Reports the modules again that processes still have, and forgets the others. `live`: images that run.
+    pub fn repeat_modules(&mut self, live: &HashSet<u64>, now_ms: i64) {
+        self.modules.retain(|_, module| live.contains(&module.image));
+        let repeated: Vec<Module> = self.modules.values().cloned().collect();
+        for module in repeated {
+            self.add(module.observation, probe::EBPF_FILES, module.process, now_ms, NO_POSITION, None);
+        }
     }
 
     /// Takes what is new, each with its artifact; nothing while the artifact is not known.
@@ -413,6 +445,19 @@ mod tests {
             assert_eq!(events.iter().map(|event| event.items.len()).sum::<usize>(), count);
         }
         assert!(workload.usage_events(7, vec![item(1)]).is_empty());
+    }
+
+    #[test]
+    fn modules_are_repeated_while_their_program_runs() {
+        let mut workload = workload();
+        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
+        for (path, image) in [("a.py", 1), ("b.py", 2)] {
+            workload.remember_module(&observation(path, 1), image, "python3");
+        }
+        for (live, expected) in [(vec![1, 2], 2), (vec![2], 1), (vec![1, 2], 1), (vec![], 0)] {
+            workload.repeat_modules(&live.into_iter().collect(), 5);
+            assert_eq!(workload.take_pending().len(), expected);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! It must never detach what is pinned: only `unpin` ends the watch of a pinned instance.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -18,7 +18,8 @@ use super::wire::{Plain, SeenKey, Settings, Tracked, WorkloadEntry, counter, pro
 use super::{EbpfConfig, EbpfError, MissingPart};
 use crate::{procfs, sweep};
 
-static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observe.bpf.o"));
+static TYPED_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
+static PLAIN_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o"));
 
 /// In the order of attaching: the interpreter is looked up after the exec has armed its container.
 const PROGRAMS: [&str; 8] = [
@@ -37,7 +38,8 @@ const OPTIONAL: [(&str, &str); 3] = [
     ("resync_files", "files that were open before watching began are not measured"),
     ("resync_mappings", "what was mapped before watching began is read from /proc instead"),
 ];
-const MAPS: [&str; 7] = ["events", "tracked", "workloads", "seen", "programs", "verdicts", "counters"];
+const MAPS: [&str; 8] =
+    ["events", "tracked", "workloads", "seen", "programs", "verdicts", "counters", "coarse_clock"];
 
 struct Maps {
     events: MapHandle,
@@ -47,6 +49,7 @@ struct Maps {
     programs: MapHandle,
     verdicts: MapHandle,
     counters: MapHandle,
+    coarse_clock: MapHandle,
 }
 
 impl Maps {
@@ -59,6 +62,7 @@ impl Maps {
             programs: get("programs")?,
             verdicts: get("verdicts")?,
             counters: get("counters")?,
+            coarse_clock: get("coarse_clock")?,
         })
     }
 
@@ -70,6 +74,7 @@ impl Maps {
             "seen" => &self.seen,
             "programs" => &self.programs,
             "verdicts" => &self.verdicts,
+            "coarse_clock" => &self.coarse_clock,
             _ => &self.counters,
         }
     }
@@ -122,7 +127,8 @@ impl Kernel {
             padding: 0,
         };
         let mut hash = Sha256::new();
-        hash.update(OBJECT);
+        hash.update(TYPED_OBJECT);
+        hash.update(PLAIN_OBJECT);
         hash.update(settings.bytes());
         hash.update(config.ring_bytes.to_ne_bytes());
         let hash = hex::encode(&hash.finalize()[..8]);
@@ -201,6 +207,7 @@ impl Kernel {
         let object = self.object.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(object) = object else { return Ok(()) };
         let links = self.links.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        set_clock(&self.maps.coarse_clock);
         for name in PROGRAMS {
             let Some(program) = object.progs_mut().find(|program| program.name() == name) else { continue };
             if self.missing.iter().any(|part| part.program == name) {
@@ -295,6 +302,11 @@ impl Kernel {
         self.ring.is_empty()
     }
 
+    /// Sets the clock by which the programs know their epoch; about once a second.
+    pub fn set_clock(&self) {
+        set_clock(&self.maps.coarse_clock);
+    }
+
     /// A workload's entry.
     pub fn workload(&self, id: u64) -> Option<WorkloadEntry> {
         lookup(&self.maps.workloads, &id.to_ne_bytes())
@@ -349,7 +361,21 @@ impl Kernel {
 
     /// Workloads with at least one process.
     pub fn live_workloads(&self) -> HashSet<u64> {
-        keys32(&self.maps.tracked).filter_map(|pid| Some(self.tracked(pid)?.workload)).collect()
+        self.all_tracked().into_iter().map(|tracked| tracked.workload).collect()
+    }
+
+    /// Program images that at least one process runs.
+    pub fn live_images(&self) -> HashSet<u64> {
+        self.all_tracked().into_iter().map(|tracked| tracked.exec_id).collect()
+    }
+
+    fn all_tracked(&self) -> Vec<Tracked> {
+        // In batches: one call for each process, some times a second, would be felt on a full host.
+        const BATCH: u32 = 1_024;
+        match self.maps.tracked.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY) {
+            Ok(entries) => entries.filter_map(|(_, value)| Tracked::read(&value)).collect(),
+            Err(_) => keys32(&self.maps.tracked).filter_map(|pid| self.tracked(pid)).collect(),
+        }
     }
 
     /// Judges a command line, for the processes that run it now and later.
@@ -397,7 +423,31 @@ impl Kernel {
             .into_iter()
             .filter_map(|index| self.maps.counters.lookup(&index.to_ne_bytes(), MapFlags::ANY).ok().flatten())
             .filter_map(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?)))
+            .chain(self.skipped_runs())
             .sum()
+    }
+
+    /// Runs of programs that the kernel skipped, because one was interrupted by itself.
+    fn skipped_runs(&self) -> Option<u64> {
+        let links = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ids: HashSet<u32> =
+            links.iter().filter_map(|(_, link)| Some(link.info().ok()?.prog_id)).collect();
+        drop(links);
+        let skipped = |id: &u32| {
+            let descriptor = libbpf_rs::Program::fd_from_id(*id).ok()?;
+            let mut info = libbpf_rs::libbpf_sys::bpf_prog_info::default();
+            let mut size = u32::try_from(size_of_val(&info)).ok()?;
+            // SAFETY: `info` is a plain struct of `size` bytes; the kernel writes at most that many.
+            let result = unsafe {
+                libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(
+                    descriptor.as_raw_fd(),
+                    &raw mut info,
+                    &raw mut size,
+                )
+            };
+            (result == 0).then_some(info.recursion_misses)
+        };
+        Some(ids.iter().filter_map(skipped).sum())
     }
 }
 
@@ -417,18 +467,40 @@ fn keys32(map: &MapHandle) -> impl Iterator<Item = u32> {
     keys.into_iter()
 }
 
+fn set_clock(map: &MapHandle) {
+    let time_ns = procfs::since_boot_ns().to_ne_bytes();
+    if let Err(error) = map.update(&0_u32.to_ne_bytes(), &time_ns, MapFlags::ANY) {
+        tracing::warn!(%error, "the kernel's epoch stands still");
+    }
+}
+
 fn ring_of(maps: &Maps) -> Result<Ring, EbpfError> {
     let size_bytes = maps.events.max_entries();
     Ring::new(maps.events.as_fd(), size_bytes)
         .map_err(|error| EbpfError::Load(format!("ring buffer: {error}")))
 }
 
-/// Loads the object, giving up optional programs one after the other.
+/// Loads the object that reads kernel structures fastest, else the one that reads them on every kernel.
 fn load(settings: &Settings, ring_bytes: u32) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
+    match load_object(TYPED_OBJECT, settings, ring_bytes) {
+        Err(EbpfError::Load(error)) => {
+            tracing::debug!(error, "this kernel does not take typed pointers: reading field by field");
+            load_object(PLAIN_OBJECT, settings, ring_bytes)
+        }
+        result => result,
+    }
+}
+
+/// Loads an object, giving up optional programs one after the other.
+fn load_object(
+    bytes: &[u8],
+    settings: &Settings,
+    ring_bytes: u32,
+) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
     let mut refused = Vec::new();
     loop {
         let load = || {
-            let mut open = ObjectBuilder::default().name("plimsoll")?.open_memory(OBJECT)?;
+            let mut open = ObjectBuilder::default().name("plimsoll")?.open_memory(bytes)?;
             for mut map in open.maps_mut() {
                 if map.name() == ".rodata.settings" {
                     map.set_initial_value(settings.bytes())?;

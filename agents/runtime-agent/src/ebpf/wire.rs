@@ -152,6 +152,7 @@ pub struct SeenKey {
     pub inode: u64,
     pub parent_inode: u64,
     pub name: u64,
+    pub mount: u64,
     pub change_time: u64,
     pub kind: u32,
     pub reader: u32,

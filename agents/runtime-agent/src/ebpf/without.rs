@@ -67,6 +67,12 @@ impl Kernel {
     pub fn live_workloads(&self) -> std::collections::HashSet<u64> {
         match *self {}
     }
+    pub fn live_images(&self) -> std::collections::HashSet<u64> {
+        match *self {}
+    }
+    pub fn set_clock(&self) {
+        match *self {}
+    }
     pub fn set_verdict(&self, _command_hash: u64, _reader: u32) {
         match *self {}
     }

@@ -1,0 +1,185 @@
+//! What is new goes to the resolver's questions and into batches.
+//! It must never hand out a use before its workload's artifact is known.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use plimsoll_kit::clock::now_ms;
+use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
+use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::words::{mount, usage_kind};
+
+use super::{Awaiting, Engine, HOLD_MAX_MS, RESOLVE_MAX_MS};
+use crate::output::{Batch, RuntimeEvent};
+use crate::resolver::{QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, ResolverCommand};
+use crate::workload::{Identity, PendingItem};
+
+impl Engine {
+    /// Hands out what is new.
+    pub(super) fn flush(&mut self, now: i64) {
+        self.last_flush = Instant::now();
+        if self.batches.is_full() {
+            return;
+        }
+        let ids: Vec<u64> = self.workloads.keys().copied().collect();
+        for id in &ids {
+            self.flush_workload(*id, now);
+        }
+        let overdue: Vec<u64> = self
+            .awaiting
+            .iter()
+            .filter(|(_, awaiting)| awaiting.deadline_ms <= now)
+            .map(|(request, _)| *request)
+            .collect();
+        for request in overdue {
+            if let Some(awaiting) = self.awaiting.remove(&request) {
+                self.ready(awaiting.workload, awaiting.items, Vec::new());
+            }
+        }
+        for id in ids {
+            self.retire(id);
+        }
+        let acknowledge = self.safe_position(now);
+        if self.outgoing.is_empty() && acknowledge == self.acknowledged {
+            return;
+        }
+        self.acknowledged = acknowledge;
+        let events = std::mem::take(&mut self.outgoing);
+        if self.batches.send(Batch { events, acknowledge }).is_err() {
+            tracing::error!("the delivering thread is gone: events are lost");
+        }
+    }
+
+    pub(super) fn flush_workload(&mut self, id: u64, now: i64) {
+        let Some(workload) = self.workloads.get_mut(&id) else { return };
+        let due = now - workload.published_at_ms >= self.config.republish_interval_ms;
+        if (workload.changed || due) && workload.identity != Identity::Pending {
+            workload.changed = false;
+            workload.published_at_ms = now;
+            let events = workload.events();
+            for mut event in events {
+                self.stamper.stamp(&mut event, now);
+                self.outgoing.push(RuntimeEvent::Workload(event));
+            }
+        }
+        if workload.identity == Identity::Pending {
+            return;
+        }
+        let first = workload.artifacts.first().map(|artifact| artifact.key.clone()).unwrap_or_default();
+        for mut alert in std::mem::take(&mut workload.alerts) {
+            if alert.artifact.is_empty() {
+                alert.artifact.clone_from(&first);
+            }
+            self.stamper.stamp(&mut alert, now);
+            self.outgoing.push(RuntimeEvent::Alert(alert));
+        }
+        let items = workload.take_pending();
+        if items.is_empty() {
+            return;
+        }
+        let (asked, direct): (Vec<_>, Vec<_>) = match &self.resolver {
+            Some(_) => items.into_iter().partition(|(_, pending)| pending.item.mount == mount::ROOT),
+            None => (Vec::new(), items),
+        };
+        if !direct.is_empty() {
+            self.ready(id, direct, Vec::new());
+        }
+        self.resolve(id, asked, now);
+    }
+
+    pub(super) fn resolve(&mut self, id: u64, items: Vec<(usize, PendingItem)>, now: i64) {
+        let (Some(resolver), Some(workload)) = (self.resolver.clone(), self.workloads.get(&id)) else {
+            return;
+        };
+        let (workload_id, artifacts) = (workload.id.clone(), workload.artifacts.clone());
+        let mut by_artifact: BTreeMap<usize, Vec<(usize, PendingItem)>> = BTreeMap::new();
+        for item in items {
+            by_artifact.entry(item.0).or_default().push(item);
+        }
+        for (index, items) in by_artifact {
+            let mut rest = items.into_iter().peekable();
+            while rest.peek().is_some() {
+                let (mut chunk, mut size_bytes) = (Vec::new(), 0);
+                while let Some(item) = rest.next_if(|(_, pending)| {
+                    chunk.len() < QUESTION_MAX_PATHS
+                        && (chunk.is_empty() || size_bytes + pending.item.path.len() <= QUESTION_MAX_BYTES)
+                }) {
+                    size_bytes += item.1.item.path.len();
+                    chunk.push(item);
+                }
+                let paths = chunk
+                    .iter()
+                    .map(|(_, pending)| PathQuery { path: pending.item.path.clone(), inode: pending.inode })
+                    .collect();
+                let request_id = self.next_request;
+                self.next_request += 1;
+                let asked = resolver.send(ResolverCommand::Resolve {
+                    request_id,
+                    artifact: artifacts[index].key.clone(),
+                    workload_id: workload_id.clone(),
+                    paths,
+                });
+                if asked {
+                    let deadline_ms = now + RESOLVE_MAX_MS;
+                    self.awaiting.insert(request_id, Awaiting { workload: id, items: chunk, deadline_ms });
+                } else {
+                    self.ready(id, chunk, Vec::new());
+                }
+            }
+        }
+    }
+
+    /// Items that can go out, with their owners as far as these are known.
+    pub(super) fn ready(
+        &mut self,
+        id: u64,
+        items: Vec<(usize, PendingItem)>,
+        entries: Vec<PackageOwnership>,
+    ) {
+        let mut by_artifact: BTreeMap<usize, Vec<UsageItem>> = BTreeMap::new();
+        for (position, (index, mut pending)) in items.into_iter().enumerate() {
+            let entry = entries.get(position).filter(|entry| entry.path == pending.item.path);
+            if let Some(entry) = entry {
+                pending.item.file_identity.clone_from(&entry.file_identity);
+            }
+            if let Some(exec) = pending.exec.take()
+                && pending.item.kind == usage_kind::EXECUTABLE
+            {
+                let artifact =
+                    self.workloads.get(&id).and_then(|workload| workload.artifacts.get(index).cloned());
+                self.judge_program(id, artifact, &pending.item.path, &exec, &pending.item.mount, entry);
+            }
+            by_artifact.entry(index).or_default().push(pending.item);
+        }
+        let now = now_ms();
+        let Some(workload) = self.workloads.get_mut(&id) else { return };
+        for (index, items) in by_artifact {
+            for mut event in workload.usage_events(index, items) {
+                self.stamper.stamp(&mut event, now);
+                self.outgoing.push(RuntimeEvent::Usage(event));
+            }
+        }
+        let alerts: Vec<RuntimeAlert> = std::mem::take(&mut workload.alerts);
+        let first = workload.artifacts.first().map(|artifact| artifact.key.clone()).unwrap_or_default();
+        for mut alert in alerts {
+            if alert.artifact.is_empty() {
+                alert.artifact.clone_from(&first);
+            }
+            self.stamper.stamp(&mut alert, now);
+            self.outgoing.push(RuntimeEvent::Alert(alert));
+        }
+    }
+
+    /// Up to where the ring buffer may be freed once what was handed out is safe.
+    pub(super) fn safe_position(&self, now: i64) -> u64 {
+        let held = |pending: &PendingItem| {
+            (now - pending.item.last_seen_ms <= HOLD_MAX_MS).then_some(pending.position)
+        };
+        let waiting = self.workloads.values().flat_map(|workload| workload.pending.iter().filter_map(held));
+        let asked = self
+            .awaiting
+            .values()
+            .flat_map(|awaiting| awaiting.items.iter().filter_map(|(_, item)| held(item)));
+        waiting.chain(asked).fold(self.read_position, u64::min).max(self.acknowledged)
+    }
+}
