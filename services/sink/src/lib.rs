@@ -8,6 +8,7 @@
 //!   committed-offset metadata before the block is inserted (`plan`, `session`).
 //! - The same range of offsets makes the same block with the same deduplication token (`history`, `write`).
 //! - Offsets are committed behind their rows and dead letters, never before (`session`).
+//! - A database is filled by one group for each topic prefix, and the other way round (`pairing`).
 //! - A copy of a table is written after the table (`write`).
 //!
 //! Absent on purpose: deletes and mutations in ClickHouse, and any state on disk of its own.
@@ -17,6 +18,7 @@ pub mod config;
 pub mod database;
 mod history;
 mod metrics;
+mod pairing;
 mod plan;
 mod route;
 pub mod rows;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use plimsoll_kit::lifecycle::{Readiness, ServiceContext, ShutdownToken};
+use plimsoll_kit::lifecycle::{Readiness, ServiceContext};
 use plimsoll_kit::transport::{Connections, TransportError};
 use tokio::runtime::Runtime;
 
@@ -13,6 +13,7 @@ use crate::config::SinkConfig;
 use crate::database::migrate::migrate;
 use crate::database::{Database, DatabaseError};
 use crate::metrics::SinkMetrics;
+use crate::pairing;
 use crate::route::Router;
 use crate::session::{Session, SessionEnd, Surroundings};
 use crate::write::Writer;
@@ -57,18 +58,25 @@ impl Sink {
             .context("starting the threads that talk to ClickHouse")?;
         let database = Database::new(&config.clickhouse)?;
         let readiness = context.health.readiness("clickhouse");
-        if !migrate_when_reachable(&runtime, &database, &readiness, &context.shutdown)? {
+        let start = Start { runtime: &runtime, database: &database, connections, context };
+        if start.until_done(&readiness, || start.migrate())?.is_none() {
             return Ok(());
         }
         let metrics = SinkMetrics::new(&context.metrics);
+        let router = Router::new(connections.codec(), context.info, &metrics);
+        let group = group_id(config);
+        if start.until_done(&readiness, || start.pair(&group, &router.topics()))?.is_none() {
+            return Ok(());
+        }
+        readiness.ready();
         let concurrent = config.clickhouse.concurrent_inserts;
         let surroundings = Surroundings {
             broker: Arc::clone(&connections.broker),
-            router: Router::new(connections.codec(), context.info, &metrics),
+            router,
             writer: Arc::new(Writer::new(database, concurrent, metrics.clone(), readiness)),
             metrics,
             runtime,
-            group: group_id(config),
+            group,
             shutdown: context.shutdown.clone(),
             kafka: context.health.readiness("kafka"),
             liveness: context.health.liveness("poll-loop", Duration::from_secs(60)),
@@ -94,41 +102,82 @@ fn group_id(config: &SinkConfig) -> String {
     }
 }
 
-/// Migrates; waits while ClickHouse is away. `false`: the process was asked to end.
-fn migrate_when_reachable(
-    runtime: &Runtime,
-    database: &Database,
-    readiness: &Readiness,
-    shutdown: &ShutdownToken,
-) -> Result<bool, DatabaseError> {
-    let mut tries = 0;
-    loop {
-        match runtime.block_on(migrate(database)) {
-            Ok(report) => {
-                let (applied, newer) = (&report.applied, &report.newer);
-                if !applied.is_empty() {
-                    tracing::info!("applied migrations {applied:?} to database {}", database.name());
+/// What the steps of a start need.
+struct Start<'a> {
+    runtime: &'a Runtime,
+    database: &'a Database,
+    connections: &'a Connections,
+    context: &'a ServiceContext,
+}
+
+/// Why a step of a start failed.
+enum StartError {
+    /// Trying again may help.
+    Away(String),
+    /// A person must decide.
+    Refused(anyhow::Error),
+}
+
+impl From<DatabaseError> for StartError {
+    fn from(error: DatabaseError) -> Self {
+        if error.is_retriable() { Self::Away(error.to_string()) } else { Self::Refused(error.into()) }
+    }
+}
+
+impl Start<'_> {
+    /// Tries a step until it is done; meanwhile the sink is not ready. `None`: the process was asked to end.
+    fn until_done<T>(
+        &self,
+        readiness: &Readiness,
+        step: impl Fn() -> Result<T, StartError>,
+    ) -> anyhow::Result<Option<T>> {
+        let mut tries = 0;
+        loop {
+            match step() {
+                Ok(done) => return Ok(Some(done)),
+                Err(StartError::Refused(error)) => return Err(error),
+                Err(StartError::Away(reason)) => {
+                    if tries % WARN_EVERY_TRIES == 0 {
+                        tracing::warn!("waiting: {reason}");
+                    }
+                    readiness.not_ready(reason);
+                    tries += 1;
                 }
-                if !newer.is_empty() {
-                    tracing::warn!(
-                        "database {} has migrations {newer:?} of a newer version",
-                        database.name()
-                    );
-                }
-                readiness.ready();
-                return Ok(true);
             }
-            Err(error) if error.is_retriable() => {
-                readiness.not_ready(error.to_string());
-                if tries % WARN_EVERY_TRIES == 0 {
-                    tracing::warn!("waiting: {error}");
-                }
-                tries += 1;
+            if self.context.shutdown.wait(RETRY_INTERVAL) {
+                return Ok(None);
             }
-            Err(error) => return Err(error),
         }
-        if shutdown.wait(RETRY_INTERVAL) {
-            return Ok(false);
+    }
+
+    /// Brings the tables to this version.
+    fn migrate(&self) -> Result<(), StartError> {
+        let report = self.runtime.block_on(migrate(self.database))?;
+        let name = self.database.name();
+        if !report.applied.is_empty() {
+            tracing::info!("applied migrations {:?} to database {name}", report.applied);
         }
+        if !report.newer.is_empty() {
+            tracing::warn!("database {name} has migrations {:?} of a newer version", report.newer);
+        }
+        Ok(())
+    }
+
+    /// Checks that this group and this database belong together, and records it.
+    fn pair(&self, group: &str, topics: &[String]) -> Result<(), StartError> {
+        let prefix = &self.connections.prefix;
+        let mut facts = self.runtime.block_on(pairing::database_facts(self.database, prefix))?;
+        let broker = &*self.connections.broker;
+        facts.has_offsets = pairing::has_offsets(broker, group, topics, self.connections.partitions)
+            .map_err(|error| match error.is_retriable() {
+                true => StartError::Away(error.to_string()),
+                false => StartError::Refused(error.into()),
+            })?;
+        pairing::check(self.database.name(), group, &facts)
+            .map_err(|message| StartError::Refused(anyhow::Error::msg(message)))?;
+        if facts.groups.is_empty() {
+            self.runtime.block_on(pairing::record(self.database, prefix, group))?;
+        }
+        Ok(())
     }
 }

@@ -144,10 +144,15 @@ impl Sink {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; waits for the end and returns whether it was orderly.
     pub fn terminate(mut self) -> bool {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let status = wait_for("the sink's end", || self.child.try_wait().unwrap());
         status.success()
     }
