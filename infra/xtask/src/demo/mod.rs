@@ -6,6 +6,7 @@ mod check;
 mod inputs;
 mod kafka;
 mod pipeline;
+mod scenarios;
 mod table;
 
 use crate::stack::{Ports, RunningStack, Selection, Stack};
@@ -101,7 +102,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for what in &left_out {
         println!("left out: {what}");
     }
-    let checked = if options.check { demo.check(outcome) } else { Ok(()) };
+    let checked = if options.check {
+        // Both say what they found, whatever the other did.
+        let compared = demo.check(&outcome);
+        let cases = demo.cases(&stack_directory);
+        compared.and(cases)
+    } else {
+        Ok(())
+    };
     println!("done in {:.0} s", begin.elapsed().as_secs_f64());
     finish(stack, &demo, options.keep)?;
     checked
@@ -300,10 +308,20 @@ impl Demo {
         Ok(())
     }
 
-    fn check(&self, outcomes: Vec<Outcome>) -> anyhow::Result<()> {
+    /// The harder cases, which are all about containers.
+    fn cases(&self, stack: &Path) -> anyhow::Result<()> {
+        let Some(docker_host) = &self.docker_host else {
+            println!("left out: cases with containers, which need root");
+            return Ok(());
+        };
+        step(self.begin, "the harder cases");
+        scenarios::run_all(self, docker_host, stack.to_owned())
+    }
+
+    fn check(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
         println!("\nchecks:");
         let mut findings = Findings::new();
-        for Outcome { component, report, latency, truth } in &outcomes {
+        for Outcome { component, report, latency, truth } in outcomes {
             let name = component.component;
             let in_container = *component == IMAGE_COMPONENT;
             if self.assessed {

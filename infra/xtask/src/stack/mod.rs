@@ -200,6 +200,11 @@ impl Stack {
         self.server(name)?.wait_ready()
     }
 
+    /// Stop one server in an orderly way; `restart` brings it back.
+    pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.server(name)?.stop()
+    }
+
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.server(name)?.kill()
     }
