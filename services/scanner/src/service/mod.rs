@@ -23,16 +23,28 @@ use worker::Worker;
 /// If configuration, topics or database are unusable, or the broker refuses us for good.
 pub fn run(config: ScannerConfig, context: ServiceContext) -> anyhow::Result<()> {
     let connections = Connections::open(&config.kafka, &config.schema_registry)?;
+    serve(config, &connections, &context)
+}
+
+/// As [`run`], over connections that the caller opened.
+///
+/// # Errors
+/// As there.
+pub fn serve(
+    config: ScannerConfig,
+    connections: &Connections,
+    context: &ServiceContext,
+) -> anyhow::Result<()> {
     let database = open_database(&config)?;
-    match connections.prepare(&context) {
+    match connections.prepare(context) {
         Ok(_) => {}
         Err(TransportError::Ended) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
     let instance = instance(&config);
     let topic = connections.codec().topic::<ScanRequest>();
-    let mut member = Member::join(&connections, &group(&connections.prefix), &instance, &topic, &context)?;
-    let mut worker = Worker::new(config, &connections, database, instance, context.clone())?;
+    let mut member = Member::join(connections, &group(&connections.prefix), &instance, &topic, context)?;
+    let mut worker = Worker::new(config, connections, database, instance, context.clone())?;
     while !context.shutdown.is_triggered() {
         if let Some(request) = member.next(&context.shutdown)? {
             worker.answer(&request, &mut member)?;
