@@ -40,6 +40,8 @@ pub struct CorrelatorSection {
     pub batch_max_bytes: usize,
     /// How long a commit may take, in milliseconds, before its outcome counts as unknown.
     pub commit_timeout_ms: u64,
+    /// Longest wait between two tries after a failure, in milliseconds.
+    pub retry_max_ms: u64,
     /// How often expiry is looked at, in milliseconds; 0: never.
     pub tick_interval_ms: u64,
     /// State entities held in memory, at most; what lies unused goes first.
@@ -55,6 +57,7 @@ impl Default for CorrelatorSection {
             batch_max_records: 10_000,
             batch_max_bytes: 32 * 1024 * 1024,
             commit_timeout_ms: 10_000,
+            retry_max_ms: 5_000,
             tick_interval_ms: 60_000,
             cache_max_entities: 2_000_000,
         }

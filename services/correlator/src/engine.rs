@@ -32,12 +32,12 @@ use crate::store::{self, Store};
 const POLL_MAX_RECORDS: usize = 2_000;
 /// Longest wait for a record.
 const POLL_WAIT: Duration = Duration::from_millis(50);
-/// Wait after a failure, doubled up to [`RETRY_MAX`] while it lasts.
+/// Wait after a failure, doubled up to `correlator.retry_max_ms` while it lasts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest wait after a failure.
-const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The loop is stuck after this long without a turn.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
+/// Being fenced again within this time means that another process has the same name.
+const REJOIN_MIN_INTERVAL: Duration = Duration::from_secs(60);
 /// How often memory is looked at.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,6 +51,20 @@ enum Flow {
 /// The consumer group of all correlators of a pipeline.
 pub fn group(prefix: &str) -> String {
     format!("{prefix}.correlator")
+}
+
+/// Name of an instance among all pipelines of a broker: member of the group and transactional id.
+fn client_id(connections: &Connections, section: &CorrelatorSection) -> String {
+    format!("{}.correlator.{}", connections.prefix, section.instance)
+}
+
+fn group_options(connections: &Connections, section: &CorrelatorSection) -> GroupOptions {
+    let prefix = &connections.prefix;
+    let mut options = GroupOptions::new(group(prefix), input_topics(prefix));
+    options.client_id = client_id(connections, section);
+    options.instance_id = Some(options.client_id.clone());
+    options.prefetch_max_bytes = section.batch_max_bytes.max(1024 * 1024);
+    options
 }
 
 pub(crate) struct Engine<'a> {
@@ -81,6 +95,8 @@ pub(crate) struct Engine<'a> {
     stored: u64,
     next_tick: Instant,
     next_shrink: Instant,
+    /// When the group was joined anew after being fenced.
+    rejoined: Option<Instant>,
     retry: Duration,
 }
 
@@ -93,13 +109,8 @@ impl<'a> Engine<'a> {
         let ready = context.health.readiness("correlator");
         let codec = connections.codec();
         let store: Arc<dyn Store> = store::open(section.state_directory.as_deref())?.into();
-        let prefix = &connections.prefix;
-        let client_id = format!("{prefix}.correlator.{}", section.instance);
-        let mut options = GroupOptions::new(group(prefix), input_topics(prefix));
-        options.instance_id = Some(client_id.clone());
-        options.client_id.clone_from(&client_id);
-        options.prefetch_max_bytes = section.batch_max_bytes.max(1024 * 1024);
-        let consumer = connections.broker.group_consumer(options)?;
+        let consumer = connections.broker.group_consumer(group_options(connections, section))?;
+        let client_id = client_id(connections, section);
         let state_topic: Arc<str> = codec.topic::<CorrelatorState>().into();
         let committer = Committer::start(Setup {
             broker: connections.broker.clone(),
@@ -130,6 +141,7 @@ impl<'a> Engine<'a> {
             stored: 0,
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
             next_shrink: Instant::now(),
+            rejoined: None,
             retry: RETRY_MIN,
         })
     }
@@ -172,8 +184,8 @@ impl<'a> Engine<'a> {
     }
 
     /// Has the ids of all schemas that are written, so that encoding never waits for the registry.
-    fn warm_codec(&self) -> Result<Flow, CorrelatorError> {
-        let codec = &self.codec;
+    fn warm_codec(&mut self) -> Result<Flow, CorrelatorError> {
+        let codec = self.codec.clone();
         let warm = || -> Result<(), CodecError> {
             codec.encode_value(&CorrelatorState::default())?;
             codec.encode_value(&CorrelationArtifact::default())?;
@@ -189,9 +201,10 @@ impl<'a> Engine<'a> {
                 Err(error) if error.is_retriable() => {
                     self.ready.not_ready(error.to_string());
                     self.liveness.beat();
-                    if self.context.shutdown.wait(RETRY_MAX) {
+                    if self.context.shutdown.wait(self.retry) {
                         return Ok(Flow::End);
                     }
+                    self.retry = self.longer_retry();
                 }
                 Err(source) => {
                     return Err(CorrelatorError::Encode { artifact: "any artifact".to_owned(), source });
@@ -208,7 +221,33 @@ impl<'a> Engine<'a> {
             self.context.shutdown.wait(RETRY_MIN);
             return Ok(());
         }
-        Err(error.into())
+        let lost = matches!(error.kind(), BrokerErrorKind::Fenced | BrokerErrorKind::Fatal);
+        if !lost || self.rejoined.is_some_and(|at| at.elapsed() < REJOIN_MIN_INTERVAL) {
+            return Err(error.into());
+        }
+        // A broker that stalled may have taken one joining of ours for two, and fenced us by ourselves: then joining
+        // again helps. If another process has our name, it is fenced by this, joins again too, and one of the two
+        // ends at the next time.
+        tracing::warn!("joining the group anew: {error}");
+        self.rejoined = Some(Instant::now());
+        self.leave_to_others()?;
+        self.consumer =
+            self.connections.broker.group_consumer(group_options(self.connections, self.section))?;
+        Ok(())
+    }
+
+    /// Drops everything that is not committed: another member has the partitions.
+    fn leave_to_others(&mut self) -> Result<(), CorrelatorError> {
+        if self.committer.is_busy() {
+            // The group refuses the commit that is under way, or it is done already.
+            let outcome = self.committer.wait()?;
+            self.producer_ready &= matches!(outcome, Outcome::Done);
+            if let Outcome::StoreFailed(error) = outcome {
+                return Err(error.into());
+            }
+        }
+        self.forget_partitions();
+        Ok(())
     }
 
     fn handle(&mut self, event: ConsumerEvent) -> Result<Flow, CorrelatorError> {
@@ -221,16 +260,7 @@ impl<'a> Engine<'a> {
                 self.drain()?;
                 self.forget_partitions();
             }
-            ConsumerEvent::Lost(_) => {
-                // Another member has them already. The commit under way is refused by the group.
-                if self.committer.is_busy() {
-                    let outcome = self.committer.wait()?;
-                    if let Outcome::StoreFailed(error) = outcome {
-                        return Err(error.into());
-                    }
-                }
-                self.forget_partitions();
-            }
+            ConsumerEvent::Lost(_) => self.leave_to_others()?,
         }
         Ok(Flow::Continue)
     }
@@ -279,6 +309,10 @@ impl<'a> Engine<'a> {
         let why = dead_letter::DeadLetter { reason, detail };
         self.overlay.dead_letter(dead_letter::record(record, &why, self.context.info));
         self.overlay.done(record);
+    }
+
+    fn longer_retry(&self) -> Duration {
+        (self.retry * 2).min(Duration::from_millis(self.section.retry_max_ms))
     }
 
     fn is_full(&self) -> bool {
@@ -351,7 +385,7 @@ impl<'a> Engine<'a> {
             Ok(()) => Ok(()),
             Err(()) => {
                 self.context.shutdown.wait(self.retry);
-                self.retry = (self.retry * 2).min(RETRY_MAX);
+                self.retry = self.longer_retry();
                 self.begin()
             }
         }
@@ -462,7 +496,7 @@ impl<'a> Engine<'a> {
                     if self.context.shutdown.wait(self.retry) {
                         return Ok(());
                     }
-                    self.retry = (self.retry * 2).min(RETRY_MAX);
+                    self.retry = self.longer_retry();
                 }
             }
         }

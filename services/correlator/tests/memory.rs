@@ -315,3 +315,36 @@ fn outputs_carry_the_trace_of_their_inputs() {
     .unwrap();
     assert!(seen > 5);
 }
+
+#[test]
+fn of_two_instances_of_one_name_one_ends_and_nothing_is_doubled() {
+    let (_, connections) = pipeline();
+    let mut feed = Feed::new(&connections);
+    let records = inputs(&connections.codec(), 4);
+    let (early, late) = records.split_at(records.len() / 2);
+    let first = Running::start(&connections, section("0"));
+    feed.send(early);
+    catch_up(&connections);
+    let second = Running::start(&connections, section("0"));
+    until("one of them ends", || first.is_finished() || second.is_finished());
+    let (ended, left) = if first.is_finished() { (first, second) } else { (second, first) };
+    let error = ended.ended().unwrap_err().to_string();
+    assert!(error.contains("taken over"), "{error}");
+    feed.send(late);
+    settled(&connections, left);
+}
+
+#[test]
+fn ticks_reach_artifacts_that_are_only_in_the_store() {
+    let (_, connections) = pipeline();
+    let running = Running::start(&connections, section("0"));
+    Feed::new(&connections).send(&inputs(&connections.codec(), 2));
+    catch_up(&connections);
+    running.stop().unwrap();
+    // The incomplete scan of the world is years old.
+    let staged = |content: &Content| content.keys().filter(|(_, key)| key.ends_with(b"scan\x1fs3")).count();
+    assert_eq!(staged(&compacted(&connections)), 2);
+    let running = Running::start(&connections, CorrelatorSection { tick_interval_ms: 20, ..section("0") });
+    until("ticks expire it", || staged(&compacted(&connections)) == 0);
+    running.stop().unwrap();
+}

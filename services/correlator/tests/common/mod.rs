@@ -101,6 +101,7 @@ pub fn section(instance: &str) -> CorrelatorSection {
         instance: instance.to_owned(),
         commit_interval_ms: 5,
         batch_max_records: 40,
+        retry_max_ms: 100,
         tick_interval_ms: 0,
         ..CorrelatorSection::default()
     }
@@ -122,6 +123,11 @@ impl Running {
     pub fn stop(mut self) -> Result<(), CorrelatorError> {
         self.context.shutdown.trigger();
         self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// Whether it ended by itself.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// What it ended with by itself.
