@@ -69,6 +69,8 @@ impl Sink {
             return Ok(());
         }
         readiness.ready();
+        let registry = context.health.readiness("schema-registry");
+        registry.ready();
         let concurrent = config.clickhouse.concurrent_inserts;
         let surroundings = Surroundings {
             broker: Arc::clone(&connections.broker),
@@ -79,6 +81,7 @@ impl Sink {
             group,
             shutdown: context.shutdown.clone(),
             kafka: context.health.readiness("kafka"),
+            registry,
             liveness: context.health.liveness("poll-loop", Duration::from_secs(60)),
         };
         loop {

@@ -64,6 +64,8 @@ pub struct Surroundings {
     pub shutdown: ShutdownToken,
     /// Whether the broker answers.
     pub kafka: Readiness,
+    /// Whether the schema registry answers; it is asked for schemas that were never seen.
+    pub registry: Readiness,
     /// Beats once a turn of the loop.
     pub liveness: Liveness,
 }
@@ -255,6 +257,7 @@ impl<'a> Session<'a> {
                     self.last_warning = Some(Instant::now());
                     tracing::warn!("{error}; the record is decoded again until the registry answers");
                 }
+                self.around.registry.not_ready(error.to_string());
                 self.backlog.push_front(record);
                 self.backlog_retry = Instant::now() + REGISTRY_BACKOFF;
             }
@@ -273,6 +276,9 @@ impl<'a> Session<'a> {
             }
         }
         self.backlog.append(&mut waiting);
+        if self.backlog.is_empty() {
+            self.around.registry.ready();
+        }
     }
 
     /// Continues where the group stopped, planned blocks first.
@@ -334,6 +340,9 @@ impl<'a> Session<'a> {
             self.stage.forget(partition);
         }
         self.backlog.retain(|record| !partitions.contains(&record.topic_partition()));
+        if self.backlog.is_empty() {
+            self.around.registry.ready();
+        }
     }
 
     /// Stops inserts under way; what they did is done again by whoever reads the records next.
