@@ -116,10 +116,18 @@ impl Agent {
         let resolver = match &config.resolver_socket {
             Some(socket) => {
                 let answers = inputs.clone();
-                let resolver = Resolver::start(socket.clone(), move |answer| {
-                    // Full: the engine's own deadline answers.
-                    let _ = answers.try_send(Input::Owned(answer));
-                });
+                let back = inputs.clone();
+                let resolver = Resolver::start(
+                    socket.clone(),
+                    move |answer| {
+                        // Full: the engine's own deadline answers.
+                        let _ = answers.try_send(Input::Owned(answer));
+                    },
+                    move || {
+                        // Closed: the agent has ended.
+                        let _ = back.send(Input::ResolverBack);
+                    },
+                );
                 Some(resolver.map_err(system("starting the resolver's thread"))?)
             }
             None => None,

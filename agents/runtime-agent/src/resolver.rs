@@ -1,10 +1,12 @@
 //! The client of package-resolver: root directories go there as descriptors, paths in batches.
 //! It must never make the agent wait: a resolver that is away or slow costs answers, not events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -64,10 +66,13 @@ impl Resolver {
     pub fn start(
         socket: PathBuf,
         answers: impl Fn(ResolverAnswer) + Send + Sync + 'static,
+        reconnected: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, queue) = crossbeam_channel::bounded(QUEUE_MAX);
         let answers: Answers = Arc::new(answers);
-        std::thread::Builder::new().name("resolver".into()).spawn(move || run(&socket, &queue, &answers))?;
+        std::thread::Builder::new().name("resolver".into()).spawn(move || {
+            run(&socket, &queue, &answers, &reconnected);
+        })?;
         Ok(Self { commands })
     }
 
@@ -85,22 +90,53 @@ type Answers = Arc<dyn Fn(ResolverAnswer) + Send + Sync>;
 /// Roots that are open, to be announced again after a reconnect.
 type Roots = HashMap<(String, String), OpenRoot>;
 
-fn run(socket: &Path, queue: &Receiver<ResolverCommand>, answers: &Answers) {
+/// One life of the connection.
+struct Connection {
+    channel: UnixChannel,
+    stream: UnixStream,
+    /// The other side closed it.
+    ended: Arc<AtomicBool>,
+    /// Questions without an answer so far.
+    open: OpenQuestions,
+}
+
+type OpenQuestions = Arc<Mutex<HashSet<u64>>>;
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Ends the receiving thread, which answers what is open.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn run(
+    socket: &Path,
+    queue: &Receiver<ResolverCommand>,
+    answers: &Answers,
+    reconnected: &(impl Fn() + Send + 'static),
+) {
     let mut roots = Roots::new();
-    let mut connection: Option<UnixChannel> = None;
+    let mut connection: Option<Connection> = None;
     let mut next_try = Instant::now();
-    let mut said = false;
+    let (mut said, mut connected_before) = (false, false);
     loop {
         let command = match queue.recv_timeout(RECONNECT) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
+        if connection.as_ref().is_some_and(|connection| connection.ended.load(Ordering::Acquire)) {
+            tracing::warn!("package-resolver closed the connection");
+            connection = None;
+        }
         if connection.is_none() && Instant::now() >= next_try {
             match connect(socket, &roots, answers) {
                 Ok(channel) => {
                     connection = Some(channel);
                     said = false;
+                    if std::mem::replace(&mut connected_before, true) {
+                        reconnected();
+                    }
                 }
                 Err(error) => {
                     if !said {
@@ -112,40 +148,59 @@ fn run(socket: &Path, queue: &Receiver<ResolverCommand>, answers: &Answers) {
             }
         }
         let Some(command) = command else { continue };
-        if let Err(error) = handle(command, &mut roots, connection.as_mut(), answers) {
+        let channel = connection.as_mut().map(|connection| (&mut connection.channel, &connection.open));
+        if let Err(error) = handle(command, &mut roots, channel, answers) {
             tracing::warn!(%error, "connection to package-resolver broke");
             connection = None;
         }
     }
 }
 
-fn connect(socket: &Path, roots: &Roots, answers: &Answers) -> Result<UnixChannel, ChannelError> {
-    let mut channel = UnixChannel::connect(socket)?;
+fn connect(socket: &Path, roots: &Roots, answers: &Answers) -> Result<Connection, ChannelError> {
+    let stream = UnixStream::connect(socket)
+        .map_err(|source| ChannelError::Open { path: socket.to_owned(), source })?;
+    let mut channel = UnixChannel::from(stream.try_clone()?);
     channel.set_send_timeout(Some(SEND_TIMEOUT))?;
     let mut receiving = channel.try_clone()?;
+    let (ended, open) = (Arc::new(AtomicBool::new(false)), OpenQuestions::default());
+    let connection = Connection {
+        channel: receiving.try_clone()?,
+        stream,
+        ended: Arc::clone(&ended),
+        open: Arc::clone(&open),
+    };
     let answers = Arc::clone(answers);
     std::thread::Builder::new().name("resolver-answers".into()).spawn(move || {
+        let questions = || open.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = |request_id: u64, entries| {
+            if questions().remove(&request_id) {
+                answers(ResolverAnswer { request_id, entries });
+            }
+        };
         loop {
             match receiving.receive(Duration::from_secs(60)) {
                 Ok(Some(frame)) => match serde_json::from_slice(&frame.bytes) {
-                    Ok(ResolverReply::Ownership { request_id, entries }) => {
-                        answers(ResolverAnswer { request_id, entries });
-                    }
+                    Ok(ResolverReply::Ownership { request_id, entries }) => answer(request_id, entries),
                     Ok(ResolverReply::Failed { request_id, reason }) => {
                         tracing::debug!(request_id, reason, "package-resolver could not answer");
-                        answers(ResolverAnswer { request_id, entries: Vec::new() });
+                        answer(request_id, Vec::new());
                     }
                     Err(error) => tracing::warn!(%error, "package-resolver's answer is not understood"),
                 },
                 Err(ChannelError::TimedOut(_)) => {}
-                Ok(None) | Err(_) => return,
+                Ok(None) | Err(_) => break,
             }
+        }
+        ended.store(true, Ordering::Release);
+        let left: Vec<u64> = questions().drain().collect();
+        for request_id in left {
+            answers(ResolverAnswer { request_id, entries: Vec::new() });
         }
     })?;
     for root in roots.values() {
         announce(&mut channel, root)?;
     }
-    Ok(channel)
+    Ok(connection)
 }
 
 fn announce(channel: &mut UnixChannel, root: &OpenRoot) -> Result<(), ChannelError> {
@@ -194,27 +249,104 @@ fn encode(request: &ResolverRequest) -> Vec<u8> {
 fn handle(
     command: ResolverCommand,
     roots: &mut Roots,
-    channel: Option<&mut UnixChannel>,
+    connection: Option<(&mut UnixChannel, &OpenQuestions)>,
     answers: &Answers,
 ) -> Result<(), ChannelError> {
     match command {
         ResolverCommand::Open(root) => {
-            let result = channel.map_or(Ok(()), |channel| announce(channel, &root));
+            let result = connection.map_or(Ok(()), |(channel, _)| announce(channel, &root));
             roots.insert((root.artifact.clone(), root.workload_id.clone()), root);
             result
         }
         ResolverCommand::Close { artifact, workload_id } => {
             roots.remove(&(artifact.clone(), workload_id.clone()));
             let request = ResolverRequest::Close { artifact, workload_id };
-            channel.map_or(Ok(()), |channel| channel.send(&encode(&request), &[]))
+            connection.map_or(Ok(()), |(channel, _)| channel.send(&encode(&request), &[]))
         }
         ResolverCommand::Resolve { request_id, artifact, workload_id, paths } => {
             let request = ResolverRequest::Resolve { request_id, artifact, workload_id, paths };
-            let result = channel.map(|channel| channel.send(&encode(&request), &[]));
-            if !matches!(result, Some(Ok(()))) {
+            let Some((channel, open)) = connection else {
                 answers(ResolverAnswer { request_id, entries: Vec::new() });
-            }
-            result.unwrap_or(Ok(()))
+                return Ok(());
+            };
+            // Before it is sent: the answer may come at once. When sending fails, the connection's end answers.
+            open.lock().unwrap_or_else(PoisonError::into_inner).insert(request_id);
+            channel.send(&encode(&request), &[])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn next(channel: &mut UnixChannel) -> (ResolverRequest, usize) {
+        let frame = channel.receive(SOON).unwrap().unwrap();
+        (serde_json::from_slice(&frame.bytes).unwrap(), frame.descriptors.len())
+    }
+
+    #[test]
+    fn a_resolver_that_dies_is_told_the_roots_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("resolver.sock");
+        let (answers, answered) = crossbeam_channel::unbounded();
+        let (back, came_back) = crossbeam_channel::unbounded();
+        let resolver = Resolver::start(
+            socket.clone(),
+            move |answer| answers.send(answer).unwrap(),
+            move || back.send(()).unwrap(),
+        )
+        .unwrap();
+        let resolve = |request_id| {
+            assert!(resolver.send(ResolverCommand::Resolve {
+                request_id,
+                artifact: "image/x".into(),
+                workload_id: "w".into(),
+                paths: vec![PathQuery { path: b"usr/bin/x".to_vec(), inode: 7 }],
+            }));
+        };
+        // Away: answered at once, with nothing.
+        resolve(1);
+        assert_eq!(answered.recv_timeout(SOON).unwrap().request_id, 1);
+
+        let listener = UnixListener::bind(&socket).unwrap();
+        let lower = directory.path().join("lower");
+        std::fs::create_dir(&lower).unwrap();
+        resolver.send(ResolverCommand::Open(OpenRoot {
+            artifact: "image/x".into(),
+            workload_id: "w".into(),
+            root: open_directory(directory.path()).unwrap(),
+            upper: open_directory(directory.path()),
+            lowers: vec![lower.clone(), lower],
+            component: false,
+        }));
+        let announced = |channel: &mut UnixChannel| {
+            let (open, descriptors) = next(channel);
+            assert!(matches!(open, ResolverRequest::Open { has_upper_directory: true, .. }), "{open:?}");
+            assert_eq!(descriptors, 2);
+            let (layers, descriptors) = next(channel);
+            assert!(matches!(layers, ResolverRequest::Layers { remaining: 0, .. }), "{layers:?}");
+            assert_eq!(descriptors, 2);
+        };
+        let mut first = UnixChannel::from(listener.accept().unwrap().0);
+        announced(&mut first);
+        resolve(2);
+        assert!(matches!(next(&mut first).0, ResolverRequest::Resolve { request_id: 2, .. }));
+        // It dies with the question open: that is answered with nothing, and the next life hears of the root.
+        drop(first);
+        let answer = answered.recv_timeout(SOON).unwrap();
+        assert_eq!((answer.request_id, answer.entries.len()), (2, 0));
+        let mut second = UnixChannel::from(listener.accept().unwrap().0);
+        announced(&mut second);
+        came_back.recv_timeout(SOON).unwrap();
+        resolve(3);
+        assert!(matches!(next(&mut second).0, ResolverRequest::Resolve { request_id: 3, .. }));
+        let reply = ResolverReply::Ownership { request_id: 3, entries: vec![PackageOwnership::default()] };
+        second.send(&serde_json::to_vec(&reply).unwrap(), &[]).unwrap();
+        let answer = answered.recv_timeout(SOON).unwrap();
+        assert_eq!((answer.request_id, answer.entries.len()), (3, 1));
     }
 }

@@ -64,6 +64,8 @@ pub struct PendingItem {
     pub inode: u64,
     /// Where its event begins in the ring buffer, which is not to be freed before it is published.
     pub position: u64,
+    /// Times that its owner was asked for.
+    pub attempts: u32,
     /// For an exec: what a rule needs once the owner is known.
     pub exec: Option<Box<ExecContext>>,
 }
@@ -203,6 +205,7 @@ impl Workload {
             path: observation.path,
             inode: observation.inode,
             position,
+            attempts: 0,
             exec,
         });
     }

@@ -7,20 +7,25 @@ use std::time::Instant;
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
 use plimsoll_schemas::resolver_protocol::PathQuery;
-use plimsoll_schemas::words::{mount, usage_kind};
+use plimsoll_schemas::words::{mount, ownership_state, usage_kind};
 
-use super::{Awaiting, Engine, HOLD_MAX_MS, RESOLVE_MAX_MS};
+use super::{
+    ASKED_MAX, ASKED_MAX_MS, Asked, Awaiting, Engine, HOLD_MAX_MS, RESOLVE_MAX_ATTEMPTS, RESOLVE_MAX_MS,
+    RESOLVE_RETRY_MS,
+};
 use crate::output::{Batch, RuntimeEvent};
 use crate::resolver::{QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, ResolverCommand};
-use crate::workload::{Identity, PendingItem};
+use crate::workload::{Identity, NO_POSITION, PendingItem};
 
 impl Engine {
     /// Hands out what is new.
     pub(super) fn flush(&mut self, now: i64) {
         self.last_flush = Instant::now();
-        if self.batches.is_full() {
+        // At the end it is waited for.
+        if self.batches.is_full() && !self.finishing {
             return;
         }
+        self.retry(now);
         let ids: Vec<u64> = self.workloads.keys().copied().collect();
         for id in &ids {
             self.flush_workload(*id, now);
@@ -107,6 +112,11 @@ impl Engine {
                     size_bytes += item.1.item.path.len();
                     chunk.push(item);
                 }
+                for (index, pending) in &mut chunk {
+                    pending.attempts += 1;
+                    let item = PendingItem { position: NO_POSITION, exec: None, ..pending.clone() };
+                    self.asked.push_back(Asked { at_ms: now, workload: id, index: *index, item });
+                }
                 let paths = chunk
                     .iter()
                     .map(|(_, pending)| PathQuery { path: pending.item.path.clone(), inode: pending.inode })
@@ -129,6 +139,35 @@ impl Engine {
         }
     }
 
+    /// Asks again what could not be told, once it is time; forgets old questions.
+    fn retry(&mut self, now: i64) {
+        let forget = |asked: &Asked| now - asked.at_ms > ASKED_MAX_MS;
+        while self.asked.front().is_some_and(forget) || self.asked.len() > ASKED_MAX {
+            self.asked.pop_front();
+        }
+        let mut due: BTreeMap<u64, Vec<(usize, PendingItem)>> = BTreeMap::new();
+        while self.unresolved.front().is_some_and(|asked| asked.at_ms <= now) {
+            if let Some(asked) = self.unresolved.pop_front() {
+                due.entry(asked.workload).or_default().push((asked.index, asked.item));
+            }
+        }
+        for (id, items) in due {
+            self.resolve(id, items, now);
+        }
+    }
+
+    /// The resolver may have died with answers that it had not published: asks again what was asked of late.
+    pub(super) fn ask_again(&mut self) {
+        let mut again: BTreeMap<u64, Vec<(usize, PendingItem)>> = BTreeMap::new();
+        for asked in std::mem::take(&mut self.asked) {
+            again.entry(asked.workload).or_default().push((asked.index, asked.item));
+        }
+        let now = now_ms();
+        for (id, items) in again {
+            self.resolve(id, items, now);
+        }
+    }
+
     /// Items that can go out, with their owners as far as these are known.
     pub(super) fn ready(
         &mut self,
@@ -141,6 +180,18 @@ impl Engine {
             let entry = entries.get(position).filter(|entry| entry.path == pending.item.path);
             if let Some(entry) = entry {
                 pending.item.file_identity.clone_from(&entry.file_identity);
+            }
+            let told = entry.is_some_and(|entry| entry.state != ownership_state::UNRESOLVED);
+            let asked = pending.attempts > 0;
+            if asked && !told && pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX
+            {
+                let item = PendingItem { position: NO_POSITION, exec: None, ..pending.clone() };
+                let at_ms = now_ms() + RESOLVE_RETRY_MS;
+                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+            }
+            if pending.attempts > 1 && !told {
+                // It went out when it was asked about first.
+                continue;
             }
             if let Some(exec) = pending.exec.take()
                 && pending.item.kind == usage_kind::EXECUTABLE

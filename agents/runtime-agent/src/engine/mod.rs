@@ -40,8 +40,17 @@ const TICK: Duration = Duration::from_millis(20);
 const DRAIN_MAX_RECORDS: usize = 20_000;
 /// Program images that are remembered, for the parents of execs.
 const IMAGES_MAX: usize = 32_768;
-/// How long uses wait for the resolver, in milliseconds.
-const RESOLVE_MAX_MS: i64 = 2_000;
+/// How long uses wait for the resolver, in milliseconds: longer than its own deadline, so that what was modified is not
+/// taken for the image's.
+const RESOLVE_MAX_MS: i64 = 15_000;
+/// Wait before a question without an answer is asked again, in milliseconds.
+const RESOLVE_RETRY_MS: i64 = 5_000;
+/// Questions about one item.
+const RESOLVE_MAX_ATTEMPTS: u32 = 24;
+/// Items that wait to be asked about again, and questions that are remembered.
+const ASKED_MAX: usize = 20_000;
+/// How long questions are remembered, in milliseconds.
+const ASKED_MAX_MS: i64 = 60_000;
 /// How long an item may hold back the ring buffer, in milliseconds.
 const HOLD_MAX_MS: i64 = 3_000;
 /// Wait between two attempts to identify a container, in milliseconds: at first, and once it was published unidentified.
@@ -61,6 +70,8 @@ pub enum Input {
     Identified(Box<IdentifyReply>),
     /// The resolver's answer.
     Owned(ResolverAnswer),
+    /// The resolver is there again; it may have died with answers that it had not published.
+    ResolverBack,
     /// A program was executed: look at once.
     Wake,
     /// A process tree is to be watched.
@@ -96,6 +107,14 @@ struct Awaiting {
     deadline_ms: i64,
 }
 
+/// An item that was asked about, or is to be asked about again.
+struct Asked {
+    at_ms: i64,
+    workload: u64,
+    index: usize,
+    item: PendingItem,
+}
+
 struct Root {
     directory: OwnedFd,
     upper: Option<OwnedFd>,
@@ -121,6 +140,11 @@ pub struct Engine {
     roots: HashMap<u64, Root>,
     hooks: Vec<(u64, Hooks)>,
     awaiting: HashMap<u64, Awaiting>,
+    /// Questions of the last minute, to be asked again if the resolver dies.
+    asked: VecDeque<Asked>,
+    /// Items whose owner could not be told so far.
+    unresolved: VecDeque<Asked>,
+    finishing: bool,
     next_request: u64,
     alerts: alerts::Seen,
     outgoing: Vec<RuntimeEvent>,
@@ -169,6 +193,9 @@ impl Engine {
             roots: HashMap::new(),
             hooks: Vec::new(),
             awaiting: HashMap::new(),
+            asked: VecDeque::new(),
+            unresolved: VecDeque::new(),
+            finishing: false,
             next_request: 1,
             alerts: alerts::Seen::default(),
             outgoing: Vec::new(),
@@ -255,6 +282,7 @@ impl Engine {
                     self.ready(awaiting.workload, awaiting.items, answer.entries);
                 }
             }
+            Input::ResolverBack => self.ask_again(),
             Input::AddTree(request) => self.add_tree(request),
             Input::TrackProcess { tree, pid, done } => {
                 for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {
@@ -290,6 +318,7 @@ impl Engine {
 
     /// The end: everything that was observed goes out, trees are over, containers go on.
     fn finish(&mut self) {
+        self.finishing = true;
         let deadline = Instant::now() + self.config.stop_timeout;
         while self.drain() && Instant::now() < deadline {
             self.flush(now_ms());

@@ -13,6 +13,8 @@ use crate::workload::{ArtifactView, Identity, Watch, Workload, WorkloadKind};
 
 /// Looks without a process after which a container has ended.
 const EMPTY_POLLS: u32 = 2;
+/// How long the root of an ended workload is kept for questions that are open, in milliseconds.
+const ROOT_KEPT_MS: i64 = 60_000;
 /// Age after which the verdict that a cgroup is no container is forgotten, in nanoseconds.
 const IGNORED_MAX_NS: u64 = 600_000_000_000;
 
@@ -284,6 +286,12 @@ impl Engine {
             || !workload.pending.is_empty()
             || self.awaiting.values().any(|awaiting| awaiting.workload == id);
         if busy {
+            return;
+        }
+        // Its root is still open for what could not be told at once.
+        let untold = self.unresolved.iter().any(|asked| asked.workload == id)
+            && now_ms() - workload.base.stopped_at_ms < ROOT_KEPT_MS;
+        if untold {
             return;
         }
         // A container that could not be identified yet may still be, while its runtime remembers it.
