@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use plimsoll_kit::broker::{BrokerError, OutgoingRecord, Producer};
+use plimsoll_kit::broker::{BrokerError, OutgoingRecord, Producer, ProducerOptions};
 use plimsoll_schemas::codec::{Codec, CodecError, EncodedRecord};
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeUsage, RuntimeWorkload};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,15 @@ pub trait Output: Send {
 impl<F: FnMut(&[RuntimeEvent]) -> Result<(), OutputError> + Send> Output for F {
     fn publish(&mut self, events: &[RuntimeEvent]) -> Result<(), OutputError> {
         self(events)
+    }
+}
+
+/// How the agent's producer is opened: it gives up early, since what it cannot bring is spooled.
+pub fn producer_options(client_id: impl Into<String>) -> ProducerOptions {
+    ProducerOptions {
+        max_block: Duration::from_secs(1),
+        delivery_timeout: DELIVERY_TIMEOUT * 2,
+        ..ProducerOptions::idempotent(client_id)
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use plimsoll_kit::broker::ProducerOptions;
 use plimsoll_kit::host;
 use plimsoll_kit::lifecycle::ServiceContext;
 use plimsoll_kit::transport::Connections;
@@ -13,7 +12,7 @@ use plimsoll_kit::transport::Connections;
 use crate::agent::Agent;
 use crate::config::{AgentConfig, RuntimeAgentConfig, UseEbpf};
 use crate::ebpf::PinConfig;
-use crate::output::BrokerOutput;
+use crate::output::{BrokerOutput, producer_options};
 
 /// Runs until the end is asked for. Observing begins before the broker is reachable: what is seen meanwhile is
 /// spooled.
@@ -25,7 +24,7 @@ pub fn run(config: RuntimeAgentConfig, context: ServiceContext) -> anyhow::Resul
     let connections = Connections::open(&config.kafka, &config.schema_registry)?;
     let producer = connections
         .broker
-        .producer(ProducerOptions::idempotent(format!("runtime-agent-{node_id}")))
+        .producer(producer_options(format!("runtime-agent-{node_id}")))
         .context("opening the producer")?;
     let output = BrokerOutput::new(connections.codec(), producer);
     let readiness = context.health.readiness("runtime-agent");
