@@ -307,6 +307,7 @@ impl Worker {
             Answer::Refused { reason, detail } => vec![self.letter(record, reason, detail)],
         };
         let offsets = member.offsets(record)?;
+        tracing::debug!(records = records.len(), "publishing");
         transact(&records, self.producer()?, Some(offsets))
     }
 

@@ -273,6 +273,11 @@ impl Scanner {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its log since it was started for the `life`th time, counted from 0.
+    pub fn log_of_life(&self, life: usize) -> String {
+        self.log().split("scanner started").nth(life + 1).unwrap_or_default().to_owned()
+    }
+
     /// Whether it ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
