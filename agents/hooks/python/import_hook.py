@@ -1,7 +1,7 @@
 # Reports each module that the import system loads to Plimsoll's FIFO. For Python 3.6 and newer.
 #
 # It must never raise, print, import anything that the interpreter has not built in, write bytecode, or wait. It stands
-# where the import system makes a module from its spec, so it costs nothing except when a module is loaded.
+# where the import system has made a module from its spec and is about to run it: it costs nothing at any other time.
 #
 # A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
 #     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
@@ -24,14 +24,11 @@ own_code = set()
 places = {}
 
 # Taken now: an application may replace functions of these modules.
+PATH_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 getpid, getcwd = posix.getpid, posix.getcwd
 open_file, write, close = posix.open, posix.write, posix.close
 FIFO_FLAGS = posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC
 FILE_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
-
-
-def encode_path(path):
-    return path.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def write_once(place, flags, record):
@@ -57,7 +54,7 @@ def report(kind, name, path):
     if pid != state["pid"]:
         # A fork: its parent tells what was lost before.
         state["pid"], state["lost"] = pid, 0
-    name, path = name.encode("utf-8", "replace")[:NAME_MAX_BYTES], encode_path(path)
+    name, path = name.encode("utf-8", "replace")[:NAME_MAX_BYTES], path.encode(*PATH_ENCODING)
     room = REPORT_MAX_BYTES - HEAD_MAX_BYTES - len(name)
     flags = b"-"
     if len(path) > room:
@@ -120,13 +117,15 @@ def note_main():
     path = found.get("__file__") if isinstance(found, dict) else None
     if not isinstance(path, str) or not path:
         return
-    state["main"] = True
-    # Python before 3.9 keeps the path as it was given: relative to where the program started.
-    if path[:1] != "/":
-        path = places["started"] + "/" + path
     spec = found.get("__spec__")
     facts = facts_of(spec) if spec is not None else None
-    note_path(b"PM", facts[0] if facts else "__main__", path)
+    note_program(facts[0] if facts else "__main__", path)
+
+
+def note_program(name, path):
+    state["main"] = True
+    # Python before 3.9 keeps the path as it was given: relative to where the program started.
+    note_path(b"PM", name, path if path[:1] == "/" else places["started"] + "/" + path)
 
 
 def guard(work, argument):
@@ -203,18 +202,25 @@ def forget(loader):
     loader.__dict__.pop("exec_module", None)
 
 
-def at_end():
+def note_end(_):
     if not state["main"]:
-        guard(lambda _: note_main(), None)
+        note_main()
+    # A script that imported nothing: the interpreter has forgotten its file by now.
+    if not state["main"] and "/" + sys.argv[0] not in ("/", "/-", "/-c", "/-m"):
+        note_program("__main__", sys.argv[0])
 
 
-def wrap_module_from_spec(original):
-    def module_from_spec(spec):
-        module = original(spec)
+def at_end():
+    guard(note_end, None)
+
+
+def wrap_init_module_attrs(original):
+    def _init_module_attrs(spec, module, **options):
+        result = original(spec, module, **options)
         guard(loaded, spec)
-        return module
+        return result
 
-    return module_from_spec
+    return _init_module_attrs
 
 
 def wrap_load_backward_compatible(original):
@@ -240,10 +246,11 @@ def start(ours):
     import _frozen_importlib as system
 
     version = "%s %s" % (sys.implementation.name, ".".join(str(part) for part in sys.version_info[:3]))
-    if not hasattr(system, "module_from_spec"):
+    if not hasattr(system, "_init_module_attrs"):
         raise RuntimeError("the import system of %s is not known" % version)
-    # From here on nothing is missed; what came before stands in sys.modules.
-    replace(system, "module_from_spec", wrap_module_from_spec)
+    # From here on nothing is missed; what came before stands in sys.modules. This function and not module_from_spec,
+    # of which importlib.util has a copy if a .pth file has imported that before.
+    replace(system, "_init_module_attrs", wrap_init_module_attrs)
     # Loaders of the old kind; gone in newer interpreters.
     replace(system, "_load_backward_compatible", wrap_load_backward_compatible)
     report(b"PH", version, sys.executable or "")
@@ -252,9 +259,13 @@ def start(ours):
         if spec is not None and module is not ours:
             note_spec(spec)
     if "atexit" in sys.builtin_module_names:
+        ours_alone = "atexit" not in sys.modules
         import atexit
 
         atexit.register(at_end)
+        if ours_alone:
+            # Not to be seen; before Python 3.10 the callbacks go with the module.
+            places["atexit"] = sys.modules.pop("atexit")
 
 
 def remove_bytecode(ours):
