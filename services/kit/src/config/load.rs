@@ -10,7 +10,7 @@ use super::keys::{edit_distance, environment_name, leaves, nearest};
 use super::{ConfigArgs, ConfigError, Loaded, ServiceConfig, Source};
 
 /// Environment variables that are not configuration keys.
-const OTHER_VARIABLES: [&str; 1] = ["PLIMSOLL_CONFIG"];
+const OTHER_VARIABLES: [&str; 2] = ["PLIMSOLL_CONFIG", "PLIMSOLL_MACHINE_ID_FILE"];
 /// Prefixes of environment variables of the development stack and of what the agent puts into workloads.
 const OTHER_PREFIXES: [&str; 5] =
     ["PLIMSOLL_TEST_", "PLIMSOLL_STACK_", "PLIMSOLL_OSV_", "PLIMSOLL_XTASK", "PLIMSOLL_HOOK_"];
