@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Version of all components of the cases.
 const VERSION: &str = "1.0";
@@ -24,6 +25,8 @@ const IMAGE_SITE_PACKAGES: &str = "/srv/pythonapp/venv/lib/python3.11/site-packa
 /// A package that nothing in the demo's application imports, and the version that one replica gets at run time.
 const UPGRADED: &str = "colorama";
 const NEW_VERSION: &str = "99.0.0";
+/// Longer than the timeouts of sessions and transactions, which are 10 s.
+const OUTAGE: Duration = Duration::from_secs(30);
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs all cases; each says what held and what did not.
@@ -38,6 +41,7 @@ pub fn run_all(demo: &Demo, docker_host: &str, stack: PathBuf) -> anyhow::Result
         cases.orders(),
     );
     findings.check("runtime risks become alerts with the packages behind them", cases.alerts());
+    findings.check("broker and database away: nothing is missing after they are back", cases.outage());
     // Last, since it stops the agent for a moment.
     findings.check(
         "a container older than the agent: what is mapped is seen, the rest not measured",
@@ -86,9 +90,8 @@ impl Cases<'_> {
         image: &str,
         command: &[&str],
     ) -> anyhow::Result<Container<'_>> {
-        // Several containers of one component have names of their own.
-        let number = self.pipeline().count("SELECT toUnixTimestamp64Milli(now64(3)) AS number")?;
-        let name = format!("plimsoll-{}-{number}", of.component);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("plimsoll-{}-{}", of.component, COUNT.fetch_add(1, Ordering::Relaxed));
         let mut docker = self.docker();
         docker.args(["run", "--detach", "--rm", "--network", "host", "--name", &name]);
         for (label, value) in
@@ -222,21 +225,21 @@ impl Cases<'_> {
     /// A copy of a program of the image is no part of the image; a shell is started by what listens.
     fn alerts(&self) -> anyhow::Result<()> {
         let component = component("risks");
-        let script = "import shutil, socket, subprocess\n\
+        let script = "import shutil, socket, subprocess, time\n\
                       shutil.copy('/usr/bin/date', '/srv/dropped')\n\
                       subprocess.run(['/srv/dropped'], check=True)\n\
                       server = socket.socket()\n\
                       server.bind(('127.0.0.1', 0))\n\
                       server.listen()\n\
-                      subprocess.run(['/bin/sh', '-c', 'true'], check=True)\n";
+                      subprocess.run(['/bin/sh', '-c', 'true'], check=True)\n\
+                      time.sleep(600)\n";
         let container = self.start(&component, &[], inputs::IMAGE, &[IMAGE_PYTHON, "-c", script])?;
-        self.report_after(&component, 1)?;
-        drop(container);
         let alerts = wait("two alerts", PATIENCE, || {
             let answer = self.pipeline().api(&format!("{}/alerts", component.path()))?;
-            let alerts = answer["alerts"].as_array().cloned().unwrap_or_default();
+            let alerts = answer["items"].as_array().cloned().unwrap_or_default();
             Ok(if alerts.len() >= 2 { Ok(alerts) } else { Err(format!("there are {alerts:?}")) })
         })?;
+        drop(container);
         let paths: Vec<String> = alerts.iter().map(|alert| word(&alert["path"])).collect();
         ensure!(
             paths.iter().any(|path| path.ends_with("srv/dropped")),
@@ -248,6 +251,31 @@ impl Cases<'_> {
             "no alert of the shell: {paths:?}"
         );
         Ok(())
+    }
+
+    /// Kafka and ClickHouse are killed, a container lives and ends meanwhile, both come back.
+    fn outage(&self) -> anyhow::Result<()> {
+        let component = component("outage");
+        for server in ["kafka", "clickhouse"] {
+            self.open_stack()?.kill(server)?;
+        }
+        let back = Instant::now() + OUTAGE;
+        let container = self.start(&component, &[], inputs::IMAGE, &HALF_A_SECOND)?;
+        let mut waited = self.docker();
+        // Its end; one that has ended and is removed is no error here.
+        let _ = run::output(waited.args(["wait", &container.name]));
+        while Instant::now() < back {
+            signals::yield_to_cleanup();
+            std::thread::sleep(back.saturating_duration_since(Instant::now()).min(Duration::from_secs(1)));
+        }
+        for server in ["clickhouse", "kafka"] {
+            self.open_stack()?.restart(server)?;
+        }
+        let report = self.report_after(&component, 1)?;
+        drop(container);
+        expect(&report, "PyYAML", "used", Some("loaded"))?;
+        expect(&report, "libc6", "used", Some("loaded"))?;
+        expect(&report, "Flask", "unused", None)
     }
 
     fn older_than_agent(&self) -> anyhow::Result<()> {
