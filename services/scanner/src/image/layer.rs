@@ -191,3 +191,7 @@ fn entry_warning(error: &TreeError) -> Warning {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "layer_tests.rs"]
+mod tests;

@@ -430,3 +430,7 @@ fn trim_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 fn padding(size_bytes: u64) -> u64 {
     (BLOCK_BYTES as u64 - size_bytes % BLOCK_BYTES as u64) % BLOCK_BYTES as u64
 }
+
+#[cfg(test)]
+#[path = "tar_tests.rs"]
+mod tests;
