@@ -7,6 +7,8 @@ use std::time::Duration;
 use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, Sensitive, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::history::{BLOCK_MAX_BYTES, BLOCK_MAX_ROWS};
+
 /// All keys of the sink.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -96,9 +98,10 @@ pub struct BatchConfig {
     /// Shortest time between the starts of two batches, in milliseconds, unless one is full: each insert makes parts
     /// that ClickHouse has to merge.
     pub interval_ms: u64,
-    /// Rows after which a batch is full.
+    /// Rows after which a batch is full; at most 1,000,000.
     pub max_rows: usize,
-    /// Bytes of rows after which a batch is full; as many again may be under way. Consumption pauses beyond.
+    /// Bytes of rows after which a batch is full, at most 200 MiB; as many again may be under way. Consumption pauses
+    /// beyond.
     pub max_bytes: usize,
     /// Most bytes fetched ahead from the broker.
     pub prefetch_max_bytes: usize,
@@ -112,6 +115,44 @@ impl Default for BatchConfig {
             max_rows: 200_000,
             max_bytes: 32 * 1024 * 1024,
             prefetch_max_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+impl BatchConfig {
+    /// Refuses what would break the guarantees.
+    ///
+    /// # Errors
+    /// The text names the key and its bound.
+    pub fn check(&self) -> Result<(), String> {
+        let bounds = [
+            ("batch.max_rows", self.max_rows, BLOCK_MAX_ROWS),
+            ("batch.max_bytes", self.max_bytes, BLOCK_MAX_BYTES),
+        ];
+        for (key, value, max) in bounds {
+            if value == 0 || value > max {
+                return Err(format!(
+                    "{key}={value} must be from 1 to {max}: ClickHouse would split larger inserts, and no longer \
+                     recognise them when they are sent again"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_stay_whole() {
+        assert!(BatchConfig::default().check().is_ok());
+        for (max_rows, max_bytes, key) in
+            [(0, 1, "max_rows"), (2_000_000, 1, "max_rows"), (1, usize::MAX, "max_bytes")]
+        {
+            let config = BatchConfig { max_rows, max_bytes, ..BatchConfig::default() };
+            assert!(config.check().unwrap_err().contains(key));
         }
     }
 }

@@ -10,6 +10,11 @@ use crate::rows::RowBinary;
 /// Most days in one block: each is a partition in ClickHouse, which refuses inserts into more than 100 at once.
 pub const BLOCK_MAX_DAYS: usize = 50;
 
+/// Most rows of one block. ClickHouse splits an insert of more than 1,048,449 rows into blocks of its own choice.
+pub const BLOCK_MAX_ROWS: usize = 1_000_000;
+/// Most bytes of one block: ClickHouse cuts at 256 MiB.
+pub const BLOCK_MAX_BYTES: usize = 200 * 1024 * 1024;
+
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 

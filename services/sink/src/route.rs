@@ -291,4 +291,50 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_trace_goes_on_until_the_rows_are_in() {
+        use plimsoll_kit::broker::{Bytes, IncomingRecord};
+        use plimsoll_kit::transport::Connections;
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let connections = Connections::memory();
+        connections.prepare_once().unwrap();
+        let codec = connections.codec();
+        let metrics = SinkMetrics::new(&plimsoll_kit::metrics::Metrics::new("sink"));
+        let router = Router::new(codec.clone(), ServiceInfo::new("sink", "0"), &metrics);
+        let encoded = codec
+            .encode(&RuntimeWorkload {
+                artifact: "host/a".into(),
+                workload_id: "w".into(),
+                ..Default::default()
+            })
+            .unwrap();
+        let check = |headers: Vec<(String, Vec<u8>)>, expected: usize| {
+            let record = IncomingRecord {
+                topic: encoded.topic.as_str().into(),
+                partition: encoded.partition,
+                offset: 0,
+                key: Some(Bytes::from(encoded.key.clone())),
+                value: encoded.value.clone().map(Bytes::from),
+                headers,
+                timestamp_ms: 1,
+            };
+            let mut filling = Filling::default();
+            assert!(matches!(router.take(&record, &mut filling, Instant::now()), Taken::Rows));
+            let limits = crate::history::BlockLimits { max_rows: 1, max_bytes: 1 };
+            let batch = filling.cut(limits, Instant::now()).unwrap();
+            assert_eq!(batch.spans.len(), expected);
+            assert!(
+                batch.spans.iter().all(|span| span.metadata().is_some_and(|m| m.name() == "clickhouse row"))
+            );
+        };
+        let subscriber =
+            tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_test_writer());
+        tracing::subscriber::with_default(subscriber, || {
+            check(vec![], 0);
+            check(vec![("traceparent".into(), b"no trace".to_vec())], 0);
+            let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            check(vec![("traceparent".into(), traceparent.to_vec())], 1);
+        });
+    }
 }

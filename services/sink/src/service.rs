@@ -50,6 +50,7 @@ impl Sink {
         config: &SinkConfig,
         context: &ServiceContext,
     ) -> anyhow::Result<()> {
+        config.batch.check().map_err(anyhow::Error::msg)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("clickhouse")

@@ -90,9 +90,13 @@ pub struct Session<'a> {
     filling: Filling,
     stage: Stage,
     last_start: Option<Instant>,
+    /// When a full batch may be cut again of which nothing could go: a planned block that is not whole yet.
+    not_before: Instant,
     /// Polled records that could not be decoded yet, because the registry is away.
     backlog: VecDeque<IncomingRecord>,
     backlog_retry: Instant,
+    /// Partitions whose end was told behind records of the backlog.
+    late_ends: Vec<TopicPartition>,
     paused: bool,
     last_warning: Option<Instant>,
 }
@@ -123,8 +127,10 @@ impl<'a> Session<'a> {
             filling: Filling::default(),
             stage: Stage::Idle,
             last_start: None,
+            not_before: Instant::now(),
             backlog: VecDeque::new(),
             backlog_retry: Instant::now(),
+            late_ends: Vec::new(),
             paused: false,
             last_warning: None,
         })
@@ -169,11 +175,11 @@ impl<'a> Session<'a> {
         for event in events {
             match event {
                 ConsumerEvent::Record(record) => self.record(record),
-                ConsumerEvent::EndOfPartition(partition) => {
-                    if self.backlog.is_empty() {
-                        self.filling.caught_up(&partition, Instant::now());
-                    }
+                ConsumerEvent::EndOfPartition(partition) if self.backlog.is_empty() => {
+                    self.filling.caught_up(&partition, Instant::now());
                 }
+                // Told once: it holds when what was read before it has been taken.
+                ConsumerEvent::EndOfPartition(partition) => self.late_ends.push(partition),
                 ConsumerEvent::Assigned(partitions) => self.assigned(&partitions)?,
                 ConsumerEvent::Revoked(partitions) => {
                     self.settle(Instant::now() + REVOKE_MAX_WAIT)?;
@@ -215,7 +221,7 @@ impl<'a> Session<'a> {
     fn due_at(&self) -> Option<Instant> {
         let oldest = self.filling.oldest()?;
         if self.is_full() {
-            return Some(oldest);
+            return Some(oldest.max(self.not_before));
         }
         let after_last = self.last_start.map_or(oldest, |last| last + self.interval);
         Some((oldest + self.linger).max(after_last))
@@ -276,8 +282,16 @@ impl<'a> Session<'a> {
             }
         }
         self.backlog.append(&mut waiting);
+        self.backlog_ended();
+    }
+
+    /// If the backlog is empty, what waited for that.
+    fn backlog_ended(&mut self) {
         if self.backlog.is_empty() {
             self.around.registry.ready();
+            for partition in std::mem::take(&mut self.late_ends) {
+                self.filling.caught_up(&partition, Instant::now());
+            }
         }
     }
 
@@ -340,9 +354,8 @@ impl<'a> Session<'a> {
             self.stage.forget(partition);
         }
         self.backlog.retain(|record| !partitions.contains(&record.topic_partition()));
-        if self.backlog.is_empty() {
-            self.around.registry.ready();
-        }
+        self.late_ends.retain(|partition| !partitions.contains(partition));
+        self.backlog_ended();
     }
 
     /// Stops inserts under way; what they did is done again by whoever reads the records next.

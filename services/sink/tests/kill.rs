@@ -15,7 +15,7 @@ use common::{Pipeline, servers, wait_for};
 /// Small batches: many boundaries for the kills to hit.
 const SETTINGS: &[&str] =
     &["batch.linger_ms=10", "batch.interval_ms=30", "batch.max_rows=400", "telemetry.log_level=info"];
-const KILLS: usize = 20;
+const KILLS: usize = 16;
 
 /// Writes load until it is stopped.
 struct Writer {
@@ -50,14 +50,20 @@ fn kills_lose_nothing_and_double_nothing() {
     let pipeline = Pipeline::new(servers, "kill");
     let writer = Writer::start(&pipeline, 42);
     let mut random = Random::new(7);
-    let mut planned = 0;
-    for _ in 0..KILLS {
+    let assignments = || pipeline.log().matches(" INFO reading ").count();
+    for kill in 0..KILLS {
+        let before = assignments();
         let sink = pipeline.start_sink(SETTINGS);
-        // From before it joined the group to well into its work.
-        std::thread::sleep(Duration::from_millis(150 + random.below(1000)));
+        if kill % 4 == 0 {
+            // Somewhere in its start.
+            std::thread::sleep(Duration::from_millis(random.below(600)));
+        } else {
+            wait_for("the sink to read", || (assignments() > before).then_some(()));
+            std::thread::sleep(Duration::from_millis(random.below(400)));
+        }
         sink.kill();
-        planned = pipeline.log().matches("finishing a block that was planned").count();
     }
+    let planned = pipeline.log().matches("finishing a block that was planned").count();
     let records = writer.stop();
 
     let mut oracle = Oracle::new(&pipeline);

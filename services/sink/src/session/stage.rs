@@ -20,6 +20,8 @@ use crate::write::BatchRows;
 const DEAD_LETTER_FLUSH: Duration = Duration::from_secs(5);
 /// Wait before a failed commit is tried again.
 const COMMIT_BACKOFF: Duration = Duration::from_millis(200);
+/// Wait after a batch of which nothing could go.
+const NOTHING_TO_CUT: Duration = Duration::from_millis(10);
 /// Header of a dead letter whose value the broker did not take; its value is the size in bytes.
 const VALUE_DROPPED_HEADER: &str = "plimsoll-dlq-value-dropped-bytes";
 
@@ -156,7 +158,11 @@ impl Session<'_> {
         if !begin_new || self.due_at().is_none_or(|due| due > now) {
             return None;
         }
-        self.filling.cut(self.limits, now).map(Box::new)
+        let batch = self.filling.cut(self.limits, now).map(Box::new);
+        if batch.is_none() {
+            self.not_before = now + NOTHING_TO_CUT;
+        }
+        batch
     }
 
     /// Commits what is in, together with the plans of what comes next.

@@ -14,7 +14,7 @@ use plimsoll_kit::config::{KafkaConfig, SchemaRegistryConfig};
 use plimsoll_kit::transport::Connections;
 
 /// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Servers of the development stack.
 pub struct Servers {

@@ -1,7 +1,7 @@
 //! What must stand in ClickHouse, from the topics alone; and the comparison of every row.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plimsoll_kit::broker::{IncomingRecord, ReaderOptions, TopicPartition, read_to_end};
 use plimsoll_kit::dead_letter;
@@ -13,7 +13,7 @@ use plimsoll_schemas::events::{
 use plimsoll_schemas::{key, topics};
 use plimsoll_sink::rows::{Column, HistoryEvent, Position, Shown, StateEvent, write_state};
 
-use super::{Pipeline, wait_for};
+use super::{PATIENCE, Pipeline, wait_for};
 
 type JsonRow = serde_json::Map<String, serde_json::Value>;
 
@@ -43,17 +43,21 @@ impl<'a> Oracle<'a> {
 
     fn records(&self, topic: &str) -> Vec<IncomingRecord> {
         let connections = &self.pipeline.connections;
-        let mut records = Vec::new();
-        for partition in 0..connections.partitions {
-            let partition = TopicPartition::new(topic, partition);
-            let deadline = Instant::now() + Duration::from_secs(60);
+        let read = |partition: &TopicPartition| {
+            let mut records = Vec::new();
+            let deadline = Instant::now() + PATIENCE;
             let options = ReaderOptions::default();
-            read_to_end(&*connections.broker, &partition, 0, options, deadline, |record| {
+            match read_to_end(&*connections.broker, partition, 0, options, deadline, |record| {
                 records.push(record)
-            })
-            .unwrap();
-        }
-        records
+            }) {
+                Ok(_) => Some(records),
+                Err(error) if error.is_retriable() => None,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        (0..connections.partitions)
+            .flat_map(|number| wait_for("a partition", || read(&TopicPartition::new(topic, number))))
+            .collect()
     }
 
     /// Waits until the group has committed everything, and nothing is planned any more.
