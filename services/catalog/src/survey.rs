@@ -150,18 +150,22 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8
     let mut links = KnownLinks::default();
     let mut count = 0;
     let summary = tree.walk(b"", &mut |path, kind| {
-        match kind {
+        let marked_as = match kind {
             FileKind::Directory if FOREIGN_ROOTS.contains(&path) => return Walk::SkipDirectory,
-            FileKind::Regular | FileKind::Directory => {
-                for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
-                    if count < MAX_MARKERS && ecosystem.is_marker(path, kind) {
-                        marked.push(path.to_vec());
-                        count += 1;
-                    }
-                }
+            FileKind::Directory => FileKind::Directory,
+            FileKind::Symlink => {
+                links.add(path);
+                FileKind::Regular
             }
-            FileKind::Symlink => links.add(path),
-            _ => {}
+            // Links to a database are followed when it is read (uv, Bazel and Nix install so); a pipe or device in its
+            // place is refused then, with a warning.
+            _ => FileKind::Regular,
+        };
+        for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
+            if count < MAX_MARKERS && ecosystem.is_marker(path, marked_as) {
+                marked.push(path.to_vec());
+                count += 1;
+            }
         }
         Walk::Continue
     });
