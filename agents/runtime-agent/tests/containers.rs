@@ -9,8 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use plimsoll_runtime_agent::config::AgentConfig;
-use plimsoll_runtime_agent::ebpf::PinConfig;
-use support::FakeContainer;
+use support::{FakeContainer, Pins};
 
 fn config() -> AgentConfig {
     AgentConfig { watch_containers: true, ..support::config() }
@@ -87,11 +86,8 @@ fn pins_leave_no_gap() {
     if support::no_ebpf().is_some() {
         return;
     }
-    let instance = format!("test-{}", std::process::id());
-    let pinned = || AgentConfig {
-        pins: Some(PinConfig { root: "/sys/fs/bpf/plimsoll".into(), instance: instance.clone() }),
-        ..config()
-    };
+    let pins = Pins::new("gap");
+    let pinned = || AgentConfig { pins: Some(pins.0.clone()), ..config() };
     let container = FakeContainer::new();
     let directory = tempfile::tempdir().unwrap();
     let between = directory.path().join("between");
@@ -126,7 +122,7 @@ fn pins_leave_no_gap() {
     child.kill().unwrap();
     child.wait().unwrap();
     second.stop(true);
-    assert!(!Path::new("/sys/fs/bpf/plimsoll").join(&instance).exists(), "unpinned");
+    assert!(!pins.directory().exists(), "unpinned");
 }
 
 #[test]
@@ -134,8 +130,8 @@ fn what_was_not_delivered_is_read_again() {
     if support::no_ebpf().is_some() {
         return;
     }
-    let instance = format!("test-again-{}", std::process::id());
-    let pins = Some(PinConfig { root: "/sys/fs/bpf/plimsoll".into(), instance });
+    let guard = Pins::new("again");
+    let pins = Some(guard.0.clone());
     let container = FakeContainer::new();
     let mut child = {
         // An agent that takes events and never delivers them, as one that is killed would.

@@ -8,18 +8,16 @@ use std::sync::Mutex;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ObjectBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
 use sha2::{Digest, Sha256};
 
 use super::event::{self, KernelEvent};
+use super::load::{OPTIONAL, cgroup_controller, load, missing_of, objects};
 use super::pins::{PinDirectory, Pins};
 use super::ring::Ring;
 use super::wire::{Plain, SeenKey, Settings, Tracked, WorkloadEntry, counter, program, workload_flag};
 use super::{EbpfConfig, EbpfError, MissingPart};
 use crate::{procfs, sweep};
-
-static TYPED_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
-static PLAIN_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o"));
 
 /// In the order of attaching: the interpreter is looked up after the exec has armed its container.
 const PROGRAMS: [&str; 8] = [
@@ -31,12 +29,6 @@ const PROGRAMS: [&str; 8] = [
     "on_io_uring",
     "resync_mappings",
     "resync_files",
-];
-/// Programs that may be missing, with what is then not seen.
-const OPTIONAL: [(&str, &str); 3] = [
-    ("on_io_uring", "files opened through io_uring are not measured"),
-    ("resync_files", "files that were open before watching began are not measured"),
-    ("resync_mappings", "what was mapped before watching began is read from /proc instead"),
 ];
 const MAPS: [&str; 8] =
     ["events", "tracked", "workloads", "seen", "programs", "verdicts", "counters", "coarse_clock"];
@@ -127,8 +119,7 @@ impl Kernel {
             padding: 0,
         };
         let mut hash = Sha256::new();
-        hash.update(TYPED_OBJECT);
-        hash.update(PLAIN_OBJECT);
+        objects().iter().for_each(|object| hash.update(object));
         hash.update(settings.bytes());
         hash.update(config.ring_bytes.to_ne_bytes());
         let hash = hex::encode(&hash.finalize()[..8]);
@@ -480,66 +471,6 @@ fn ring_of(maps: &Maps) -> Result<Ring, EbpfError> {
         .map_err(|error| EbpfError::Load(format!("ring buffer: {error}")))
 }
 
-/// Loads the object that reads kernel structures fastest, else the one that reads them on every kernel.
-fn load(settings: &Settings, ring_bytes: u32) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
-    match load_object(TYPED_OBJECT, settings, ring_bytes) {
-        Err(EbpfError::Load(error)) => {
-            tracing::debug!(error, "this kernel does not take typed pointers: reading field by field");
-            load_object(PLAIN_OBJECT, settings, ring_bytes)
-        }
-        result => result,
-    }
-}
-
-/// Loads an object, giving up optional programs one after the other.
-fn load_object(
-    bytes: &[u8],
-    settings: &Settings,
-    ring_bytes: u32,
-) -> Result<(libbpf_rs::Object, Vec<&'static str>), EbpfError> {
-    let mut refused = Vec::new();
-    loop {
-        let load = || {
-            let mut open = ObjectBuilder::default().name("plimsoll")?.open_memory(bytes)?;
-            for mut map in open.maps_mut() {
-                if map.name() == ".rodata.settings" {
-                    map.set_initial_value(settings.bytes())?;
-                }
-                if map.name() == "events" {
-                    map.set_max_entries(ring_bytes)?;
-                }
-            }
-            for mut program in open.progs_mut() {
-                if refused.iter().any(|name| program.name() == *name) {
-                    program.set_autoload(false);
-                }
-            }
-            open.load()
-        };
-        match load() {
-            Ok(object) => return Ok((object, refused)),
-            Err(error) if error.kind() == libbpf_rs::ErrorKind::PermissionDenied => {
-                return Err(EbpfError::NotPermitted(error.to_string()));
-            }
-            Err(error) => match OPTIONAL.get(refused.len()) {
-                Some((name, _)) => refused.push(*name),
-                None => return Err(EbpfError::Load(format!("{error:#}"))),
-            },
-        }
-    }
-}
-
-fn missing_of(has: impl Fn(&str) -> bool) -> Vec<MissingPart> {
-    OPTIONAL
-        .iter()
-        .filter(|(name, _)| !has(name))
-        .map(|(name, consequence)| MissingPart {
-            program: (*name).to_owned(),
-            consequence: (*consequence).to_owned(),
-        })
-        .collect()
-}
-
 fn fill_programs(maps: &Maps) {
     for (names, class) in
         [(sweep::IGNORED_PROGRAMS, program::IGNORED), (sweep::JUDGED_PROGRAMS, program::JUDGED)]
@@ -553,17 +484,4 @@ fn fill_programs(maps: &Maps) {
             }
         }
     }
-}
-
-/// Index of the cgroup v1 controller that names containers; -1 where cgroup v2 does.
-fn cgroup_controller() -> i32 {
-    let Some(controller) = procfs::cgroup_v1_controller() else { return -1 };
-    let find = || {
-        let btf = libbpf_rs::btf::Btf::from_vmlinux().ok()?;
-        let ids: libbpf_rs::btf::types::Enum<'_> = btf.type_by_name("cgroup_subsys_id")?;
-        let wanted = format!("{controller}_cgrp_id");
-        let index = ids.iter().find(|id| id.name.is_some_and(|name| name == wanted.as_str()))?.value;
-        i32::try_from(index).ok()
-    };
-    find().unwrap_or(-1)
 }

@@ -5,6 +5,8 @@ pub mod event;
 #[cfg(with_ebpf)]
 mod kernel;
 #[cfg(with_ebpf)]
+mod load;
+#[cfg(with_ebpf)]
 mod pins;
 #[cfg(with_ebpf)]
 mod ring;

@@ -1,5 +1,5 @@
 //! What the tests share: an agent whose events are collected, and processes that look like containers.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_runtime_agent::agent::{Agent, Tree, TreeConfig};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use plimsoll_runtime_agent::ebpf::PinConfig;
 use plimsoll_runtime_agent::output::RuntimeEvent;
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
 use plimsoll_schemas::identity::ComponentKey;
@@ -150,6 +151,28 @@ pub fn mapped(maps: &str) -> BTreeSet<PathBuf> {
         .filter(|line| line.split_whitespace().nth(1).is_some_and(|permissions| permissions.contains('x')))
         .filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])))
         .collect()
+}
+
+/// Pins of a test's own, gone with it whatever happens.
+pub struct Pins(pub PinConfig);
+
+impl Pins {
+    pub fn new(test: &str) -> Self {
+        let instance = format!("test-{test}-{}", std::process::id());
+        Self(PinConfig { root: "/sys/fs/bpf/plimsoll".into(), instance })
+    }
+
+    pub fn directory(&self) -> PathBuf {
+        self.0.root.join(&self.0.instance)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.directory().exists() {
+            std::fs::remove_dir_all(self.directory()).unwrap();
+        }
+    }
 }
 
 /// A cgroup with the name of a container; processes in it with a mount namespace of their own look like one.

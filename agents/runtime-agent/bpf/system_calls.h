@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+ * System calls that open and map files, and what does so without one. */
+#pragma once
+
+/* Class of reader, as soon as user space has judged the command line. */
+static __always_inline __u32 reader_of(struct tracked *t)
+{
+	__u32 reader = t->reader, *verdict;
+	__u64 hash;
+
+	if (!(reader & READER_PROVISIONAL))
+		return reader;
+	hash = t->command_hash;
+	verdict = bpf_map_lookup_elem(&verdicts, &hash);
+	if (!verdict)
+		return reader;
+	t->reader = *verdict;
+	return *verdict;
+}
+
+static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file **files = table->fd, *file = NULL;
+
+	if (fd >= table->max_fds)
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+struct found_file {
+	struct file *file;
+	unsigned long flags;
+};
+
+static long on_vma(struct task_struct *task, struct vm_area_struct *vma, struct found_file *found)
+{
+	found->file = BPF_CORE_READ(vma, vm_file);
+	found->flags = BPF_CORE_READ(vma, vm_flags);
+	return 0;
+}
+
+enum action { ACTION_NONE, ACTION_OPEN, ACTION_MMAP, ACTION_MPROTECT };
+
+SEC("tp_btf/sys_exit")
+int on_syscall(__u64 *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx[0];
+	long result = (long)ctx[1];
+	enum action action = ACTION_NONE;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct found_file found = {};
+	unsigned long number, protection, flags, fd, address;
+	struct file *file = NULL;
+	struct tracked *t;
+	__u32 tgid, reader;
+
+#if defined(__TARGET_ARCH_x86)
+	number = regs->orig_ax;
+	if (task->thread_info.status & TS_COMPAT) {
+		switch (number) {
+		case COMPAT_OPEN:
+		case COMPAT_CREAT:
+		case COMPAT_OPENAT:
+		case COMPAT_OPENAT2:
+		case COMPAT_OPEN_BY_HANDLE:
+			action = ACTION_OPEN;
+			break;
+		case COMPAT_MMAP2:
+			action = ACTION_MMAP;
+			break;
+		case COMPAT_MPROTECT:
+			action = ACTION_MPROTECT;
+			break;
+		}
+	} else {
+#else
+	number = regs->syscallno;
+	{
+#endif
+		switch (number) {
+#if defined(__TARGET_ARCH_x86)
+		case SYSCALL_OPEN:
+		case SYSCALL_CREAT:
+#endif
+		case SYSCALL_OPENAT:
+		case SYSCALL_OPENAT2:
+		case SYSCALL_OPEN_BY_HANDLE:
+			action = ACTION_OPEN;
+			break;
+		case SYSCALL_MMAP:
+			action = ACTION_MMAP;
+			break;
+		case SYSCALL_MPROTECT:
+			action = ACTION_MPROTECT;
+			break;
+		}
+	}
+	if (action == ACTION_NONE || (result < 0 && result > -4096))
+		return 0;
+	tgid = task->tgid;
+	t = bpf_map_lookup_elem(&tracked, &tgid);
+	if (!t)
+		return 0;
+
+	if (action == ACTION_OPEN) {
+		reader = reader_of(t);
+		if (reader == READER_IGNORED)
+			return 0;
+		file = file_of(task, (__u32)result);
+		if (file)
+			report(task, t, tgid, file, EVENT_OPEN, reader, 0, 0, SCRATCH_SYSCALL);
+		return 0;
+	}
+#if defined(__TARGET_ARCH_x86)
+	protection = regs->dx;
+	if (task->thread_info.status & TS_COMPAT) {
+		address = 0; /* ebx is not read: 32-bit mprotect falls to the next resync */
+		flags = regs->si;
+		fd = regs->di;
+	} else {
+		address = regs->di;
+		flags = regs->r10;
+		fd = regs->r8;
+	}
+#else
+	address = regs->regs[0];
+	protection = regs->regs[2];
+	flags = regs->regs[3];
+	fd = regs->regs[4];
+#endif
+	if (!(protection & PROT_EXEC))
+		return 0;
+	if (action == ACTION_MMAP) {
+		if (flags & MAP_ANONYMOUS)
+			return 0;
+		file = file_of(task, (__u32)fd);
+	} else if (!bpf_find_vma(task, address, on_vma, &found, 0)) {
+		file = found.file;
+	}
+	if (file)
+		report(task, t, tgid, file, EVENT_MAP, 0, 0, 0, SCRATCH_SYSCALL);
+	return 0;
+}
+
+/* The interpreter of an ELF program is mapped by exec itself: at the first return to user space after
+ * exec, the instruction pointer stands at its entry. */
+SEC("tp_btf/sched_process_exec")
+int on_exec_interpreter(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	__u32 tgid = task->tgid;
+	struct tracked *t = bpf_map_lookup_elem(&tracked, &tgid);
+	struct found_file found = {};
+	struct pt_regs *regs;
+	unsigned long address;
+
+	if (!t)
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+#if defined(__TARGET_ARCH_x86)
+	address = BPF_CORE_READ(regs, ip);
+#else
+	address = BPF_CORE_READ(regs, pc);
+#endif
+	if (!bpf_find_vma(task, address, on_vma, &found, 0) && found.file)
+		report(task, t, tgid, found.file, EVENT_MAP, 0, 0, 0, SCRATCH_INTERPRETER);
+	return 0;
+}
+
+/* Opens through io_uring run on the same task or on a worker thread of it, which shares its files. */
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+
+SEC("tp_btf/io_uring_complete")
+int on_io_uring(__u64 *ctx)
+{
+	struct io_kiocb *request = (struct io_kiocb *)ctx[1];
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u8 operation = BPF_CORE_READ(request, opcode);
+	__u32 tgid = task->tgid, reader;
+	struct tracked *t;
+	struct file *file;
+	__s32 fd;
+
+	if (operation != IORING_OP_OPENAT && operation != IORING_OP_OPENAT2)
+		return 0;
+	fd = BPF_CORE_READ(request, cqe.res);
+	t = bpf_map_lookup_elem(&tracked, &tgid);
+	if (!t || fd < 0)
+		return 0;
+	reader = reader_of(t);
+	file = reader == READER_IGNORED ? NULL : file_of(task, fd);
+	if (file)
+		report(task, t, tgid, file, EVENT_OPEN, reader, 0, 0, SCRATCH_IO_URING);
+	return 0;
+}
