@@ -46,6 +46,9 @@ const SERVERS: &[&str] = &[
     "dovecot",
 ];
 
+/// Where runtimes mount their own init (docker run --init, podman run --init).
+const RUNTIME_INITS: &[&[u8]] = &[b"sbin/docker-init", b"dev/init", b"run/podman-init"];
+
 /// What is known of an exec when a rule judges it.
 #[derive(Clone, Debug, Default)]
 pub struct ExecFacts<'a> {
@@ -94,6 +97,9 @@ pub fn program_not_in_image(facts: &ExecFacts<'_>) -> Option<Risk> {
     let (why, severity) = if facts.outside {
         ("it lies in memory or on no mount of the container", severity::CRITICAL)
     } else if facts.other_mount {
+        if RUNTIME_INITS.contains(&facts.executable) {
+            return None;
+        }
         ("it lies on a volume", severity::LOW)
     } else {
         match facts.drift {
@@ -195,6 +201,11 @@ mod tests {
             ("word of a later version", ExecFacts { drift: "moved", ..image.clone() }, None),
             ("memfd", ExecFacts { outside: true, ..image.clone() }, Some(severity::CRITICAL)),
             ("volume", ExecFacts { other_mount: true, ..image.clone() }, Some(severity::LOW)),
+            (
+                "the runtime's init",
+                ExecFacts { executable: b"sbin/docker-init", other_mount: true, ..image.clone() },
+                None,
+            ),
             ("no image", ExecFacts { from_image: false, drift: "new", ..image.clone() }, None),
             ("memfd of a plain process", ExecFacts { from_image: false, outside: true, ..image }, None),
         ];

@@ -22,6 +22,7 @@ fn a_container_of_a_moment_is_seen() {
     }
     let (agent, collected) = support::start(config());
     let container = FakeContainer::new();
+    let collected = collected.of(&container);
     let mut child = container.spawn("exec cat /etc/passwd");
     child.wait().unwrap();
     collected
@@ -61,6 +62,7 @@ fn of_a_late_start_only_what_is_still_there_is_seen() {
     let mut ready = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
     let (agent, collected) = support::start(config());
+    let collected = collected.of(&container);
     collected.wait("the resync", |collected| !collected.items_of(&held).is_empty());
     let workload = collected.workload_of_container(&container.id).unwrap();
     let watch = |probe: &str| workload.watched.iter().find(|watch| watch.probe == probe).cloned().unwrap();
@@ -94,6 +96,7 @@ fn pins_leave_no_gap() {
     std::fs::write(&between, "x").unwrap();
 
     let (first, collected) = support::start(pinned());
+    let collected = collected.of(&container);
     let script = format!(
         "cat /etc/passwd >/dev/null; read line; cat {} >/dev/null; echo done; read line",
         between.display()
@@ -109,6 +112,7 @@ fn pins_leave_no_gap() {
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut done).unwrap();
 
     let (second, collected) = support::start(pinned());
+    let collected = collected.of(&container);
     collected.wait("what happened in between", |collected| !collected.items_of(&between).is_empty());
     let item = &collected.items_of(&between)[0];
     assert_eq!(item.probe, "ebpf-files");
@@ -153,6 +157,7 @@ fn what_was_not_delivered_is_read_again() {
         child
     };
     let (agent, collected) = support::start(AgentConfig { pins, ..config() });
+    let collected = collected.of(&container);
     collected.wait("the use that was not delivered", |collected| {
         !collected.items_of(Path::new("/etc/passwd")).is_empty()
     });
@@ -168,6 +173,7 @@ fn a_volume_is_another_mount() {
     }
     let (agent, collected) = support::start(config());
     let container = FakeContainer::new();
+    let collected = collected.of(&container);
     let directory = tempfile::tempdir().unwrap();
     let (volume, inside) = (directory.path().join("volume"), directory.path().join("inside"));
     std::fs::create_dir_all(&volume).unwrap();

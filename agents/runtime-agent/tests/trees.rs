@@ -193,3 +193,24 @@ fn a_command_that_does_not_exist_fails_at_once() {
     assert_eq!(child.as_mut().unwrap().wait().unwrap().code(), Some(7));
     agent.stop(false);
 }
+
+#[test]
+fn a_component_on_a_mount_of_its_own_is_no_volume() {
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let (agent, collected) = support::start(support::config());
+    let memory = std::path::Path::new("/dev/shm");
+    if !memory.is_dir() {
+        println!("skipped: no /dev/shm to have another mount");
+        return;
+    }
+    let root = tempfile::tempdir_in(memory).unwrap();
+    std::fs::write(root.path().join("data"), "x").unwrap();
+    let tree = support::tree(&agent, root.path());
+    support::run(&tree, Command::new("cat").arg(root.path().join("data")));
+    agent.stop(false);
+    let items = collected.items();
+    let (artifact, item) = items.iter().find(|(_, item)| item.path == b"data").unwrap();
+    assert_eq!((artifact.as_str(), item.mount.as_str()), ("component/backend/pythonapp/1.0", "root"));
+}

@@ -93,7 +93,11 @@ impl Engine {
         }
         let probe = if event.resync { probe::RESYNC } else { probe::EBPF_FILES };
         match observe(&event, reader) {
-            Some(observation) => {
+            Some(mut observation) => {
+                if event.workload & TREE_ID != 0 {
+                    // Volumes hide an image's files; a host and a component's directory are what lies there.
+                    observation.mount = mount::ROOT;
+                }
                 if observation.kind == usage_kind::MODULE {
                     workload.remember_module(&observation, event.exec_id, &process);
                 }

@@ -35,11 +35,16 @@ pub fn no_ebpf() -> Option<&'static str> {
 
 /// All events so far.
 #[derive(Clone, Default)]
-pub struct Collected(pub Arc<Mutex<Vec<RuntimeEvent>>>);
+pub struct Collected(pub Arc<Mutex<Vec<RuntimeEvent>>>, Option<String>);
 
 impl Collected {
     fn lock(&self) -> MutexGuard<'_, Vec<RuntimeEvent>> {
         self.0.lock().unwrap()
+    }
+
+    /// The same events, the uses of one container only: others run on this machine, too.
+    pub fn of(&self, container: &FakeContainer) -> Self {
+        Self(Arc::clone(&self.0), Some(container.id.clone()))
     }
 
     pub fn items(&self) -> Vec<(String, UsageItem)> {
@@ -49,6 +54,7 @@ impl Collected {
             _ => None,
         });
         usages
+            .filter(|usage| self.1.as_ref().is_none_or(|id| usage.artifact.ends_with(id.as_str())))
             .flat_map(|usage| usage.items.iter().map(|item| (usage.artifact.clone(), item.clone())))
             .collect()
     }
