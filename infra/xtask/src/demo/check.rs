@@ -25,49 +25,44 @@ const LIBRARY_PACKAGES_MIN: usize = 3;
 pub struct Truth {
     /// Normalised names of the distributions whose modules were loaded.
     pub distributions: BTreeSet<String>,
-    /// Packages of the container's system whose libraries were mapped or whose programs were executed, each with one
-    /// such path; nothing outside of containers.
-    pub system_packages: BTreeMap<String, String>,
+    /// Packages of the operating system whose libraries were mapped or whose programs were executed, each with one
+    /// such path; nothing on a host without dpkg.
+    pub system_packages: Option<BTreeMap<String, String>>,
 }
 
 impl Truth {
-    /// Ask the running application; `container` is its name where it runs in one.
+    /// Ask the running application; `container` is its Docker and its name where it runs in one.
     pub fn of(application: &Application, container: Option<(&str, &str)>) -> anyhow::Result<Self> {
         let distributions = application.loaded_distributions()?;
         ensure!(!distributions.is_empty(), "the application says that it has loaded no packages at all");
-        let system_packages = match container {
+        let mut files = application.executable_mappings()?;
+        files.insert(application.executed_program()?);
+        let database = match container {
             Some((docker_host, name)) => {
-                let mut paths = application.executable_mappings()?;
-                paths.insert(application.executed_program()?);
-                owners(docker_host, name, &paths)?
+                // From outside, so that the container itself executes nothing.
+                let mut inspect = run::command("docker");
+                inspect.env("DOCKER_HOST", docker_host);
+                let process = run::output(inspect.args(["inspect", "--format", "{{.State.Pid}}", name]))?;
+                format!("/proc/{}/root/var/lib/dpkg", process.trim())
             }
-            None => BTreeMap::new(),
+            None => "/var/lib/dpkg".to_owned(),
         };
+        let has_dpkg = paths::find_program("dpkg-query").is_some();
+        ensure!(has_dpkg || container.is_none(), "the check needs dpkg-query to ask the image's dpkg");
+        let system_packages = has_dpkg.then(|| owners(&database, &files));
         Ok(Self { distributions, system_packages })
     }
 }
 
-/// Asks dpkg about paths in the container's root from outside, so that the container itself executes nothing.
-fn owners(
-    docker_host: &str,
-    container: &str,
-    files: &BTreeSet<String>,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut inspect = run::command("docker");
-    inspect.env("DOCKER_HOST", docker_host).args(["inspect", "--format", "{{.State.Pid}}", container]);
-    let process = run::output(&mut inspect)?;
-    let database = format!("/proc/{}/root/var/lib/dpkg", process.trim());
-    ensure!(
-        paths::find_program("dpkg-query").is_some(),
-        "the check needs dpkg-query to ask the image's dpkg"
-    );
+/// Asks the dpkg of a database who owns files.
+fn owners(database: &str, files: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in files {
         for spelling in spellings(file) {
             let mut query = run::command("dpkg-query");
-            query.args(["--admindir", &database, "--search", &spelling]);
+            query.args(["--admindir", database, "--search", &spelling]);
             // An unknown path is an error of the command.
-            let Ok(answer) = run::output(query.stderr(std::process::Stdio::null())) else { continue };
+            let Ok(answer) = run::output(&mut query) else { continue };
             for line in answer.lines().filter(|line| !line.starts_with("diversion ")) {
                 // name[:arch][, name…]: path
                 let Some((names, _)) = line.split_once(": ") else { continue };
@@ -78,7 +73,7 @@ fn owners(
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// A path with and without `/usr`: dpkg knows the one that its package was built with.
@@ -160,14 +155,10 @@ pub fn used_distributions(report: &Value, truth: &Truth) -> anyhow::Result<()> {
 }
 
 /// Every package of the system whose library was mapped or binary executed is used, with rung loaded.
-pub fn loaded_system_packages(report: &Value, truth: &Truth) -> anyhow::Result<()> {
-    ensure!(
-        truth.system_packages.len() >= LIBRARY_PACKAGES_MIN,
-        "dpkg named only {:?} as owners of what was mapped",
-        truth.system_packages
-    );
+pub fn loaded_system_packages(report: &Value, loaded: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    ensure!(loaded.len() >= LIBRARY_PACKAGES_MIN, "dpkg named only {loaded:?} as owners of what was mapped");
     let mut wrong = Vec::new();
-    for (name, path) in &truth.system_packages {
+    for (name, path) in loaded {
         let Some(package) = packages(report, "os").find(|package| package["name"] == name.as_str()) else {
             wrong.push(format!("{name} is not in the report"));
             continue;
@@ -262,7 +253,7 @@ mod tests {
             let packages: Vec<_> = used.iter().map(|name| ("application", *name, "no", "used")).collect();
             let truth = Truth {
                 distributions: loaded.iter().map(|name| (*name).to_owned()).collect(),
-                system_packages: BTreeMap::new(),
+                system_packages: None,
             };
             assert_eq!(used_distributions(&report(&packages), &truth).is_ok(), expect);
         };
