@@ -4,13 +4,16 @@
 //! [`HookSession`] puts the hooks in place and reads them; [`Hooks`] makes a workload's uses, watches and losses of that.
 
 pub mod coverage;
+mod in_use;
 mod place;
 pub mod report;
 pub mod session;
 mod survey;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::{probe, usage_kind};
 
 pub use session::{HookEnvironment, HookError, HookSession};
@@ -18,9 +21,12 @@ pub use session::{HookEnvironment, HookError, HookSession};
 use crate::procfs;
 use crate::workload::{NO_POSITION, Watch, Workload};
 use coverage::{Coverage, probe_of};
+use in_use::{InUse, Use};
 use place::Places;
 use report::{Report, ReportKind};
 
+/// What living processes hold loaded is told again this often.
+const EPOCH: Duration = Duration::from_secs(3_600);
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
@@ -30,6 +36,8 @@ pub struct Hooks(Box<Inner>);
 struct Inner {
     session: HookSession,
     places: Places,
+    in_use: InUse,
+    next_epoch: Instant,
 }
 
 impl Hooks {
@@ -38,7 +46,9 @@ impl Hooks {
     /// # Errors
     /// A [`HookError`].
     pub fn create(parent: &Path) -> std::io::Result<Self> {
-        Ok(Self(Box::new(Inner { session: HookSession::start(parent)?, places: Places::default() })))
+        let session = HookSession::start(parent)?;
+        let (places, in_use) = (Places::default(), InUse::default());
+        Ok(Self(Box::new(Inner { session, places, in_use, next_epoch: Instant::now() + EPOCH })))
     }
 
     /// What the environment of the tree's first process needs.
@@ -55,8 +65,20 @@ impl Hooks {
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places } = &mut *self.0;
-        session.drain(|coverage, report, time_ms| add_use(workload, places, coverage, &report, time_ms));
+        let Inner { session, places, in_use, next_epoch } = &mut *self.0;
+        session.drain(|coverage, report, time_ms| {
+            if report.kind == ReportKind::AuditStarted {
+                in_use.forget(report.pid);
+            }
+            for one in uses(places, coverage, &report) {
+                add(workload, &one, time_ms);
+                in_use.add(report.pid, one, procfs::started_ns);
+            }
+        });
+        if Instant::now() >= *next_epoch {
+            *next_epoch = Instant::now() + EPOCH;
+            in_use.living(procfs::started_ns).for_each(|one| add(workload, one, now_ms()));
+        }
         let coverage = &session.coverage;
         for (probe, from_first_exec) in coverage.watched() {
             if workload.watches.iter().any(|watch| watch.probe == probe) {
@@ -86,18 +108,23 @@ impl Hooks {
     }
 }
 
-fn add_use(workload: &mut Workload, places: &mut Places, coverage: &Coverage, report: &Report, time_ms: i64) {
+fn add(workload: &mut Workload, one: &Use, time_ms: i64) {
+    workload.add(one.observation.clone(), one.probe, one.process.clone(), time_ms, NO_POSITION, None);
+}
+
+/// What a report proves.
+fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
     let kind = match report.kind {
         ReportKind::AuditStarted => usage_kind::EXECUTABLE,
         ReportKind::Object => usage_kind::LIBRARY,
         ReportKind::Module => usage_kind::MODULE,
         // Nothing was read for a namespace package.
-        _ => return,
+        _ => return Vec::new(),
     };
     // Hooks are no part of the application; another agent's may be there, around this one or within.
     let is_hook = report.path.windows(DIRECTORY_MARK.len()).any(|window| window == DIRECTORY_MARK);
     if report.truncated || is_hook || !report.path.starts_with(b"/") {
-        return;
+        return Vec::new();
     }
     let name = if kind == usage_kind::MODULE { String::from_utf8_lossy(&report.name) } else { "".into() };
     let process = coverage.program(report.pid).or_else(|| {
@@ -105,7 +132,55 @@ fn add_use(workload: &mut Workload, places: &mut Places, coverage: &Coverage, re
         Some(String::from_utf8_lossy(&executable).into_owned())
     });
     let process = process.unwrap_or_default();
-    for observation in places.observations(kind, &report.path, &name) {
-        workload.add(observation, probe_of(report.kind), process.clone(), time_ms, NO_POSITION, None);
+    let probe = probe_of(report.kind);
+    let observations = places.observations(kind, &report.path, &name);
+    observations.into_iter().map(|observation| Use { probe, process: process.clone(), observation }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{ArtifactView, WorkloadKind};
+    use plimsoll_schemas::events::RuntimeWorkload;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
+    /// Libraries and programs that were added since the last call.
+    fn observed(hooks: &mut Hooks, workload: &mut Workload) -> Vec<(String, i64)> {
+        hooks.observe(workload, "boot");
+        let items = workload.take_pending().into_iter().map(|(_, pending)| pending.item);
+        let mut found: Vec<_> = items
+            .map(|item| (String::from_utf8(item.path).unwrap(), item.last_seen_ms))
+            .filter(|(path, _)| path.ends_with("/cat"))
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn what_is_in_use_is_told_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut hooks = Hooks::create(parent.path()).unwrap();
+        let mut workload = Workload::new("m/t".into(), WorkloadKind::Tree, RuntimeWorkload::default(), 0);
+        workload.identified(vec![ArtifactView { key: "host/m".into(), root: Vec::new() }]);
+        let mut command = Command::new("cat");
+        hooks.environment().apply(&mut command);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // When it answers, it has said what it loaded.
+        input.write_all(b"hello\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let first = observed(&mut hooks, &mut workload);
+        assert_eq!(first.len(), 1, "{first:?}");
+        assert_eq!(observed(&mut hooks, &mut workload), []);
+        hooks.0.next_epoch = Instant::now();
+        let again = observed(&mut hooks, &mut workload);
+        assert_eq!(again.len(), 1);
+        assert!(again[0].1 >= first[0].1);
+        drop(input);
+        child.wait().unwrap();
+        hooks.0.next_epoch = Instant::now();
+        assert_eq!(observed(&mut hooks, &mut workload), []);
     }
 }
