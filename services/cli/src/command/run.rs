@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use crossbeam_channel::RecvTimeoutError;
-use plimsoll_kit::broker::ProducerOptions;
 use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_kit::host::{machine_id, node_name, random_id};
 use plimsoll_kit::transport::Connections;
 use plimsoll_runtime_agent::agent::{Agent, TreeConfig};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use plimsoll_runtime_agent::output::BrokerOutput;
+use plimsoll_runtime_agent::output::{BrokerOutput, producer_options};
 use plimsoll_scanner::Component;
 use plimsoll_scanner::scan::directory_package_hash;
 use plimsoll_schemas::words::probe;
@@ -99,7 +98,7 @@ impl Observer {
         resolver: &Resolver,
     ) -> anyhow::Result<Self> {
         let connections = destination.connections();
-        let producer = connections.broker.producer(ProducerOptions::idempotent("plimsoll-cli-agent"))?;
+        let producer = connections.broker.producer(producer_options("plimsoll-cli-agent"))?;
         let ebpf = match (arguments.no_ebpf, container) {
             (true, Some(_)) => bail!("a container is observed by eBPF only; leave --no-ebpf out"),
             (true, None) => UseEbpf::Off,
