@@ -18,11 +18,15 @@ struct World {
 impl World {
     fn new() -> Self {
         let world = Self { directory: tempfile::tempdir().unwrap() };
-        let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(world.app().join("venv")).status();
+        let made = Command::new("python3")
+            .args(["-m", "venv", "--without-pip"])
+            .arg(world.app().join("venv"))
+            .status();
         assert!(made.expect("python3 with venv is needed (apt install python3-venv)").success());
         world.install("used_one", "1.0", "import used_one.part\n");
         world.install("never_one", "2.0", "raise SystemExit('it was imported')\n");
-        std::fs::write(world.app().join("run.py"), "import used_one\nprint('hello')\nraise SystemExit(7)\n").unwrap();
+        std::fs::write(world.app().join("run.py"), "import used_one\nprint('hello')\nraise SystemExit(7)\n")
+            .unwrap();
         world
     }
 
@@ -43,7 +47,11 @@ impl World {
         std::fs::create_dir_all(site.join(name)).unwrap();
         std::fs::write(site.join(name).join("__init__.py"), init).unwrap();
         std::fs::write(site.join(name).join("part.py"), "").unwrap();
-        std::fs::write(info.join("METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")).unwrap();
+        std::fs::write(
+            info.join("METADATA"),
+            format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"),
+        )
+        .unwrap();
         std::fs::write(
             info.join("RECORD"),
             format!("{name}/__init__.py,,\n{name}/part.py,,\n{name}-{version}.dist-info/METADATA,,\n"),
@@ -82,7 +90,9 @@ impl World {
         let arguments = [&["run"][..], &NAMES, options, &["-o", "json", "--cmd"], program].concat();
         let output = self.output(directory, &arguments);
         let text = String::from_utf8_lossy(&output.stdout);
-        let start = text.find('{').unwrap_or_else(|| panic!("no report: {text} {}", String::from_utf8_lossy(&output.stderr)));
+        let start = text
+            .find('{')
+            .unwrap_or_else(|| panic!("no report: {text} {}", String::from_utf8_lossy(&output.stderr)));
         (output.clone(), serde_json::from_str(&text[start..]).unwrap())
     }
 }
@@ -94,7 +104,10 @@ fn json(output: &Output) -> Value {
 
 fn package<'a>(report: &'a Value, name: &str) -> &'a Value {
     let packages = report["packages"].as_array().unwrap();
-    packages.iter().find(|package| package["name"] == name).unwrap_or_else(|| panic!("{name} is not in {report:#}"))
+    packages
+        .iter()
+        .find(|package| package["name"] == name)
+        .unwrap_or_else(|| panic!("{name} is not in {report:#}"))
 }
 
 /// eBPF is permitted here; CI must permit it.
@@ -156,7 +169,8 @@ fn scanning_after_the_run_gives_the_same() {
 fn a_run_on_other_files_than_the_scan_proves_nothing_unused() {
     let world = World::new();
     world.scan();
-    let (_, report) = world.run(world.directory.path(), &["--no-ebpf"], &["app/venv/bin/python", "app/run.py"]);
+    let (_, report) =
+        world.run(world.directory.path(), &["--no-ebpf"], &["app/venv/bin/python", "app/run.py"]);
     for package in report["packages"].as_array().unwrap() {
         assert_ne!(package["use"], "unused", "{package:#}");
     }
@@ -190,7 +204,11 @@ fn exit_codes_tell_what_happened() {
         (&["scan", "-s", "cloud", "app"], 2, "possible values"),
         (&["report", "-a", "x", "-c", "y", "-V", "1"], 1, "plimsoll scan"),
         (&["report", "-a", "x", "-c", "y", "-V", "1", "--fail-on", "severe"], 2, "critical"),
-        (&["run", "-a", "x", "-c", "y", "-V", "1", "--no-ebpf", "--", "no-such-program"], 1, "no-such-program"),
+        (
+            &["run", "-a", "x", "-c", "y", "-V", "1", "--no-ebpf", "--", "no-such-program"],
+            1,
+            "no-such-program",
+        ),
     ];
     for (arguments, code, text) in cases {
         let output = world.output(world.directory.path(), arguments);
@@ -231,8 +249,19 @@ fn runs_at_the_same_time_lose_nothing() {
     let world = World::new();
     world.scan();
     let spawn = |version: &str| {
-        let arguments =
-            ["run", "-a", "backend", "-c", "pythonapp", "-V", version, "--no-ebpf", "--cmd", "venv/bin/python", "run.py"];
+        let arguments = [
+            "run",
+            "-a",
+            "backend",
+            "-c",
+            "pythonapp",
+            "-V",
+            version,
+            "--no-ebpf",
+            "--cmd",
+            "venv/bin/python",
+            "run.py",
+        ];
         world.plimsoll(&world.app(), &arguments).stdout(Stdio::null()).spawn().unwrap()
     };
     let children: Vec<_> = ["a", "b", "c"].into_iter().map(spawn).collect();
