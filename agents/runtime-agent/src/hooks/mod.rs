@@ -5,6 +5,7 @@
 
 pub mod coverage;
 mod in_use;
+mod leftover;
 mod place;
 pub mod report;
 pub mod session;

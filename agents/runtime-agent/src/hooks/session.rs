@@ -16,6 +16,7 @@ use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::probe;
 
 use super::coverage::Coverage;
+use super::leftover;
 use super::report::{Found, REPORT_MAX_BYTES, Report, ReportKind, Reports, session_mark};
 use super::survey::Survey;
 
@@ -66,7 +67,8 @@ enum Message {
     Mark(u64),
 }
 
-/// The hooks of one process tree. Its files are removed when it is dropped.
+/// The hooks of one process tree. Its files are removed when it is dropped, or, if processes of the tree run on, when a
+/// later session starts.
 pub struct HookSession {
     outer: PathBuf,
     inner: PathBuf,
@@ -96,7 +98,8 @@ impl HookSession {
         }
         // Others who may run programs of the tree (after a change of user) pass through the outer directory, but find
         // the inner one only by its name, which they have from their environment.
-        let outer = parent.join(format!("plimsoll-hooks-{}", plimsoll_kit::host::random_id()));
+        leftover::sweep(&parent);
+        let outer = parent.join(format!("{}{}", leftover::PREFIX, plimsoll_kit::host::random_id()));
         let inner = outer.join(plimsoll_kit::host::random_id());
         let others = rustix::process::geteuid().is_root();
         directory(&outer, if others { 0o711 } else { 0o700 })?;
@@ -120,9 +123,10 @@ impl HookSession {
         let path = python.join("__pycache__");
         at(&path, fs::write(&path, b""))?;
 
-        let path = inner.join("losses");
+        let path = inner.join(leftover::LOCKED);
         let create = || {
             let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+            leftover::lock(&file)?;
             permit(&path, 0o666)?;
             Ok(file)
         };
@@ -143,7 +147,8 @@ impl HookSession {
         let _ = rustix::pipe::fcntl_setpipe_size(&fifo, FIFO_BYTES);
 
         let libraries = inner.join("audit");
-        let word = at(&libraries, plimsoll_audit::write_to(&libraries, &path, &inner.join("losses")))?;
+        let word =
+            at(&libraries, plimsoll_audit::write_to(&libraries, &path, &inner.join(leftover::LOCKED)))?;
         let mut coverage = Coverage::default();
         let audit = match try_audit(&[word, plimsoll_audit::plain_word(&libraries)]) {
             Ok(word) => Some(word),
@@ -312,7 +317,14 @@ impl Drop for HookSession {
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that reads the hooks' reports panicked");
         }
-        if let Err(error) = fs::remove_dir_all(&self.outer) {
+        let removed = if leftover::is_named_by_a_process(&self.inner) {
+            // These run on, and what they start wants the library; without the FIFO it does nothing.
+            tracing::info!(path = %self.outer.display(), "hooks are left for processes that run on");
+            fs::remove_file(self.inner.join("reports"))
+        } else {
+            fs::remove_dir_all(&self.outer)
+        };
+        if let Err(error) = removed {
             tracing::debug!(path = %self.outer.display(), %error, "hooks were left behind");
         }
     }
@@ -470,6 +482,24 @@ mod tests {
         fs::create_dir(&strange).unwrap();
         assert!(matches!(HookSession::start(&strange), Err(HookError::Unspeakable(_))));
         assert!(matches!(HookSession::start(&parent.path().join("none")), Err(HookError::Directory { .. })));
+    }
+
+    #[test]
+    fn processes_that_run_on_keep_their_library() {
+        let (parent, session) = session();
+        let mut command = Command::new("sh");
+        // Starts another program after the session's end.
+        command.args(["-c", "read line; exec cat /dev/null"]);
+        session.environment().apply(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(session);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        drop(HookSession::start(parent.path()).unwrap());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 
     #[test]
