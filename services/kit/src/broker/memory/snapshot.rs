@@ -284,7 +284,8 @@ mod tests {
         producer.begin_transaction().unwrap();
         producer.send(&OutgoingRecord::new("input", 0, "key", Some("value"))).unwrap();
         producer.commit_transaction(None, Duration::from_secs(1)).unwrap();
-        let mut consumer = broker.group_consumer(GroupOptions::new("group", vec!["input".to_owned()])).unwrap();
+        let mut consumer =
+            broker.group_consumer(GroupOptions::new("group", vec!["input".to_owned()])).unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
         while consumer.assignment().is_empty() && Instant::now() < deadline {
             consumer.poll(Duration::from_millis(10), 1).unwrap();
