@@ -5,6 +5,7 @@ mod application;
 mod check;
 mod inputs;
 mod kafka;
+mod local;
 mod pipeline;
 mod scenarios;
 mod table;
@@ -105,8 +106,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let checked = if options.check {
         // Both say what they found, whatever the other did.
         let compared = demo.check(&outcome);
+        step(begin, "without any server");
+        let alone = local::run_all(&demo);
         let cases = demo.cases(&stack_directory);
-        compared.and(cases)
+        compared.and(alone).and(cases)
     } else {
         Ok(())
     };
@@ -207,6 +210,10 @@ impl Demo {
             run::streamed(scan.arg(format!("docker:{}", inputs::IMAGE)).stdout(self.log("scan-image")?))?;
         }
 
+        // Where the interpreter and its libraries come from.
+        let mut scan = self.command(&["scan", "-s", "host"]);
+        run::streamed(scan.stdout(self.log("scan-host")?))?;
+
         step(self.begin, "running");
         let ports = Ports::default();
         let mut running = vec![self.run_process(ports.free()?)?];
@@ -240,9 +247,14 @@ impl Demo {
 
     fn run_process(&self, port: u16) -> anyhow::Result<Application> {
         let mut run = self.plimsoll(&["run"], &DIRECTORY_COMPONENT);
-        run.args(["-v", "--cmd"]).arg(self.application.join("venv/bin/python")).arg("run.py");
+        self.start_process(run.arg("-v"), port, "run-process")
+    }
+
+    /// The application as a process under a `plimsoll run …` command.
+    fn start_process(&self, run: &mut Command, port: u16, log: &str) -> anyhow::Result<Application> {
+        run.arg("--cmd").arg(self.application.join("venv/bin/python")).arg("run.py");
         run.current_dir(&self.application).env("PORT", port.to_string());
-        Application::start(DIRECTORY_COMPONENT, &mut run, port, self.log_path("run-process"))
+        Application::start(DIRECTORY_COMPONENT, run, port, self.log_path(log))
     }
 
     fn run_container(&self, port: u16) -> anyhow::Result<Application> {
@@ -270,9 +282,14 @@ impl Demo {
 
     /// `plimsoll WORDS -a … -c … -V …` with the pipeline's addresses.
     fn plimsoll(&self, words: &[&str], of: &Component) -> Command {
+        let mut command = self.command(words);
+        command.args(["-a", of.application, "-c", of.component, "-V", of.version]);
+        command
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = run::command(&self.plimsoll);
-        command.args(words).args(["-a", of.application, "-c", of.component, "-V", of.version]);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(words).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
