@@ -235,6 +235,21 @@ fn a_directory_is_scanned_the_same_twice() {
 }
 
 #[test]
+fn what_is_only_declared_is_not_installed() {
+    // Syft lists these; nothing of them is in the directory, so nothing of them can be used or removed.
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("requirements.txt", "requests==2.0.0\n"),
+        ("setup.py", "from setuptools import setup\nsetup(name='mine', install_requires=['rsa==4.7.2'])\n"),
+        ("pyproject.toml", "[project]\nname = 'mine'\ndependencies = ['flask==1.0']\n"),
+        ("poetry.lock", "[[package]]\nname = \"django\"\nversion = \"1.0\"\n"),
+    ] {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    assert_eq!(names(&scan_directory(directory.path())), [""; 0]);
+}
+
+#[test]
 fn a_directory_needs_a_component() {
     let error = scan(&Target::Directory("/".into()), None, &options()).unwrap_err();
     assert!(error.to_string().contains("-a, -c and -V"));
