@@ -46,6 +46,8 @@ pub struct AgentConfig {
     pub ring_bytes: u32,
     /// Docker's endpoint.
     pub docker_endpoint: Option<String>,
+    /// Ask for a scan of each image first seen running.
+    pub request_scans: bool,
     /// The package-resolver's socket.
     pub resolver_socket: Option<PathBuf>,
     /// The same use is reported once per this span.
@@ -76,6 +78,7 @@ impl AgentConfig {
             pins: None,
             ring_bytes: RING_BYTES,
             docker_endpoint: None,
+            request_scans: false,
             resolver_socket: None,
             epoch: Duration::from_secs(3_600),
             flush_interval: Duration::from_millis(100),
@@ -148,11 +151,13 @@ impl Default for EbpfSection {
 pub struct DockerSection {
     /// Endpoint; unset: containers stay unidentified.
     pub endpoint: Option<String>,
+    /// Ask the scanner for each image first seen running; it needs the same Docker.
+    pub request_scans: bool,
 }
 
 impl Default for DockerSection {
     fn default() -> Self {
-        Self { endpoint: Some("unix:///var/run/docker.sock".into()) }
+        Self { endpoint: Some("unix:///var/run/docker.sock".into()), request_scans: true }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use plimsoll_kit::broker::{BrokerError, OutgoingRecord, Producer, ProducerOptions};
 use plimsoll_schemas::codec::{Codec, CodecError, EncodedRecord};
-use plimsoll_schemas::events::{RuntimeAlert, RuntimeUsage, RuntimeWorkload};
+use plimsoll_schemas::events::{RuntimeAlert, RuntimeUsage, RuntimeWorkload, ScanRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::spool::Spool;
@@ -27,15 +27,18 @@ pub enum RuntimeEvent {
     Usage(RuntimeUsage),
     /// `runtime.alerts`.
     Alert(RuntimeAlert),
+    /// `scan.requests`.
+    ScanRequest(ScanRequest),
 }
 
 impl RuntimeEvent {
-    /// The workload that it is about.
+    /// The workload that it is about; empty if it is about none.
     pub fn workload_id(&self) -> &str {
         match self {
             Self::Workload(event) => &event.workload_id,
             Self::Usage(event) => &event.workload_id,
             Self::Alert(event) => &event.workload_id,
+            Self::ScanRequest(_) => "",
         }
     }
 
@@ -44,6 +47,7 @@ impl RuntimeEvent {
         match self {
             Self::Usage(event) => event.items.len() as u64,
             Self::Workload(_) | Self::Alert(_) => 1,
+            Self::ScanRequest(_) => 0,
         }
     }
 }
@@ -103,6 +107,7 @@ impl BrokerOutput {
             RuntimeEvent::Workload(event) => self.codec.encode(event),
             RuntimeEvent::Usage(event) => self.codec.encode(event),
             RuntimeEvent::Alert(event) => self.codec.encode(event),
+            RuntimeEvent::ScanRequest(event) => self.codec.encode(event),
         }
     }
 }
@@ -214,7 +219,7 @@ fn keep(spool: &mut Spool, events: &[RuntimeEvent], losses: &OutputLosses) {
     if let Err(error) = spool.append(events) {
         tracing::error!(%error, "events are lost");
         let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
-        for event in events {
+        for event in events.iter().filter(|event| event.weight() > 0) {
             *losses.entry(event.workload_id().to_owned()).or_default() += event.weight();
         }
     }

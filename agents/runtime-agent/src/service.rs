@@ -65,6 +65,7 @@ fn agent_config(config: &RuntimeAgentConfig, node_id: String) -> AgentConfig {
         pins,
         ring_bytes: config.ebpf.ring_bytes,
         docker_endpoint: config.docker.endpoint.clone(),
+        request_scans: config.docker.request_scans,
         resolver_socket: config
             .resolver
             .socket

@@ -104,6 +104,22 @@ impl Drop for Docker {
 }
 
 #[test]
+fn an_image_first_seen_running_is_asked_to_be_scanned_once() {
+    let Some(docker) = Docker::with_image("scan") else { return };
+    let config = AgentConfig { request_scans: true, ..docker.config() };
+    let (agent, collected) = support::start(config);
+    docker.run(&["--rm"], "exec cat /data/of-image");
+    docker.run(&["--rm"], "exec cat /data/of-image");
+    collected.wait("both workloads", |collected| collected.workloads().len() == 2);
+    agent.stop(false);
+    let requests = collected.scan_requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(requests[0].artifact, format!("image/{}", docker.image));
+    assert_eq!(requests[0].target, format!("docker:{}", docker.image));
+    assert_eq!((requests[0].source.as_str(), requests[0].reason.as_str()), ("image", "first-seen-running"));
+}
+
+#[test]
 fn containers_have_their_images_digest() {
     let Some(docker) = Docker::with_image("digest") else { return };
     let (agent, collected) = support::start(docker.config());

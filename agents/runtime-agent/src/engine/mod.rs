@@ -5,6 +5,7 @@ mod handing_out;
 mod observing;
 mod roots;
 mod running;
+mod scans;
 mod workloads;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -156,6 +157,7 @@ pub struct Engine {
     last_resync_ms: i64,
     last_epoch: Instant,
     next_identify_ms: HashMap<u64, i64>,
+    scans: scans::Requested,
 }
 
 /// What the engine works with.
@@ -206,6 +208,7 @@ impl Engine {
             last_resync_ms: 0,
             last_epoch: Instant::now(),
             next_identify_ms: HashMap::new(),
+            scans: scans::Requested::default(),
         }
     }
 

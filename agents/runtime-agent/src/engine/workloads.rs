@@ -130,12 +130,11 @@ impl Engine {
                 base.image_aliases = facts.aliases;
                 base.sandboxed = facts.sandboxed;
                 base.labels = facts.labels.into_iter().take(crate::workload::LABELS_MAX).collect();
-                workload.identified(vec![ArtifactView {
-                    key: format!("image/{}", facts.config_digest),
-                    root: Vec::new(),
-                }]);
+                let key = format!("image/{}", facts.config_digest);
+                workload.identified(vec![ArtifactView { key: key.clone(), root: Vec::new() }]);
                 self.next_identify_ms.remove(&id);
                 self.announce_root(id);
+                self.request_scan(key, &facts.image_id);
             }
             Err(reason) => {
                 let now = now_ms();

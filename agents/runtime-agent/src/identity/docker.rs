@@ -124,14 +124,15 @@ impl Docker {
         let found = self.get(&format!("/containers/{id}/json"))?;
         let image_id = text(&found["Image"]);
         // Newer engines say which manifest of an index was chosen.
-        let image_id = found["ImageManifestDescriptor"]["digest"].as_str().map_or(image_id, str::to_owned);
-        let (config_digest, aliases) = self.image(&image_id)?;
+        let chosen = found["ImageManifestDescriptor"]["digest"].as_str().unwrap_or(&image_id);
+        let (config_digest, aliases) = self.image(chosen)?;
         let runtime = text(&found["HostConfig"]["Runtime"]);
         Ok(ContainerFacts {
             id: text(&found["Id"]),
             name: text(&found["Name"]).trim_start_matches('/').to_owned(),
             image_name: text(&found["Config"]["Image"]),
             config_digest,
+            image_id,
             aliases,
             labels: labels(&found["Config"]["Labels"]),
             sandboxed: ["runsc", "kata"].iter().any(|sandbox| runtime.contains(sandbox)),
@@ -147,12 +148,14 @@ impl Docker {
         let image_name = labels.remove("image").unwrap_or_default();
         let name = labels.remove("name").unwrap_or_default();
         let image = self.get(&format!("/images/{}/json", encode(&image_name)))?;
-        let (config_digest, aliases) = self.image(&text(&image["Id"]))?;
+        let image_id = text(&image["Id"]);
+        let (config_digest, aliases) = self.image(&image_id)?;
         Ok(ContainerFacts {
             id: event.container_id.clone(),
             name,
             image_name,
             config_digest,
+            image_id,
             aliases,
             labels,
             sandboxed: false,

@@ -24,7 +24,9 @@ pub struct ContainerFacts {
     pub image_name: String,
     /// Digest of the image's configuration, proven.
     pub config_digest: String,
-    /// What the runtime calls the image: digests that are aliases.
+    /// What the runtime calls the image: by it the runtime finds the image again.
+    pub image_id: String,
+    /// Digests that are aliases of the image.
     pub aliases: Vec<String>,
     pub labels: BTreeMap<String, String>,
     /// Runs where no probe can look (gVisor, Kata).

@@ -11,7 +11,7 @@ use plimsoll_runtime_agent::agent::{Agent, Tree, TreeConfig};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_runtime_agent::ebpf::PinConfig;
 use plimsoll_runtime_agent::output::RuntimeEvent;
-use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
+use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, ScanRequest, UsageItem};
 use plimsoll_schemas::identity::ComponentKey;
 
 pub const NODE: &str = "0123456789abcdef0123456789abcdef";
@@ -63,6 +63,15 @@ impl Collected {
     pub fn items_of(&self, path: &Path) -> Vec<UsageItem> {
         let path = path.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
         self.items().into_iter().map(|(_, item)| item).filter(|item| item.path == path).collect()
+    }
+
+    pub fn scan_requests(&self) -> Vec<ScanRequest> {
+        let events = self.lock();
+        let requests = events.iter().filter_map(|event| match event {
+            RuntimeEvent::ScanRequest(request) => Some(request.clone()),
+            _ => None,
+        });
+        requests.collect()
     }
 
     pub fn alerts(&self) -> Vec<RuntimeAlert> {
