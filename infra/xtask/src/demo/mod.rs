@@ -174,7 +174,7 @@ fn database(
     let file = directory.join("vulnerabilities.db");
     let mut build = run::command(plimsoll);
     build.args(["db", "build"]).arg(&osv).arg("--file").arg(&file);
-    run::streamed(&mut build)?;
+    run::logged(&mut build, &directory.join("logs/database.log"))?;
     Ok(Some(file))
 }
 
@@ -204,15 +204,16 @@ impl Demo {
     fn observe(&self, with_truth: bool) -> anyhow::Result<Vec<Outcome>> {
         step(self.begin, "scanning");
         let mut scan = self.plimsoll(&["scan", "-s", "fs"], &DIRECTORY_COMPONENT);
-        run::streamed(scan.arg("mydir/pythonapp").current_dir(&self.directory).stdout(self.log("scan-fs")?))?;
+        scan.arg("mydir/pythonapp").current_dir(&self.directory);
+        run::logged(&mut scan, &self.log_path("scan-fs"))?;
         if self.docker_host.is_some() {
             let mut scan = self.plimsoll(&["scan", "-s", "image"], &IMAGE_COMPONENT);
-            run::streamed(scan.arg(format!("docker:{}", inputs::IMAGE)).stdout(self.log("scan-image")?))?;
+            scan.arg(format!("docker:{}", inputs::IMAGE));
+            run::logged(&mut scan, &self.log_path("scan-image"))?;
         }
 
         // Where the interpreter and its libraries come from.
-        let mut scan = self.command(&["scan", "-s", "host"]);
-        run::streamed(scan.stdout(self.log("scan-host")?))?;
+        run::logged(&mut self.command(&["scan", "-s", "host"]), &self.log_path("scan-host"))?;
 
         step(self.begin, "running");
         let ports = Ports::default();
@@ -295,11 +296,6 @@ impl Demo {
 
     fn log_path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("logs/{name}.log"))
-    }
-
-    fn log(&self, name: &str) -> anyhow::Result<fs::File> {
-        let path = self.log_path(name);
-        fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Print the tables, write the report.

@@ -167,7 +167,11 @@ impl Cases<'_> {
         self.exec(&second, &import)?;
         let versions = |expect_old: &str| {
             wait("the upgraded package's use", PATIENCE, || {
-                let report = self.pipeline().report(&component)?;
+                // Until its first row has landed the portal knows no such component.
+                let report = match self.pipeline().report(&component) {
+                    Ok(report) => report,
+                    Err(error) => return Ok(Err(format!("{error:#}"))),
+                };
                 let found: BTreeMap<String, String> = all(&report)
                     .filter(|package| package["name"].as_str().map(normalised).as_deref() == Some(UPGRADED))
                     .map(|package| (word(&package["version"]), word(&package["use"])))
