@@ -15,12 +15,15 @@ use super::client::{Hints, reading};
 use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
 use super::rebalance::{Context, Rebalance};
+use super::revival::Revival;
 use super::{committed_from, offsets_list, partition_list};
 use crate::broker::types::{
     CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, StartPolicy, TopicPartition,
 };
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer};
 
+/// After this long without an event the brokers are asked whether they are there.
+const QUIET: Duration = Duration::from_secs(5);
 /// Longest wait without a look at the client's own events.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Events of the client handled by one poll.
@@ -59,6 +62,9 @@ pub(super) struct KafkaConsumer {
     turn: usize,
     /// When all queues were looked at last.
     swept: Instant,
+    /// When the client gave an event last.
+    heard: Instant,
+    revival: Revival,
 }
 
 impl KafkaConsumer {
@@ -95,6 +101,8 @@ impl KafkaConsumer {
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
         Ok(Self {
+            heard: Instant::now(),
+            revival: Revival::new(&servers),
             queues: BTreeMap::new(),
             consumer,
             signal,
@@ -409,13 +417,21 @@ fn number(partition: &TopicPartition) -> i32 {
 impl GroupConsumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
         let deadline = Instant::now() + timeout;
+        if self.heard.elapsed() >= QUIET {
+            // SAFETY: the client is `self.consumer`'s.
+            unsafe { self.revival.look(self.consumer.client().native_ptr()) };
+        }
         loop {
             self.settle()?;
             self.client_events()?;
             if let Some(event) = self.rebalance_event()? {
+                self.heard = Instant::now();
                 return Ok(vec![event]);
             }
             let events = self.records(max_records)?;
+            if !events.is_empty() {
+                self.heard = Instant::now();
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {
                 return Ok(events);

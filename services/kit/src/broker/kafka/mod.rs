@@ -9,8 +9,10 @@ mod producer;
 mod queue;
 mod reader;
 mod rebalance;
+mod revival;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -19,6 +21,7 @@ use rdkafka::error::{IsError, KafkaError};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use self::client::PlainContext;
+use self::revival::Revival;
 use super::types::{
     CommittedOffset, GroupOptions, ProducerOptions, ReaderOptions, TopicPartition, TopicReport, TopicSpec,
     Watermarks,
@@ -40,6 +43,7 @@ pub struct KafkaBroker {
     all: BaseConsumer<PlainContext>,
     /// For last stable offsets.
     committed_only: BaseConsumer<PlainContext>,
+    revival: Mutex<Revival>,
 }
 
 impl KafkaBroker {
@@ -59,6 +63,7 @@ impl KafkaBroker {
         Ok(Self {
             all: open("read_uncommitted")?,
             committed_only: open("read_committed")?,
+            revival: Mutex::new(Revival::new(&servers)),
             servers,
             config: base,
             request_timeout: config.request_timeout(),
@@ -67,7 +72,13 @@ impl KafkaBroker {
 
     /// The error of a failed call, with what the connections said meanwhile.
     fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
+        let mut revival = self.revival.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = revival.is_due();
         for client in [&self.all, &self.committed_only] {
+            if due {
+                // SAFETY: the client is ours.
+                unsafe { revival.add(client.client().native_ptr()) };
+            }
             // Serves what waits, so that the context hears of it; bounded by what can be queued.
             for _ in 0..64 {
                 let _ = client.poll(Duration::ZERO);

@@ -15,8 +15,12 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use super::client::{self, Hints};
 use super::errors;
 use super::offsets_list;
+use super::revival::Revival;
 use crate::broker::types::{OutgoingRecord, ProducerOptions, TransactionOffsets};
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, Producer};
+
+/// How long deliveries may take before the brokers are asked whether they are there.
+const DRAIN_STEP: Duration = Duration::from_secs(5);
 
 /// The first failed delivery since it was last asked for.
 #[derive(Default)]
@@ -66,6 +70,7 @@ pub(super) struct KafkaProducer {
     options: ProducerOptions,
     producer: ThreadedProducer<Context>,
     initialised: bool,
+    revival: Mutex<Revival>,
 }
 
 impl KafkaProducer {
@@ -91,7 +96,8 @@ impl KafkaProducer {
         let context = Context { hints: Hints::default(), failures: Mutex::default(), room: Condvar::new() };
         let producer = ThreadedProducer::from_config_and_context(&config, context)
             .map_err(|error| errors::from_kafka(&servers, "opening a producer", &error, None))?;
-        Ok(Self { servers, options, producer, initialised: false })
+        let revival = Mutex::new(Revival::new(&servers));
+        Ok(Self { servers, options, producer, initialised: false, revival })
     }
 
     fn context(&self) -> &Arc<Context> {
@@ -128,12 +134,23 @@ impl KafkaProducer {
 
     /// Waits until the queue is empty; whether it is. Lingering records go at once.
     fn drain(&self, timeout: Duration) -> bool {
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the client lives as long as `self.producer`; its own thread serves the delivery reports meanwhile.
-        // rdkafka's flush would wait in steps of 100 ms, longer than a whole transaction.
-        let answer =
-            unsafe { rdkafka::bindings::rd_kafka_flush(self.producer.client().native_ptr(), timeout_ms) };
-        answer == rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        let deadline = Instant::now() + timeout;
+        let client = self.producer.client().native_ptr();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let step_ms = i32::try_from(left.min(DRAIN_STEP).as_millis()).unwrap_or(i32::MAX);
+            // SAFETY: the client lives as long as `self.producer`; its own thread serves the delivery reports
+            // meanwhile. rdkafka's flush would wait in steps of 100 ms, longer than a whole transaction.
+            let answer = unsafe { rdkafka::bindings::rd_kafka_flush(client, step_ms) };
+            if answer == rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return true;
+            }
+            if left <= DRAIN_STEP {
+                return false;
+            }
+            // SAFETY: as above.
+            unsafe { self.revival.lock().unwrap_or_else(PoisonError::into_inner).look(client) };
+        }
     }
 
     /// Calls `call` with the time left until it works, fails for good, or `deadline` passes (then `at_deadline`).
