@@ -5,7 +5,7 @@
 //! - State changes, outputs, dead letters and input offsets of a batch stand in one Kafka transaction.
 //! - Polling, decoding and joining go on while the transaction before is being committed (`committer.rs`).
 //! - The local store is written after the commit and is never needed: the state topic rebuilds it (`restore.rs`).
-//! - After any failure everything uncommitted is dropped and begun anew from what is committed (`engine.rs`).
+//! - After any failure everything uncommitted is dropped and begun anew from what is committed (`engine/begin.rs`).
 
 mod caught_up;
 mod committer;

@@ -1,14 +1,17 @@
 //! The loop: poll, decode, join, hand batches to the committer, and begin anew after whatever went wrong.
 //! It must never go past a record that it could not judge, nor keep what was not committed after a failure.
 
+mod begin;
+mod commit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll_correlator_core::{Event, Order};
 use plimsoll_kit::broker::{
-    BrokerError, BrokerErrorKind, CommittedOffset, ConsumerEvent, GroupConsumer, GroupOptions,
-    IncomingRecord, ProducerOptions, TopicPartition,
+    BrokerError, BrokerErrorKind, ConsumerEvent, GroupConsumer, GroupOptions, IncomingRecord,
+    ProducerOptions, TopicPartition,
 };
 use plimsoll_kit::lifecycle::{Liveness, Readiness, ServiceContext};
 use plimsoll_kit::transport::Connections;
@@ -19,13 +22,12 @@ use plimsoll_schemas::events::{
     CorrelatorState,
 };
 
-use crate::committer::{Committer, Outcome, Sealed, Setup};
+use crate::committer::{Committer, Setup};
 use crate::config::CorrelatorSection;
 use crate::decode::{Undecoded, decode, input_topics};
 use crate::error::CorrelatorError;
 use crate::metrics::Meters;
 use crate::overlay::Overlay;
-use crate::restore::{Restore, RestoreError};
 use crate::store::{self, Store};
 
 /// Records taken by one poll.
@@ -236,20 +238,6 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Drops everything that is not committed: another member has the partitions.
-    fn leave_to_others(&mut self) -> Result<(), CorrelatorError> {
-        if self.committer.is_busy() {
-            // The group refuses the commit that is under way, or it is done already.
-            let outcome = self.committer.wait()?;
-            self.producer_ready &= matches!(outcome, Outcome::Done);
-            if let Outcome::StoreFailed(error) = outcome {
-                return Err(error.into());
-            }
-        }
-        self.forget_partitions();
-        Ok(())
-    }
-
     fn handle(&mut self, event: ConsumerEvent) -> Result<Flow, CorrelatorError> {
         match event {
             ConsumerEvent::Record(record) => return self.join(&record),
@@ -334,214 +322,6 @@ impl<'a> Engine<'a> {
         left.map_or(POLL_WAIT, |left| left.max(Duration::from_millis(1)).min(wait))
     }
 
-    /// Takes what the committer has done, and hands it the next batch when that is due.
-    fn pump(&mut self) -> Result<Flow, CorrelatorError> {
-        if self.committer.is_busy()
-            && let Some(outcome) = self.committer.poll(Duration::ZERO)
-        {
-            self.settle(outcome)?;
-        }
-        if !self.committer.is_busy() && self.is_due() {
-            self.hand_over()?;
-        }
-        if Instant::now() >= self.next_shrink {
-            self.overlay.shrink(self.section.cache_max_entities, self.stored, &self.meters);
-            self.next_shrink = Instant::now() + SHRINK_INTERVAL;
-        }
-        Ok(if self.context.shutdown.is_triggered() { Flow::End } else { Flow::Continue })
-    }
-
-    /// Seals the batch and gives it to the committer.
-    fn hand_over(&mut self) -> Result<(), CorrelatorError> {
-        let mut batch = self.overlay.seal(&self.codec, &self.meters)?;
-        self.positions.extend(batch.offsets.clone());
-        for partition in &batch.partitions {
-            // Each partition that is written needs an offset, or the group could not refuse a former owner.
-            if !batch.offsets.keys().any(|input| input.partition == *partition)
-                && let Some((input, offset)) = self.positions.iter().find(|(p, _)| p.partition == *partition)
-            {
-                batch.offsets.insert(input.clone(), *offset);
-            }
-        }
-        if batch.offsets.is_empty() {
-            return Ok(());
-        }
-        let group = self.consumer.group_metadata()?;
-        let offsets = batch.offsets.into_iter().map(|(p, offset)| CommittedOffset::new(p, offset)).collect();
-        self.committer.commit(Sealed {
-            records: batch.records,
-            offsets,
-            group,
-            writes: batch.writes,
-            partitions: batch.partitions.into_iter().collect(),
-        })?;
-        self.in_flight = Some((batch.number, Instant::now()));
-        Ok(())
-    }
-
-    /// What a commit came to. After a failure everything that is not committed is done again.
-    fn settle(&mut self, outcome: Outcome) -> Result<(), CorrelatorError> {
-        match self.account(outcome)? {
-            Ok(()) => Ok(()),
-            Err(()) => {
-                self.context.shutdown.wait(self.retry);
-                self.retry = self.longer_retry();
-                self.begin()
-            }
-        }
-    }
-
-    /// Notes what a commit came to; `Err(())`: what is not committed is to be discarded.
-    fn account(&mut self, outcome: Outcome) -> Result<Result<(), ()>, CorrelatorError> {
-        let in_flight = self.in_flight.take();
-        match outcome {
-            Outcome::Done => {
-                if let Some((number, since)) = in_flight {
-                    self.stored = number;
-                    self.meters.commits.inc();
-                    self.meters.commit_seconds.observe(since.elapsed().as_secs_f64());
-                }
-                self.retry = RETRY_MIN;
-                self.ready.ready();
-                Ok(Ok(()))
-            }
-            Outcome::StoreFailed(error) => Err(error.into()),
-            Outcome::Failed(error) => {
-                self.meters.commit_failures.inc();
-                self.producer_ready = false;
-                self.restored = false;
-                if is_final(error.kind()) {
-                    return Err(error.into());
-                }
-                tracing::warn!("a transaction failed and is done again: {error}");
-                self.ready.not_ready(error.to_string());
-                Ok(Err(()))
-            }
-        }
-    }
-
-    /// Commits all that is gathered and notes in the store how far it is. After a failure what is not committed is
-    /// left to the next owner.
-    fn drain(&mut self) -> Result<(), CorrelatorError> {
-        for _ in 0..2 {
-            if self.committer.is_busy() {
-                let outcome = self.committer.wait()?;
-                if self.account(outcome)?.is_err() {
-                    self.overlay.discard();
-                    return Ok(());
-                }
-            }
-            if self.overlay.is_empty() {
-                break;
-            }
-            self.hand_over()?;
-        }
-        // A store that misses something must not be given the position of one that does not.
-        if self.restored && !self.partitions.is_empty() {
-            let outcome = self.committer.checkpoint(self.partitions.iter().copied().collect())?;
-            match outcome {
-                Outcome::Done => {}
-                Outcome::StoreFailed(error) => return Err(error.into()),
-                Outcome::Failed(error) => tracing::debug!("the stored position stays behind: {error}"),
-            }
-        }
-        Ok(())
-    }
-
-    fn assigned(&mut self, inputs: &[TopicPartition]) -> Result<(), CorrelatorError> {
-        let topic_count = input_topics(self.codec.prefix()).len();
-        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-        for input in inputs {
-            *counts.entry(input.partition).or_default() += 1;
-        }
-        if let Some((partition, _)) = counts.iter().find(|(_, count)| **count != topic_count) {
-            return Err(CorrelatorError::NotAligned(*partition));
-        }
-        self.partitions = counts.into_keys().collect();
-        self.positions = inputs.iter().map(|input| (input.clone(), 0)).collect();
-        tracing::info!(partitions = self.partitions.len(), "partitions assigned");
-        self.begin()
-    }
-
-    fn forget_partitions(&mut self) {
-        self.overlay.discard();
-        self.partitions.clear();
-        self.positions.clear();
-        self.restored = false;
-        self.in_flight = None;
-        self.meters.partitions.set(0);
-        self.ready.not_ready("waiting for partitions");
-    }
-
-    /// Begins anew from what is committed: state from the topic, inputs from the committed offsets. Tries until it
-    /// works or the end is asked for.
-    fn begin(&mut self) -> Result<(), CorrelatorError> {
-        self.begun += 1;
-        self.restored = false;
-        self.overlay.discard();
-        self.in_flight = None;
-        loop {
-            self.liveness.beat();
-            match self.try_begin() {
-                Ok(()) => {
-                    self.restored = true;
-                    self.meters.partitions.set(i64::try_from(self.partitions.len()).unwrap_or(i64::MAX));
-                    self.ready.ready();
-                    return Ok(());
-                }
-                Err(RestoreError::Fatal(error)) => return Err(error),
-                Err(RestoreError::Again(reason)) => {
-                    tracing::warn!("waiting: {reason}");
-                    self.ready.not_ready(reason);
-                    if self.context.shutdown.wait(self.retry) {
-                        return Ok(());
-                    }
-                    self.retry = self.longer_retry();
-                }
-            }
-        }
-    }
-
-    fn try_begin(&mut self) -> Result<(), RestoreError> {
-        // First take over the transactional id: then no transaction of a former life is open.
-        if !self.producer_ready {
-            match self.committer.new_producer().map_err(RestoreError::Fatal)? {
-                Outcome::Done => self.producer_ready = true,
-                Outcome::StoreFailed(error) => return Err(error.into()),
-                Outcome::Failed(error) if is_final(error.kind()) => {
-                    return Err(RestoreError::Fatal(error.into()));
-                }
-                Outcome::Failed(error) => return Err(RestoreError::Again(error.to_string())),
-            }
-        }
-        let liveness = self.liveness.clone();
-        let restore = Restore {
-            broker: &*self.connections.broker,
-            codec: &self.codec,
-            store: &*self.store,
-            state_topic: self.state_topic.clone(),
-            beat: &move || liveness.beat(),
-        };
-        for partition in &self.partitions {
-            let started = Instant::now();
-            let count = restore.partition(*partition)?;
-            self.meters.restored_records.inc_by(count);
-            self.meters.restore_seconds.observe(started.elapsed().as_secs_f64());
-        }
-        let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        let committed = self.consumer.committed(&inputs)?;
-        for input in inputs {
-            let known = committed.iter().find(|offset| offset.partition == input).map(|offset| offset.offset);
-            let offset = match known {
-                Some(offset) => offset,
-                None => self.connections.broker.watermarks(&input)?.low,
-            };
-            self.consumer.seek(&input, offset)?;
-            self.positions.insert(input, offset);
-        }
-        Ok(())
-    }
-
     /// Lets time have its effect on the artifacts that wait for it.
     fn tick(&mut self) -> Result<(), CorrelatorError> {
         if self.section.tick_interval_ms == 0 || self.partitions.is_empty() || Instant::now() < self.next_tick
@@ -563,18 +343,6 @@ impl<'a> Engine<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether beginning anew cannot help.
-fn is_final(kind: BrokerErrorKind) -> bool {
-    matches!(
-        kind,
-        BrokerErrorKind::Configuration
-            | BrokerErrorKind::Unauthorized
-            | BrokerErrorKind::RecordTooLarge
-            | BrokerErrorKind::OffsetOutOfRange
-            | BrokerErrorKind::NoCommittedOffset
-    )
 }
 
 /// A topic's name without prefix and version, for labels.
