@@ -24,7 +24,7 @@ const KILLS: usize = 20;
 /// Images whose topics are fed by turns.
 const IMAGES_AT_ONCE: usize = 8;
 /// Wait between two pieces of it: the load.
-const FEED_INTERVAL: Duration = Duration::from_millis(80);
+const FEED_INTERVAL: Duration = Duration::from_millis(150);
 
 struct Servers {
     kafka: String,
