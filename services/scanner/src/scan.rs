@@ -88,9 +88,14 @@ pub fn scan_until(
     let mut packages: Vec<ScanPackage> =
         outcome.packages.iter().map(|record| events::package(record, &key, &scan_id)).collect();
     packages.sort_by(|a, b| (&a.purl, &a.package_id).cmp(&(&b.purl, &b.package_id)));
+    let mut warnings = artifact.warnings;
+    for package in &mut packages {
+        if events::fit(package) {
+            warnings.push(too_large(&package.purl));
+        }
+    }
     let distribution = outcome.os_release.as_ref();
     let findings = assess::assess(&packages, distribution, options.database.as_deref(), &key, &scan_id);
-    let mut warnings = artifact.warnings;
     warnings.extend(outcome.warnings.iter().map(events::warning));
     let manifest = ScanArtifact {
         artifact: key,
@@ -195,6 +200,15 @@ pub fn package_hash<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     let mut ids: Vec<&str> = ids.collect();
     ids.sort_unstable();
     hex::encode(Sha256::digest(ids.join("\n").as_bytes()))
+}
+
+fn too_large(purl: &str) -> Warning {
+    Warning {
+        code: "package-cut".to_owned(),
+        subject: purl.to_owned(),
+        message: "its metadata are too large for one record; what did not fit was left out".to_owned(),
+        remedy: "check whether its package database is damaged".to_owned(),
+    }
 }
 
 /// A text of a warning, cut so that a manifest full of warnings stays within one record.

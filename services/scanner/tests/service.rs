@@ -285,7 +285,8 @@ fn a_broker_that_is_down_at_start_is_waited_for() {
     let address = closed.local_addr().unwrap();
     drop(closed);
     let broker = format!("kafka.brokers={address}");
-    let mut scanner = pipeline.start("a", &[broker.as_str(), "kafka.start_timeout_ms=500"]);
+    let settings = [broker.as_str(), "kafka.start_timeout_ms=500", "kafka.request_timeout_ms=1000"];
+    let mut scanner = pipeline.start("a", &settings);
     wait_for("the scanner to say what it waits for", || {
         (scanner.log().contains("waiting") && scanner.log().contains(&address.to_string())).then_some(())
     });
