@@ -132,6 +132,57 @@ fn hostile_entries_are_left_out_with_a_warning() {
     assert!(unsafe_entries[0].subject.contains("escape") && !unsafe_entries[0].remedy.is_empty());
 }
 
+/// An archive of JSON documents, each by its name.
+fn documents(path: &Path, files: &[(&str, String)]) {
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, Text(text.as_str()))).collect();
+    std::fs::write(path, layer(&files)).unwrap();
+}
+
+#[test]
+fn an_image_from_scratch_has_nulls_for_what_is_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("scratch.tar");
+    let config = r#"{"architecture":"amd64","os":"linux","variant":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#;
+    documents(
+        &path,
+        &[
+            ("manifest.json", r#"[{"Config":"c.json","RepoTags":null,"Layers":null}]"#.into()),
+            ("c.json", config.into()),
+        ],
+    );
+    let scan = scan_image(&format!("archive:{}", path.display())).unwrap();
+    assert_eq!(scan.manifest.artifact, format!("image/{}", support::digest(config.as_bytes())));
+    assert_eq!((scan.manifest.package_count, scan.manifest.layers.len()), (0, 0));
+}
+
+#[test]
+fn of_several_images_none_is_guessed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("two.tar");
+    let target = format!("archive:{}", path.display());
+    let saved = r#"[{"Config":"a.json","RepoTags":["one:1"],"Layers":[]},{"Config":"b.json","RepoTags":["two:1"],"Layers":[]}]"#;
+    documents(&path, &[("manifest.json", saved.into())]);
+    expect_damage(scan_image(&target), "2 images (one:1, two:1); save one at a time");
+    let descriptor = |name: &str| {
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        let digest = support::digest(name.as_bytes());
+        format!(
+            r#"{{"mediaType":"{media}","digest":"{digest}","size":1,"annotations":{{"io.containerd.image.name":"{name}"}}}}"#
+        )
+    };
+    let index = |names: [&str; 2]| {
+        format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, descriptor(names[0]), descriptor(names[1]))
+    };
+    documents(&path, &[("index.json", index(["one:1", "two:1"]))]);
+    expect_damage(scan_image(&target), "2 images (one:1, two:1); save one at a time");
+    // The same image twice, as with two tags, is one: it goes on to the manifest, which is missing here.
+    documents(&path, &[("index.json", index(["one:1", "one:1"]))]);
+    expect_damage(scan_image(&target), "is missing");
+    let odd = r#"{"schemaVersion":2,"manifests":[{"digest":"sha512:00","size":1}]}"#;
+    documents(&path, &[("index.json", odd.into())]);
+    expect_damage(scan_image(&target), "sha512:00");
+}
+
 #[test]
 fn a_compressed_archive_is_read_too() {
     let directory = tempfile::tempdir().unwrap();
