@@ -69,6 +69,7 @@ fn producer_id() -> String {
 pub struct InProcess {
     socket: PathBuf,
     shutdown: ShutdownToken,
+    resolver: Arc<Resolver>,
     publisher: Arc<Publisher>,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,17 +90,23 @@ impl InProcess {
         let (resolver, publisher, server) = make(settings, connections, &context)?;
         let socket = settings.socket.clone();
         let stop = shutdown.clone();
+        let serving = resolver.clone();
         let thread = std::thread::Builder::new().name("package-resolver".into()).spawn(move || {
-            if let Err(error) = server::serve(&resolver, &server, &stop) {
+            if let Err(error) = server::serve(&serving, &server, &stop) {
                 tracing::error!("package-resolver ended: {error}");
             }
         })?;
-        Ok(Self { socket, shutdown, publisher, thread: Some(thread) })
+        Ok(Self { socket, shutdown, resolver, publisher, thread: Some(thread) })
     }
 
     /// Where agents connect.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Waits until no request is worked on any more, those past their deadline included; whether that came about.
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        self.resolver.wait_idle(timeout)
     }
 
     /// Waits until everything answered so far is published; how many events still wait.

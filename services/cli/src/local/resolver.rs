@@ -2,12 +2,16 @@
 //! It must never leave its socket behind, nor let another user reach it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use plimsoll_kit::host::random_id;
 use plimsoll_kit::lifecycle::ServiceContext;
 use plimsoll_kit::transport::Connections;
 use plimsoll_package_resolver::{InProcess, ResolverSettings};
+
+/// Longest wait, at the end, for what is still being looked up: a host's package index takes seconds.
+const FINISH_MAX: Duration = Duration::from_secs(60);
 
 /// A running resolver.
 pub struct Resolver {
@@ -42,6 +46,11 @@ impl Resolver {
     /// If that could not be published.
     pub fn stop(self) -> anyhow::Result<()> {
         let Self { running, directory } = self;
+        if !running.wait_idle(FINISH_MAX) {
+            eprintln!(
+                "warning: the owners of some files were not found in time; their packages may be missing"
+            );
+        }
         let stopped = running.stop();
         // A directory left behind in the directory for temporary files harms nobody.
         let _ = std::fs::remove_dir_all(directory);
