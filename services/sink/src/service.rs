@@ -2,9 +2,10 @@
 //! It must never read a record before the tables are there.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use plimsoll_kit::broker::{BrokerError, BrokerErrorKind};
 use plimsoll_kit::lifecycle::{Readiness, ServiceContext};
 use plimsoll_kit::transport::{Connections, TransportError};
 use tokio::runtime::Runtime;
@@ -20,6 +21,8 @@ use crate::write::Writer;
 
 /// Wait between two tries to reach ClickHouse at start, and before the group is joined again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Being fenced again within this time means that another process has the same `group.instance`.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
 /// A start that waits says so again after this many tries.
 const WARN_EVERY_TRIES: u32 = 30;
 
@@ -85,16 +88,29 @@ impl Sink {
             registry,
             liveness: context.health.liveness("poll-loop", Duration::from_secs(60)),
         };
+        let mut fenced_at: Option<Instant> = None;
         loop {
-            match Session::join(&surroundings, config)?.run()? {
-                SessionEnd::AskedTo => return Ok(()),
-                SessionEnd::Rejoin(reason) => tracing::warn!("joining the group again: {reason}"),
+            match Session::join(&surroundings, config).and_then(Session::run) {
+                Ok(SessionEnd::AskedTo) => return Ok(()),
+                Ok(SessionEnd::Rejoin(reason)) => tracing::warn!("joining the group again: {reason}"),
+                // A broker that was away may have taken one joining of ours for two, and fenced us by ourselves.
+                Err(error) if is_fenced(&error) && fenced_at.is_none_or(|at| at.elapsed() > FENCED_AGAIN) => {
+                    tracing::warn!("joining the group again: {error:#}");
+                    fenced_at = Some(Instant::now());
+                }
+                Err(error) => return Err(error),
             }
             if context.shutdown.wait(RETRY_INTERVAL) {
                 return Ok(());
             }
         }
     }
+}
+
+/// Whether the group went on without this member.
+fn is_fenced(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<BrokerError>().map(BrokerError::kind);
+    matches!(kind, Some(BrokerErrorKind::Fenced | BrokerErrorKind::Fatal))
 }
 
 /// The configured group, or the one that belongs to the topic prefix.
