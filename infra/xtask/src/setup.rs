@@ -76,7 +76,21 @@ const TESTS: &[Need] = &[
         &["chromium"],
     ),
     PYTHON,
+    program("ruby with bundler", || found("ruby") && found("bundle"), &["ruby", "bundler"]),
+    program("php", || found("php"), &["php-cli", "php-mbstring", "php-xml"]),
+    program("php-fpm", php_fpm, &["php-fpm"]),
+    program("composer", || found("composer"), &["composer"]),
+    program("go", || found("go"), &["golang-go"]),
+    // Hooks that load into other programs are tested on both C libraries.
+    program("musl-gcc", || found("musl-gcc"), &["musl", "musl-tools"]),
 ];
+
+/// Debian names it by its version.
+fn php_fpm() -> bool {
+    std::fs::read_dir("/usr/sbin").is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("php-fpm"))
+    })
+}
 
 fn header(name: &str) -> bool {
     let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
