@@ -9,6 +9,14 @@ pub mod probe {
     pub const LD_AUDIT: &str = "ld-audit";
     /// Python's import system.
     pub const PYTHON_IMPORT: &str = "python-import";
+    /// The JVM tool interface: classes defined by a Java virtual machine, with the archive that each came from.
+    pub const JVMTI: &str = "jvmti";
+    /// Module loading of Node.js: CommonJS and ECMAScript modules.
+    pub const NODE_MODULE: &str = "node-module";
+    /// Features that Ruby required or loaded.
+    pub const RUBY_FEATURE: &str = "ruby-feature";
+    /// Files that PHP compiled.
+    pub const PHP_INCLUDE: &str = "php-include";
     /// What already ran when watching began; only raises rungs.
     pub const RESYNC: &str = "resync";
 }
