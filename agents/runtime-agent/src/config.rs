@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
+use plimsoll_kit::config::{
+    AdminConfig, DOCKER_HOST, KafkaConfig, SchemaRegistryConfig, StateConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::ebpf::PinConfig;
@@ -108,11 +110,21 @@ pub struct RuntimeAgentConfig {
     pub docker: DockerSection,
     /// package-resolver.
     pub resolver: ResolverSection,
+    /// Where the spool lies, in `runtime-agent/spool` below; unset: `/var/lib/plimsoll`.
+    pub state: StateConfig,
     /// What waits for the broker.
     pub spool: SpoolSection,
 }
 
 plimsoll_kit::service_config!(RuntimeAgentConfig);
+
+impl RuntimeAgentConfig {
+    /// Where events lie that wait for the broker.
+    pub fn spool_directory(&self) -> PathBuf {
+        let state = self.state.directory.clone().unwrap_or_else(|| PathBuf::from("/var/lib/plimsoll"));
+        state.join("runtime-agent/spool")
+    }
+}
 
 /// `ebpf.*`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -149,15 +161,15 @@ impl Default for EbpfSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DockerSection {
-    /// Endpoint; unset: containers stay unidentified.
-    pub endpoint: Option<String>,
+    /// Endpoint of the engine's API, `unix:///path`; unset: containers stay unidentified.
+    pub host: Option<String>,
     /// Ask the scanner for each image first seen running; it needs the same Docker.
     pub request_scans: bool,
 }
 
 impl Default for DockerSection {
     fn default() -> Self {
-        Self { endpoint: Some("unix:///var/run/docker.sock".into()), request_scans: true }
+        Self { host: Some(DOCKER_HOST.to_owned()), request_scans: true }
     }
 }
 
@@ -179,17 +191,12 @@ impl Default for ResolverSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpoolSection {
-    /// Directory.
-    pub directory: PathBuf,
     /// Most bytes on disk.
     pub budget_bytes: u64,
 }
 
 impl Default for SpoolSection {
     fn default() -> Self {
-        Self {
-            directory: PathBuf::from("/var/lib/plimsoll/runtime-agent/spool"),
-            budget_bytes: 256 * 1024 * 1024,
-        }
+        Self { budget_bytes: 256 * 1024 * 1024 }
     }
 }

@@ -64,7 +64,7 @@ fn agent_config(config: &RuntimeAgentConfig, node_id: String) -> AgentConfig {
         ebpf: UseEbpf::Required,
         pins,
         ring_bytes: config.ebpf.ring_bytes,
-        docker_endpoint: config.docker.endpoint.clone(),
+        docker_endpoint: config.docker.host.clone(),
         request_scans: config.docker.request_scans,
         resolver_socket: config
             .resolver
@@ -72,7 +72,7 @@ fn agent_config(config: &RuntimeAgentConfig, node_id: String) -> AgentConfig {
             .clone()
             .filter(|socket: &PathBuf| !socket.as_os_str().is_empty()),
         epoch: Duration::from_millis(config.ebpf.epoch_ms),
-        spool: Some((config.spool.directory.clone(), config.spool.budget_bytes)),
+        spool: Some((config.spool_directory(), config.spool.budget_bytes)),
         ..AgentConfig::new(node_id, host::node_name())
     }
 }

@@ -33,7 +33,7 @@ fn a_container_of_a_moment_is_seen() {
     agent.stop(false);
     let workload = collected.workload_of_container(&container.id).unwrap();
     assert_eq!(workload.artifact, format!("unidentified/{}/{}", support::NODE, container.id));
-    assert!(workload.unidentified_reason.contains("docker.endpoint"), "{workload:?}");
+    assert!(workload.unidentified_reason.contains("docker.host"), "{workload:?}");
     assert!(workload.watched[0].from_first_exec && workload.losses.is_empty(), "{workload:?}");
     let executables = collected.paths(&["executable"]);
     assert!(executables.iter().any(|path| path.ends_with("cat")), "{executables:?}");

@@ -32,11 +32,7 @@ const COMMON: &[(&str, &str)] = &[
 /// In the order in which they start. Places: `{STATE}` a folder of the service's own, `{SHARED}` one for all,
 /// `{INSTANCE}` a word that no other stack has, `{ADMIN_PORT}` and `{PORT}` free ports, `{DATABASE}` the vulnerability database where one is given.
 const SERVICES: &[Service] = &[
-    Service {
-        name: "correlator",
-        settings: &[("correlator.state_directory", "{STATE}/store")],
-        needs_root: false,
-    },
+    Service { name: "correlator", settings: &[("state.directory", "{STATE}")], needs_root: false },
     Service {
         name: "sink",
         settings: &[("clickhouse.url", "{PLIMSOLL_TEST_CLICKHOUSE}")],
@@ -49,10 +45,7 @@ const SERVICES: &[Service] = &[
     },
     Service {
         name: "scanner",
-        settings: &[
-            ("scanner.docker_host", "{PLIMSOLL_TEST_DOCKER_HOST}"),
-            ("scanner.database", "{DATABASE}"),
-        ],
+        settings: &[("docker.host", "{PLIMSOLL_TEST_DOCKER_HOST}"), ("scanner.database", "{DATABASE}")],
         needs_root: false,
     },
     Service {
@@ -64,8 +57,8 @@ const SERVICES: &[Service] = &[
         name: "runtime-agent",
         settings: &[
             ("resolver.socket", "{SHARED}/resolver.sock"),
-            ("docker.endpoint", "{PLIMSOLL_TEST_DOCKER_HOST}"),
-            ("spool.directory", "{STATE}/spool"),
+            ("docker.host", "{PLIMSOLL_TEST_DOCKER_HOST}"),
+            ("state.directory", "{STATE}"),
             // Agents of several stacks on one host must not take over each other's programs.
             ("ebpf.instance", "{INSTANCE}"),
             ("ebpf.unpin_at_end", "true"),

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, Sensitive, TelemetryConfig};
+use plimsoll_kit::config::{
+    AdminConfig, DOCKER_HOST, KafkaConfig, SchemaRegistryConfig, Sensitive, StateConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// Configuration of the command line.
@@ -22,10 +24,18 @@ pub struct CliConfig {
     pub portal: PortalAccess,
     /// Vulnerability database; default `$XDG_DATA_HOME/plimsoll/vulnerabilities.db`.
     pub database: Option<PathBuf>,
-    /// Container engine; default `$DOCKER_HOST`, else `unix:///var/run/docker.sock`.
-    pub docker_host: Option<String>,
+    /// Container engine.
+    pub docker: DockerAccess,
     /// Local state; default `$XDG_STATE_HOME/plimsoll`.
-    pub state_dir: Option<PathBuf>,
+    pub state: StateConfig,
+}
+
+/// How to reach the container engine; the key is kit's, the default is this command's own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DockerAccess {
+    /// Endpoint of the engine's API; default `$DOCKER_HOST`, else `unix:///var/run/docker.sock`.
+    pub host: Option<String>,
 }
 
 /// How to reach the portal.
@@ -58,15 +68,15 @@ impl CliConfig {
     /// The container engine's endpoint.
     pub fn docker_host(&self) -> String {
         let environment = || std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
-        self.docker_host
-            .clone()
-            .or_else(environment)
-            .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+        self.docker.host.clone().or_else(environment).unwrap_or_else(|| DOCKER_HOST.to_owned())
     }
 
     /// Directory of local state.
-    pub fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| xdg("XDG_STATE_HOME", ".local/state", "/var/lib/plimsoll"))
+    pub fn state_directory(&self) -> PathBuf {
+        self.state
+            .directory
+            .clone()
+            .unwrap_or_else(|| xdg("XDG_STATE_HOME", ".local/state", "/var/lib/plimsoll"))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
+use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, StateConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
 /// Configuration of the correlator service.
@@ -18,6 +18,9 @@ pub struct CorrelatorConfig {
     pub telemetry: TelemetryConfig,
     /// Health, readiness and metrics.
     pub admin: AdminConfig,
+    /// Where the local state lies, in `correlator` below; it may be lost at any time. Unset: in memory, read from the
+    /// state topic anew at each start.
+    pub state: StateConfig,
     /// The correlator's own keys.
     pub correlator: CorrelatorSection,
 }
@@ -29,8 +32,8 @@ pub struct CorrelatorSection {
     /// Stable name of this instance among the replicas: its place in the group and its transactional id. Two
     /// instances of one name fence each other.
     pub instance: String,
-    /// Directory of the local state, which may be lost at any time. Unset: in memory, read from the state topic anew
-    /// at each start.
+    /// No key: the directory of the local state itself, which the service derives from `state.directory`.
+    #[serde(skip)]
     pub state_directory: Option<PathBuf>,
     /// How long inputs are gathered into one transaction, in milliseconds.
     pub commit_interval_ms: u64,

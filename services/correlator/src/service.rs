@@ -14,7 +14,9 @@ use crate::error::CorrelatorError;
 /// What waiting cannot mend; see [`CorrelatorError`].
 pub fn run(config: CorrelatorConfig, context: ServiceContext) -> anyhow::Result<()> {
     let connections = Connections::open(&config.kafka, &config.schema_registry)?;
-    Correlator::run(&connections, &config.correlator, &context)?;
+    let state_directory = config.state.directory.map(|directory| directory.join("correlator"));
+    let section = CorrelatorSection { state_directory, ..config.correlator };
+    Correlator::run(&connections, &section, &context)?;
     Ok(())
 }
 

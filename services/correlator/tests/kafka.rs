@@ -72,7 +72,7 @@ impl Servers {
             "kafka.partitions=4".to_owned(),
             format!("schema_registry.url={}", self.registry),
             format!("correlator.instance={instance}"),
-            format!("correlator.state_directory={}", state.display()),
+            format!("state.directory={}", state.display()),
             "correlator.commit_interval_ms=20".to_owned(),
             "correlator.batch_max_records=200".to_owned(),
             "correlator.tick_interval_ms=0".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
+use plimsoll_kit::config::{AdminConfig, DOCKER_HOST, KafkaConfig, SchemaRegistryConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
 /// Configuration of the scanner service.
@@ -18,8 +18,24 @@ pub struct ScannerConfig {
     pub telemetry: TelemetryConfig,
     /// Health, readiness and metrics.
     pub admin: AdminConfig,
+    /// The container engine whose images are scanned.
+    pub docker: DockerSection,
     /// The scanner's own keys.
     pub scanner: ScannerSection,
+}
+
+/// `docker.*`: the container engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DockerSection {
+    /// Endpoint of the engine's API, `unix:///path`.
+    pub host: String,
+}
+
+impl Default for DockerSection {
+    fn default() -> Self {
+        Self { host: DOCKER_HOST.to_owned() }
+    }
 }
 
 /// The scanner's own keys.
@@ -28,8 +44,6 @@ pub struct ScannerConfig {
 pub struct ScannerSection {
     /// Vulnerability database, as built by `plimsoll db build`. Without it packages are not assessed.
     pub database: Option<PathBuf>,
-    /// Container engine.
-    pub docker_host: String,
     /// Stable name of this instance among the scanner's replicas: its place in the group and its transactional id.
     /// Each replica needs its own. Empty: the name of the machine.
     pub instance: String,
@@ -40,12 +54,7 @@ pub struct ScannerSection {
 
 impl Default for ScannerSection {
     fn default() -> Self {
-        Self {
-            database: None,
-            docker_host: "unix:///var/run/docker.sock".to_owned(),
-            instance: String::new(),
-            engine_patience_ms: 300_000,
-        }
+        Self { database: None, instance: String::new(), engine_patience_ms: 300_000 }
     }
 }
 

@@ -48,7 +48,7 @@ pub enum ScanError {
     },
     /// The container engine cannot be asked.
     #[error(
-        "container engine at {endpoint}: {reason}; start it, or set DOCKER_HOST or --docker-host to the right one"
+        "container engine at {endpoint}: {reason}; start it, or set docker.host (PLIMSOLL_DOCKER_HOST, --docker-host) to the right one"
     )]
     Engine {
         /// The engine that was asked.

@@ -257,7 +257,9 @@ fn bad_archives_are_named_with_a_remedy() {
     let missing = scan_image("archive:/no/such/file.tar").unwrap_err();
     assert!(matches!(missing, ScanError::Open { .. }) && missing.to_string().contains("/no/such/file.tar"));
     let engine = scan_image("docker:demo").unwrap_err();
-    assert!(matches!(engine, ScanError::Engine { .. }) && engine.to_string().contains("DOCKER_HOST"));
+    assert!(
+        matches!(engine, ScanError::Engine { .. }) && engine.to_string().contains("PLIMSOLL_DOCKER_HOST")
+    );
 }
 
 fn scan_directory(path: &Path) -> Scan {

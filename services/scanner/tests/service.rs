@@ -391,7 +391,7 @@ fn images_of_the_engine_are_scanned_by_their_id() {
     pipeline.request(&of_image(&artifact, format!("docker:{id}"), "first-seen-running"));
     let absent = format!("sha256:{}", "1".repeat(64));
     pipeline.request(&of_image(&format!("image/{absent}"), format!("docker:{absent}"), "first-seen-running"));
-    let scanner = pipeline.start("a", &[&format!("scanner.docker_host={engine}")]);
+    let scanner = pipeline.start("a", &[&format!("docker.host={engine}")]);
     let published = pipeline.answered();
     scanner.terminate();
     docker(&["image", "rm", "-f", &name], b"");

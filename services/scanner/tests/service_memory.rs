@@ -37,7 +37,7 @@ impl Service {
 
     fn start(&mut self, engine_patience_ms: u64) {
         let mut config = ScannerConfig::default();
-        config.scanner.docker_host = "unix:///nowhere/docker.sock".into();
+        config.docker.host = "unix:///nowhere/docker.sock".into();
         config.scanner.engine_patience_ms = engine_patience_ms;
         let (connections, context) = (self.pipeline.connections.clone(), self.context.clone());
         self.thread = Some(std::thread::spawn(move || {

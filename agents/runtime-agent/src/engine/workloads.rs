@@ -95,7 +95,7 @@ impl Engine {
                 identity::ask(requests, IdentifyRequest { workload: id, container_id });
             }
             None => {
-                let reason = "no container runtime is configured; set docker.endpoint".to_owned();
+                let reason = "no container runtime is configured; set docker.host".to_owned();
                 self.identified(IdentifyReply { workload: id, facts: Err(reason) });
             }
         }

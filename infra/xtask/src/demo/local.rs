@@ -54,6 +54,6 @@ fn plimsoll(demo: &Demo, state: &Path, words: &[&str]) -> Command {
     let mut command = run::command(&demo.plimsoll);
     command.args(words).args(["-a", of.application, "-c", of.component, "-V", of.version]);
     let database = demo.environment.iter().find(|(name, _)| name == "PLIMSOLL_DATABASE");
-    command.envs(database.map(|(name, value)| (name, value))).env("PLIMSOLL_STATE_DIR", state);
+    command.envs(database.map(|(name, value)| (name, value))).env("PLIMSOLL_STATE_DIRECTORY", state);
     command
 }

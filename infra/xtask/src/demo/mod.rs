@@ -145,7 +145,7 @@ fn environment(
 ) -> Vec<(String, String)> {
     let mut environment = services::client_environment(variables);
     let state = directory.join("state");
-    environment.push(("PLIMSOLL_STATE_DIR".into(), state.display().to_string()));
+    environment.push(("PLIMSOLL_STATE_DIRECTORY".into(), state.display().to_string()));
     if let Some(database) = database {
         environment.push(("PLIMSOLL_DATABASE".into(), database.display().to_string()));
     }

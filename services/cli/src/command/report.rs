@@ -39,7 +39,7 @@ pub fn fetch(component: &Component, config: &CliConfig) -> anyhow::Result<Report
     if config.has_broker() || config.portal.url.is_some() {
         return from_portal(component, config);
     }
-    local::report(&config.state_dir(), component)?.with_context(|| {
+    local::report(&config.state_directory(), component)?.with_context(|| {
         format!(
             "nothing is known of application {:?}, component {:?}, version {:?}; scan it with `plimsoll scan` or run \
              it with `plimsoll run` first, under the same names",

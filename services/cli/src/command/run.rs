@@ -111,7 +111,7 @@ impl Observer {
         });
         let spool = match destination {
             Destination::Pipeline(_) => {
-                Some((config.state_dir().join("spool").join(run_id), SPOOL_MAX_BYTES))
+                Some((config.state_directory().join("spool").join(run_id), SPOOL_MAX_BYTES))
             }
             Destination::Local { .. } => None,
         };
@@ -209,7 +209,7 @@ impl Saver<'_> {
 
     fn save(&mut self) -> anyhow::Result<()> {
         let Destination::Local { broker, .. } = &self.destination else { return Ok(()) };
-        let mut local = Local::open(&self.config.state_dir())?;
+        let mut local = Local::open(&self.config.state_directory())?;
         local.absorb(broker, &mut self.positions)?;
         local.close()
     }

@@ -40,7 +40,7 @@ pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Resul
     if config.has_broker() {
         publish_to_pipeline(&scan, config)?;
     } else {
-        let mut local = Local::open(&config.state_dir())?;
+        let mut local = Local::open(&config.state_directory())?;
         local.publish_scan(&scan)?;
         local.close()?;
     }

@@ -57,7 +57,7 @@ impl StateFile {
     pub fn lock(directory: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| {
             format!(
-                "making {}; set state_dir (PLIMSOLL_STATE_DIR) to a directory that you may write",
+                "making {}; set state.directory (PLIMSOLL_STATE_DIRECTORY) to a directory that you may write",
                 directory.display()
             )
         })?;

@@ -19,9 +19,7 @@ use plimsoll_schemas::key::SEPARATOR;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process holds the directory.
-    #[error(
-        "the state in {0} is in use by another process; stop it, or set correlator.state_directory to another"
-    )]
+    #[error("the state in {0} is in use by another process; stop it, or set state.directory to another")]
     Locked(String),
     /// The disk failed, or what is on it is damaged.
     #[error(
@@ -38,7 +36,7 @@ pub enum StoreError {
     Entity(#[from] StateError),
     /// A key or value that is not of our form.
     #[error(
-        "the local state holds a malformed entry; remove correlator.state_directory, it is rebuilt from Kafka"
+        "the local state holds a malformed entry; remove `correlator` in state.directory, it is rebuilt from Kafka"
     )]
     Malformed,
 }

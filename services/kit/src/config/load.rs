@@ -14,6 +14,16 @@ const OTHER_VARIABLES: [&str; 2] = ["PLIMSOLL_CONFIG", "PLIMSOLL_MACHINE_ID_FILE
 /// Prefixes of environment variables of the development stack and of what the agent puts into workloads.
 const OTHER_PREFIXES: [&str; 5] =
     ["PLIMSOLL_TEST_", "PLIMSOLL_STACK_", "PLIMSOLL_OSV_", "PLIMSOLL_XTASK", "PLIMSOLL_HOOK_"];
+/// Keys of earlier versions and what they are called now: refused, since a key that is silently not read would be
+/// worse, and named although their spelling is far from the new one's.
+const RENAMED: [(&str, &str); 6] = [
+    ("scanner.docker_host", "docker.host"),
+    ("docker.endpoint", "docker.host"),
+    ("docker_host", "docker.host"),
+    ("correlator.state_directory", "state.directory"),
+    ("state_dir", "state.directory"),
+    ("spool.directory", "state.directory"),
+];
 /// Largest file of configuration, in bytes.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -114,6 +124,9 @@ impl<T: ServiceConfig> Layers<T> {
     }
 
     fn unknown(&self, key: &str, origin: Source) -> ConfigError {
+        if let Some(now) = renamed(key).filter(|now| self.known_default(now).is_some()) {
+            return ConfigError::UnknownKey { key: key.to_owned(), origin, nearest: Some(now.to_owned()) };
+        }
         let sections = self.known.iter().filter_map(|(known, _)| Some(known.rsplit_once('.')?.0));
         let nearest = nearest(key, self.known.iter().map(|(known, _)| known.as_str()).chain(sections));
         ConfigError::UnknownKey { key: key.to_owned(), origin, nearest }
@@ -176,7 +189,13 @@ impl<T: ServiceConfig> Layers<T> {
                 continue;
             }
             // One environment often serves several services, so only what looks like a slip is refused.
-            let near = nearest(name, names.keys().map(String::as_str)).filter(|near| is_slip(name, near));
+            let near = RENAMED
+                .into_iter()
+                .find(|(old, now)| environment_name(old) == *name && self.known_default(now).is_some())
+                .map(|(_, now)| environment_name(now))
+                .or_else(|| {
+                    nearest(name, names.keys().map(String::as_str)).filter(|near| is_slip(name, near))
+                });
             if near.is_some() {
                 let origin = Source::Environment(name.clone());
                 return Err(ConfigError::UnknownKey { key: name.clone(), origin, nearest: near });
@@ -268,6 +287,11 @@ impl<T: ServiceConfig> Layers<T> {
         }
         Ok(())
     }
+}
+
+/// What a key of an earlier version is called now.
+fn renamed(key: &str) -> Option<&'static str> {
+    RENAMED.into_iter().find(|(old, _)| *old == key).map(|(_, now)| now)
 }
 
 /// Whether `name` is likely a misspelt `near`.
@@ -387,6 +411,37 @@ mod tests {
         assert!(!text.contains("from file"), "{text}");
         assert!(text.contains("kafka.sasl.password = \"<hidden>\"  # secret file "), "{text}");
         assert!(case.directory.path().exists());
+    }
+
+    #[test]
+    fn names_of_earlier_versions_are_refused_with_the_new_one() {
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        struct Docker {
+            host: Option<String>,
+        }
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        struct Renamed {
+            telemetry: TelemetryConfig,
+            admin: AdminConfig,
+            docker: Docker,
+            state: crate::config::StateConfig,
+        }
+        crate::service_config!(Renamed);
+        for (old, now) in RENAMED {
+            let set = Case::new("", &[], &[&format!("{old}=x")]);
+            let error = load_from::<Renamed>("test", &set.args, &set.environment).unwrap_err().to_string();
+            assert!(error.contains(&format!("unknown key {old}; did you mean {now}?")), "{error}");
+            let (old, now) = (environment_name(old), environment_name(now));
+            let given = Case::new("", &[(&old, "x")], &[]);
+            let error =
+                load_from::<Renamed>("test", &given.args, &given.environment).unwrap_err().to_string();
+            assert!(error.contains(&format!("unknown key {old}; did you mean {now}?")), "{error}");
+        }
+        // A service that has no such key only says that it does not use it.
+        let other = Case::new("", &[("PLIMSOLL_DOCKER_ENDPOINT", "x")], &[]).load().unwrap();
+        assert_eq!(other.warnings.len(), 1, "{:?}", other.warnings);
     }
 
     #[test]

@@ -156,6 +156,17 @@ impl Default for SchemaRegistryConfig {
     }
 }
 
+/// Default of `docker.host`, the container engine's endpoint: where it usually listens.
+pub const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+
+/// `state.*`: what a service keeps over its restarts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StateConfig {
+    /// Directory; each service keeps its own in a folder of its name in it. Unset: see the service.
+    pub directory: Option<PathBuf>,
+}
+
 /// `telemetry.*`: logs and traces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]

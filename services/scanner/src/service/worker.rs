@@ -204,7 +204,7 @@ impl Worker {
         let span = tracing::Span::current();
         let scanning = Scanning {
             database: self.database.clone(),
-            docker_host: &self.config.scanner.docker_host,
+            docker_host: &self.config.docker.host,
             cancelled: &cancelled,
         };
         let outcome = std::thread::scope(|scope| {
