@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::process::Command;
 use std::sync::Arc;
@@ -134,14 +135,42 @@ fn written_by<E: Event>(event: &E, json: &str) -> Vec<u8> {
     apache_avro::to_avro_datum(&writer, tree).unwrap()
 }
 
-/// The fields of `event` that are in the schema `json`, all others at their defaults.
+/// The fields of `event` that are in the schema `json`, all others at their defaults, within nested records too.
 fn narrowed<E: Event>(event: &E, json: &str) -> E {
     let schema: Value = serde_json::from_str(json).unwrap();
-    let names: Vec<&str> =
-        schema["fields"].as_array().unwrap().iter().filter_map(|field| field["name"].as_str()).collect();
     let mut value = serde_json::to_value(event).unwrap();
-    value.as_object_mut().unwrap().retain(|name, _| names.contains(&name.as_str()));
+    narrow(&mut value, &schema, &mut BTreeMap::new());
     serde_json::from_value(value).unwrap()
+}
+
+/// `records` holds the records met so far: a later field may name one.
+fn narrow(value: &mut Value, schema: &Value, records: &mut BTreeMap<String, Value>) {
+    match schema {
+        Value::String(name) => {
+            if let Some(record) = records.get(name).cloned() {
+                narrow(value, &record, records);
+            }
+        }
+        Value::Array(union) => union.iter().skip(1).for_each(|inner| narrow(value, inner, records)),
+        Value::Object(object) if object["type"] == "record" => {
+            records.insert(schema["name"].as_str().unwrap().to_owned(), schema.clone());
+            let fields = schema["fields"].as_array().unwrap();
+            let Some(values) = value.as_object_mut() else { return };
+            values.retain(|name, _| fields.iter().any(|field| field["name"] == name.as_str()));
+            for field in fields {
+                let value = values.get_mut(field["name"].as_str().unwrap());
+                narrow(value.unwrap_or(&mut Value::Null), &field["type"], records);
+            }
+        }
+        Value::Object(object) if object["type"] == "array" => match value.as_array_mut() {
+            // An empty list may still hold the definition of a record.
+            Some(list) if !list.is_empty() => {
+                list.iter_mut().for_each(|item| narrow(item, &object["items"], records));
+            }
+            _ => narrow(&mut Value::Null, &object["items"], records),
+        },
+        _ => {}
+    }
 }
 
 fn old_and_new_read_each_other<E: Event + PartialEq + Debug>(schema: &str) {

@@ -98,6 +98,7 @@ pub fn owned(path: &str, identity: &str, name: &str, role: &str) -> PackageOwner
             version: scan.version,
             kind: scan.kind,
             ecosystem: scan.ecosystem,
+            class_prefixes: Vec::new(),
         }],
         role: role.into(),
         drift: "unchanged".into(),
