@@ -6,6 +6,7 @@ mod directory;
 mod memory;
 mod node;
 pub mod path;
+pub mod read_at;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 pub use directory::{DirectoryOptions, DirectoryTree};
 pub use memory::{Entry, Layer, MAX_NODES, MemoryTree};
 pub use path::MAX_PATH_BYTES;
+pub use read_at::ReadAt;
 
 /// Most symbolic links followed while one path is resolved (as in Linux).
 pub const MAX_SYMLINKS: usize = 40;
