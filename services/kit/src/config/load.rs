@@ -434,6 +434,10 @@ mod tests {
             let error = load_from::<Renamed>("test", &set.args, &set.environment).unwrap_err().to_string();
             assert!(error.contains(&format!("unknown key {old}; did you mean {now}?")), "{error}");
             let (old, now) = (environment_name(old), environment_name(now));
+            // An earlier key may be written as the new one is in the environment.
+            if old == now {
+                continue;
+            }
             let given = Case::new("", &[(&old, "x")], &[]);
             let error =
                 load_from::<Renamed>("test", &given.args, &given.environment).unwrap_err().to_string();
