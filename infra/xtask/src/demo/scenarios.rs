@@ -26,7 +26,9 @@ const IMAGE_SITE_PACKAGES: &str = "/srv/pythonapp/venv/lib/python3.11/site-packa
 const UPGRADED: &str = "colorama";
 const NEW_VERSION: &str = "99.0.0";
 /// Longer than the timeouts of sessions and transactions, which are 10 s.
-const OUTAGE: Duration = Duration::from_secs(30);
+const OUTAGE: Duration = Duration::from_secs(60);
+/// Started anew while neither broker nor database is there.
+const RESTARTED: [&str; 5] = ["correlator", "sink", "scanner", "package-resolver", "runtime-agent"];
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs all cases; each says what held and what did not.
@@ -41,7 +43,14 @@ pub fn run_all(demo: &Demo, docker_host: &str, stack: PathBuf) -> anyhow::Result
         cases.orders(),
     );
     findings.check("runtime risks become alerts with the packages behind them", cases.alerts());
-    findings.check("broker and database away: nothing is missing after they are back", cases.outage());
+    // What needs no server fills the time of the outage.
+    let mut alone = Ok(());
+    let outage = cases.outage(|| alone = demo.alone());
+    findings.check(
+        "broker and database away for a minute, services started meanwhile: nothing is missing after they are back",
+        outage,
+    );
+    findings.check("the same commands without any server", alone);
     // Last, since it stops the agent for a moment.
     findings.check(
         "a container older than the agent: what is mapped is seen, the rest not measured",
@@ -263,17 +272,27 @@ impl Cases<'_> {
         Ok(())
     }
 
-    /// Kafka and ClickHouse are killed, a container lives and ends meanwhile, both come back.
-    fn outage(&self) -> anyhow::Result<()> {
+    /// Kafka and ClickHouse are killed; meanwhile the services are started anew, and a container lives and ends; then
+    /// both come back.
+    fn outage(&self, meanwhile: impl FnOnce()) -> anyhow::Result<()> {
         let component = component("outage");
         for server in ["kafka", "clickhouse"] {
             self.open_stack()?.kill(server)?;
         }
         let back = Instant::now() + OUTAGE;
+        for service in RESTARTED {
+            self.open_stack()?.relaunch(service)?;
+        }
+        self.wait_observing()?;
         let container = self.start(&component, &[], inputs::IMAGE, &HALF_A_SECOND)?;
         let mut waited = self.docker();
         // Its end; one that has ended and is removed is no error here.
         let _ = run::output(waited.args(["wait", &container.name]));
+        meanwhile();
+        for service in RESTARTED {
+            let ready = http::call("GET", &format!("{}/readyz", self.admin(service)?));
+            ensure!(ready.is_err(), "{service} says that it is ready without a broker");
+        }
         while Instant::now() < back {
             signals::yield_to_cleanup();
             std::thread::sleep(back.saturating_duration_since(Instant::now()).min(Duration::from_secs(1)));
@@ -281,11 +300,32 @@ impl Cases<'_> {
         for server in ["clickhouse", "kafka"] {
             self.open_stack()?.restart(server)?;
         }
+        self.open_stack()?.wait_all_ready()?;
         let report = self.report_after(&component, 1)?;
         drop(container);
         expect(&report, "PyYAML", "used", Some("loaded"))?;
         expect(&report, "libc6", "used", Some("loaded"))?;
         expect(&report, "Flask", "unused", None)
+    }
+
+    /// Wait until the agent watches, whether or not it can tell anybody.
+    fn wait_observing(&self) -> anyhow::Result<()> {
+        let page = format!("{}/readyz", self.admin("runtime-agent")?);
+        wait("the agent to observe", PATIENCE, || {
+            Ok(match http::call("GET", &page) {
+                Ok(_) => Ok(()),
+                Err(error) if format!("{error:#}").contains("broker and schema registry") => Ok(()),
+                Err(error) => Err(format!("{error:#}")),
+            })
+        })
+    }
+
+    /// Address of a service's pages of health.
+    fn admin(&self, service: &str) -> anyhow::Result<String> {
+        let name = format!("PLIMSOLL_TEST_{}_ADMIN", service.replace('-', "_").to_uppercase());
+        let variables = self.open_stack()?.variables();
+        let found = variables.into_iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, address)| address).with_context(|| format!("no {name}"))
     }
 
     fn older_than_agent(&self) -> anyhow::Result<()> {

@@ -167,10 +167,7 @@ impl Stack {
                 self.save()?;
             }
         }
-        for server in &self.servers {
-            server.wait_ready()?;
-        }
-        Ok(())
+        self.wait_all_ready()
     }
 
     pub fn dir(&self) -> &Path {
@@ -198,6 +195,19 @@ impl Stack {
         server.spawn()?;
         self.save()?;
         self.server(name)?.wait_ready()
+    }
+
+    /// As `restart`, but not waiting until it answers: for one that has to wait for others itself.
+    pub fn relaunch(&mut self, name: &str) -> anyhow::Result<()> {
+        let server = self.server(name)?;
+        server.stop()?;
+        server.spawn()?;
+        self.save()
+    }
+
+    /// Wait until all servers answer.
+    pub fn wait_all_ready(&self) -> anyhow::Result<()> {
+        self.servers.iter().try_for_each(Server::wait_ready)
     }
 
     /// Stop one server in an orderly way; `restart` brings it back.
