@@ -97,6 +97,7 @@ impl StateEvent for CorrelationPackage {
         row.column("recommendation_code", &self.recommendation_code);
         row.column("recommendation_text", &self.recommendation_text);
         row.column("held_by", &self.held_by);
+        row.column("ambiguous_with", &self.ambiguous_with);
         row.column("emitted_at_ms", &self.emitted_at_ms);
     }
 }
@@ -188,6 +189,7 @@ impl StateEvent for CorrelationUsage {
         row.column("recommendation_code", &self.recommendation_code);
         row.column("recommendation_text", &self.recommendation_text);
         row.column("held_by", &self.held_by);
+        row.column("ambiguous_with", &self.ambiguous_with);
         row.column("file_count", &self.file_count);
         row.column("class_count", &self.class_count);
         row.column("files", &Json(&self.files));
