@@ -5,6 +5,7 @@
 
 mod canonical;
 mod debian;
+pub mod digest;
 mod os_release;
 pub mod ownership;
 mod purl;
@@ -18,6 +19,7 @@ mod testing;
 pub mod tree;
 mod warning;
 
+use digest::Digester;
 use serde::Serialize;
 use survey::Survey;
 use tree::FileKind;
@@ -36,6 +38,8 @@ pub enum Wanted {
     Content {
         max_bytes: usize,
     },
+    /// Let [`digest::digest_file`] look into it where [`digest::is_recognised`], and keep what that gives.
+    Digest,
     MetadataOnly,
 }
 
@@ -53,6 +57,11 @@ pub(crate) trait Ecosystem: Sync {
 
     /// Whether an entry of the directory `database` says which packages there are. Every entry unless it is known not to.
     fn is_database_entry(&self, database: &[u8], name: &[u8]) -> bool;
+
+    /// How it looks into files that are too big to keep; [`Survey::digest`] gives what was found.
+    fn digesters(&self) -> &'static [Digester] {
+        &[]
+    }
 
     /// Adds its packages and, where an index is wanted, their claims. `markers` are the marked paths, sorted.
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]);
@@ -72,10 +81,11 @@ pub struct CatalogOutcome {
     pub warnings: Vec<Warning>,
 }
 
-/// Whether the contents of the regular file at `path` are needed by [`catalog`] or [`OwnershipIndex::build`].
-pub fn wanted(path: &[u8]) -> Wanted {
+/// What [`catalog`] and [`OwnershipIndex::build`] need of the regular file at `path` with the permission bits `mode`.
+pub fn wanted(path: &[u8], mode: u32) -> Wanted {
     os_release::wanted(path)
         .or_else(|| ECOSYSTEMS.iter().find_map(|ecosystem| ecosystem.wanted(path)))
+        .or_else(|| digest::is_wanted(path, mode).then_some(Wanted::Digest))
         .unwrap_or(Wanted::MetadataOnly)
 }
 

@@ -2,6 +2,7 @@
 //! Holds no rule of any ecosystem, and never fails as a whole: what cannot be read becomes a warning.
 
 use crate::canonical::{Canonicalizer, KnownLinks};
+use crate::digest::{DigestedFiles, Digester, is_binary_name};
 use crate::os_release::{self, OsRelease};
 use crate::ownership::OwnershipIndex;
 use crate::ownership::builder::{IndexBuilder, MAX_INDEXED_PATHS};
@@ -16,6 +17,9 @@ use std::collections::HashMap;
 pub const MAX_PACKAGES: usize = 500_000;
 /// Most files that an ecosystem marks as its databases.
 pub const MAX_MARKERS: usize = 1_000_000;
+
+/// Most ELF files that ecosystems look into.
+pub const MAX_BINARIES: usize = 500_000;
 
 /// Where container engines keep the files of containers, which are artifacts of their own and no part of their host.
 const FOREIGN_ROOTS: [&[u8]; 7] = [
@@ -38,6 +42,9 @@ pub(crate) struct Survey<'t> {
     pub index: Option<IndexBuilder>,
     /// Marked files that lie in an OS package, and which package that is. Filled before application ecosystems run.
     pub os_owned: HashMap<Vec<u8>, u32>,
+    /// ELF programs and shared libraries of the tree, sorted; links to them are left out, hard links are not. A tree
+    /// of image layers leaves out those without any digest.
+    pub binaries: Vec<Vec<u8>>,
     packages: Vec<PackageRecord>,
     by_id: HashMap<String, u32>,
 }
@@ -46,7 +53,8 @@ impl<'t> Survey<'t> {
     pub fn run(tree: &'t dyn FileTree, with_index: bool) -> Self {
         let mut warnings = Warnings::default();
         let os_release = os_release::read(tree, &mut warnings);
-        let (mut markers, links) = find_markers(tree, &mut warnings);
+        let Found { mut markers, links, mut binaries } = find_markers(tree, &mut warnings);
+        binaries.sort_unstable();
         let mut survey = Self {
             tree,
             os_release,
@@ -54,6 +62,7 @@ impl<'t> Survey<'t> {
             canonicalizer: Canonicalizer::new(tree, links),
             index: with_index.then(IndexBuilder::new),
             os_owned: HashMap::new(),
+            binaries,
             packages: Vec::new(),
             by_id: HashMap::new(),
         };
@@ -113,6 +122,19 @@ impl<'t> Survey<'t> {
         }
     }
 
+    /// What the ecosystem's own digester made of a file, if anything; a file that cannot be looked into is a warning.
+    pub fn digest(&mut self, path: &[u8], digester: &Digester) -> Option<Cow<'t, [u8]>> {
+        match self.tree.digest(path, digester) {
+            Ok(digest) => digest,
+            Err(error) => {
+                if !error.is_not_found() {
+                    self.warnings.unreadable(&error);
+                }
+                None
+            }
+        }
+    }
+
     /// Text, lossy where it is no UTF-8; then with a warning naming the file and the package.
     pub fn text<'a>(&mut self, bytes: &'a [u8], file: &[u8], package: &str) -> Cow<'a, str> {
         let text = String::from_utf8_lossy(bytes);
@@ -144,8 +166,20 @@ impl<'t> Survey<'t> {
     }
 }
 
-/// Paths that each ecosystem marked, and the links that the walk saw.
-fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8>>>, KnownLinks) {
+/// What one walk of the tree found.
+struct Found {
+    /// Paths that each ecosystem marked.
+    markers: Vec<Vec<Vec<u8>>>,
+    links: KnownLinks,
+    binaries: Vec<Vec<u8>>,
+}
+
+fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> Found {
+    let looks_into_binaries = ECOSYSTEMS
+        .iter()
+        .flat_map(|ecosystem| ecosystem.digesters())
+        .any(|digester| matches!(digester.files, DigestedFiles::Binaries));
+    let mut binaries = Vec::new();
     let mut markers: Vec<Vec<Vec<u8>>> = ECOSYSTEMS.iter().map(|_| Vec::new()).collect();
     let mut links = KnownLinks::default();
     let mut count = 0;
@@ -161,6 +195,14 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8
             // place is refused then, with a warning.
             _ => FileKind::Regular,
         };
+        if looks_into_binaries
+            && kind == FileKind::Regular
+            && is_binary_name(path)
+            && binaries.len() < MAX_BINARIES
+            && tree.is_binary(path)
+        {
+            binaries.push(path.to_vec());
+        }
         for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
             if count < MAX_MARKERS && ecosystem.is_marker(path, marked_as) {
                 marked.push(path.to_vec());
@@ -177,7 +219,7 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8
                 let message = format!("{} directories could not be read in all", summary.unreadable_count);
                 warnings.push("unreadable-directory", "", message, "run as a user who may read them");
             }
-            if summary.incomplete || count >= MAX_MARKERS {
+            if summary.incomplete || count >= MAX_MARKERS || binaries.len() >= MAX_BINARIES {
                 let message = format!("too many files: stopped after {} of them", summary.entries);
                 warnings.push("too-many-files", "", message, remedy);
             }
@@ -185,5 +227,5 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> (Vec<Vec<Vec<u8
         }
         Err(error) => warnings.unreadable(&error),
     }
-    (markers, links)
+    Found { markers, links, binaries }
 }

@@ -13,6 +13,9 @@ pub(crate) enum Node<'a> {
     Directory,
 }
 
+/// Permission bits of all files: programs are looked into.
+const MODE: u32 = 0o755;
+
 /// Builds a tree as the scanner does: only wanted contents are kept.
 pub(crate) fn tree(nodes: &[(&str, Node<'_>)]) -> MemoryTree {
     let mut tree = MemoryTree::new();
@@ -27,17 +30,23 @@ pub(crate) fn add(tree: &mut MemoryTree, nodes: &[(&str, Node<'_>)], layer: Laye
             Node::Directory => Entry::Directory { mode: 0o755 },
             Node::Link(target) => Entry::Symlink { target: target.as_bytes() },
             Node::File(bytes) => {
-                let contents = match wanted(path.as_bytes()) {
+                let contents = match wanted(path.as_bytes(), MODE) {
                     Wanted::Content { max_bytes } => {
                         let kept = &bytes[..bytes.len().min(max_bytes)];
                         Some(Contents { bytes: Cow::Borrowed(kept), truncated: kept.len() < bytes.len() })
                     }
-                    Wanted::MetadataOnly => None,
+                    Wanted::Digest | Wanted::MetadataOnly => None,
                 };
-                Entry::Regular { mode: 0o644, size_bytes: bytes.len() as u64, contents }
+                Entry::Regular { mode: MODE, size_bytes: bytes.len() as u64, contents }
             }
         };
         tree.insert(path.as_bytes(), entry, layer).unwrap();
+        if let Node::File(bytes) = node
+            && wanted(path.as_bytes(), MODE) == Wanted::Digest
+        {
+            let digests = crate::digest::digest_file(path.as_bytes(), MODE, &bytes.to_vec()).unwrap();
+            tree.keep_digests(path.as_bytes(), digests).unwrap();
+        }
     }
 }
 

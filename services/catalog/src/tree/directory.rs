@@ -6,6 +6,7 @@ use super::{
     Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_UNREADABLE, MAX_WALK_ENTRIES,
     Metadata, Resolved, TreeError, Walk, WalkSummary, resolve_by_components,
 };
+use crate::digest::{self, Digested, Digester, FileAt, FileState, MAX_DIGESTED_FILE_BYTES};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -184,6 +185,26 @@ impl DirectoryTree {
             .map_err(|e| error(path, e))
     }
 
+    /// Opens a regular file, links followed; anything else is refused without being opened.
+    fn open_regular(&self, path: &[u8]) -> Result<(OwnedFd, Stat), TreeError> {
+        // Looked at before it is opened, since merely opening a device can act on it.
+        let seen =
+            rustix::fs::fstat(self.open_at(path, OpenHow { flags: OFlags::PATH, no_symlinks: false })?)
+                .map_err(|e| error(path, e))?;
+        let refuse = |kind| TreeError::NotRegular { path: path::display(path), kind };
+        if kind_of(&seen) != FileKind::Regular {
+            return Err(refuse(kind_of(&seen)));
+        }
+        // The file may have been swapped in between: opened so that nothing blocks, and looked at again.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = self.open_at(path, OpenHow { flags, no_symlinks: false })?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| error(path, e))?;
+        if kind_of(&stat) != FileKind::Regular {
+            return Err(refuse(kind_of(&stat)));
+        }
+        Ok((fd, stat))
+    }
+
     fn look(&self, path: &[u8]) -> Result<Metadata, TreeError> {
         let how = OpenHow { flags: OFlags::PATH | OFlags::NOFOLLOW, no_symlinks: false };
         let fd = self.open_at(path, how)?;
@@ -277,21 +298,7 @@ impl FileTree for DirectoryTree {
     }
 
     fn read(&self, path: &[u8], max_bytes: usize) -> Result<Contents<'_>, TreeError> {
-        // Looked at before it is opened, since merely opening a device can act on it.
-        let seen =
-            rustix::fs::fstat(self.open_at(path, OpenHow { flags: OFlags::PATH, no_symlinks: false })?)
-                .map_err(|e| error(path, e))?;
-        let refuse = |kind| TreeError::NotRegular { path: path::display(path), kind };
-        if kind_of(&seen) != FileKind::Regular {
-            return Err(refuse(kind_of(&seen)));
-        }
-        // The file may have been swapped in between: opened so that nothing blocks, and looked at again.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = self.open_at(path, OpenHow { flags, no_symlinks: false })?;
-        let stat = rustix::fs::fstat(&fd).map_err(|e| error(path, e))?;
-        if kind_of(&stat) != FileKind::Regular {
-            return Err(refuse(kind_of(&stat)));
-        }
+        let (fd, stat) = self.open_regular(path)?;
         let expected = usize::try_from(stat.st_size).unwrap_or(0).saturating_add(1);
         let limit = max_bytes.saturating_add(1);
         let mut bytes: Vec<u8> = Vec::with_capacity(expected.min(limit));
@@ -314,6 +321,30 @@ impl FileTree for DirectoryTree {
         let truncated = bytes.len() > max_bytes;
         bytes.truncate(max_bytes);
         Ok(Contents { bytes: Cow::Owned(bytes), truncated })
+    }
+
+    fn digest(&self, path: &[u8], digester: &Digester) -> Result<Digested<'_>, TreeError> {
+        let (fd, stat) = self.open_regular(path)?;
+        let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        if size_bytes > MAX_DIGESTED_FILE_BYTES {
+            return Err(TreeError::TooLong { path: path::display(path) });
+        }
+        let unreadable = |source| TreeError::Io { path: path::display(path), source };
+        let made = digest::cached(digester.name, FileState::of(&stat), || {
+            let file = FileAt::new(fd.as_fd(), size_bytes);
+            Ok(digester.of(&file).map_err(unreadable)?.unwrap_or_default())
+        })?;
+        Ok((!made.is_empty()).then_some(Cow::Owned(made)))
+    }
+
+    fn is_binary(&self, path: &[u8]) -> bool {
+        let Ok(found) = self.look(path) else { return false };
+        if found.kind != FileKind::Regular || !digest::may_be_binary(path, found.mode) {
+            return false;
+        }
+        let Ok((fd, stat)) = self.open_regular(path) else { return false };
+        let file = FileAt::new(fd.as_fd(), u64::try_from(stat.st_size).unwrap_or(0));
+        digest::read_range(&file, 0, digest::BINARY_HEAD_BYTES).is_ok_and(|head| digest::is_binary(&head))
     }
 
     fn list(&self, path: &[u8]) -> Result<Vec<DirectoryEntry>, TreeError> {

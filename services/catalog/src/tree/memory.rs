@@ -8,6 +8,7 @@ use super::{
     Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_SYMLINKS, Metadata, Resolved,
     TreeError, Walk, WalkSummary,
 };
+use crate::digest::{Digest, Digested, Digester};
 use hashbrown::HashTable;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -67,6 +68,7 @@ pub struct MemoryTree {
     children: HashTable<u32>,
     hasher: RandomState,
     contents: HashMap<u32, StoredContents>,
+    digests: HashMap<u32, Box<[Digest]>>,
     layers: Vec<String>,
     next_inode: u32,
     root_path: Vec<u8>,
@@ -92,6 +94,7 @@ impl MemoryTree {
             children: HashTable::new(),
             hasher: RandomState::new(),
             contents: HashMap::new(),
+            digests: HashMap::new(),
             layers: Vec::new(),
             next_inode: 1,
             root_path: b"/".to_vec(),
@@ -185,6 +188,22 @@ impl MemoryTree {
         Ok(())
     }
 
+    /// Keeps what [`crate::digest::digest_file`] made of the regular file that was just put at `path`.
+    ///
+    /// # Errors
+    /// As [`FileTree::metadata`], and [`TreeError::NotRegular`].
+    pub fn keep_digests(&mut self, path: &[u8], digests: Vec<Digest>) -> Result<(), TreeError> {
+        let node = self.node(self.locate(path, false)?);
+        if node.kind() != FileKind::Regular {
+            return Err(TreeError::NotRegular { path: path::display(path), kind: node.kind() });
+        }
+        let inode = node.link;
+        if !digests.is_empty() {
+            self.digests.insert(inode, digests.into_boxed_slice());
+        }
+        Ok(())
+    }
+
     /// Removes `path` and everything below it as far as it comes from layers below `layer` (an OCI whiteout).
     pub fn remove_lower(&mut self, path: &[u8], layer: Layer) {
         if let Ok(node) = self.locate(path, false) {
@@ -221,17 +240,19 @@ impl MemoryTree {
             .flatten()
             .filter(|node| node.kind() == FileKind::Regular && node.is_present())
             .map(|node| node.link)
-            .filter(|inode| self.contents.contains_key(inode))
+            .filter(|inode| self.contents.contains_key(inode) || self.digests.contains_key(inode))
             .collect();
         reachable.sort_unstable();
         self.contents.retain(|inode, _| reachable.binary_search(inode).is_ok());
+        self.digests.retain(|inode, _| reachable.binary_search(inode).is_ok());
     }
 
     /// Bytes that the tree occupies, kept contents included.
     pub fn allocated_bytes(&self) -> usize {
         let nodes: usize = self.nodes.iter().map(|chunk| chunk.capacity() * size_of::<Node>()).sum();
         let contents: usize = self.contents.values().map(|stored| stored.bytes.len() + 48).sum();
-        nodes + self.names.allocated_bytes() + self.children.allocation_size() + contents
+        let digests: usize = self.digests.values().flatten().map(|digest| digest.bytes.len() + 72).sum();
+        digests + nodes + self.names.allocated_bytes() + self.children.allocation_size() + contents
     }
 
     fn node(&self, index: u32) -> &Node {
@@ -506,6 +527,24 @@ impl FileTree for MemoryTree {
             bytes: Cow::Borrowed(&stored.bytes[..kept]),
             truncated: stored.truncated || kept < stored.bytes.len(),
         })
+    }
+
+    fn digest(&self, path: &[u8], digester: &Digester) -> Result<Digested<'_>, TreeError> {
+        let node = self.node(self.locate(path, true)?);
+        if node.kind() != FileKind::Regular {
+            return Err(TreeError::NotRegular { path: path::display(path), kind: node.kind() });
+        }
+        let digests = self.digests.get(&node.link).map_or(&[][..], |digests| digests);
+        let found = digests.iter().find(|digest| digest.digester == digester.name);
+        Ok(found.map(|digest| Cow::Borrowed(&*digest.bytes)))
+    }
+
+    fn is_binary(&self, path: &[u8]) -> bool {
+        !self.digests.is_empty()
+            && self.locate(path, false).is_ok_and(|node| {
+                let node = self.node(node);
+                node.kind() == FileKind::Regular && self.digests.contains_key(&node.link)
+            })
     }
 
     fn list(&self, path: &[u8]) -> Result<Vec<DirectoryEntry>, TreeError> {

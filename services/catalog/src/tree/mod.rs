@@ -8,6 +8,7 @@ mod node;
 pub mod path;
 pub mod read_at;
 
+use crate::digest::{Digested, Digester};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -152,6 +153,8 @@ pub enum TreeError {
         "{path}: the artifact has more than {MAX_NODES} files or too many names to hold in memory; scan a part of it"
     )]
     Full { path: String },
+    #[error("{path}: longer than {} bytes, so it is not looked into", crate::digest::MAX_DIGESTED_FILE_BYTES)]
+    TooLong { path: String },
     #[error("{path}: cannot be read: {source}; run as a user who may read it")]
     Io { path: String, source: std::io::Error },
 }
@@ -173,6 +176,7 @@ impl TreeError {
             | Self::OtherMount { path }
             | Self::NotKept { path }
             | Self::Full { path }
+            | Self::TooLong { path }
             | Self::Io { path, .. } => path,
         }
     }
@@ -200,6 +204,14 @@ pub trait FileTree: Send + Sync {
 
     /// The names in a directory, sorted; links followed.
     fn list(&self, path: &[u8]) -> Result<Vec<DirectoryEntry>, TreeError>;
+
+    /// What `digester` makes of a regular file, links followed; `None` when it found nothing of interest.
+    fn digest(&self, path: &[u8], digester: &Digester) -> Result<Digested<'_>, TreeError>;
+
+    /// Whether `path` (a link as its last component not followed) is an ELF program or shared library. Only asked
+    /// where [`crate::digest::may_be_binary`] does not rule it out by name; a tree that holds digests may leave out
+    /// files in which no ecosystem found anything.
+    fn is_binary(&self, path: &[u8]) -> bool;
 
     /// Follows every link of `path`, the last component's too, and gives the canonical path.
     fn resolve(&self, path: &[u8]) -> Result<Resolved, TreeError> {

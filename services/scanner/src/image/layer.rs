@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::io::Read;
 
+use plimsoll_catalog::digest::{self, BINARY_HEAD_BYTES};
 use plimsoll_catalog::tree::{Contents, Entry, FileKind, MemoryTree, TreeError, path};
 use plimsoll_catalog::{Wanted, wanted};
 use plimsoll_schemas::events::Warning;
 
 use crate::scan::shortened;
 
+use super::spool::{SPOOL_MAX_BYTES, Spool, SpoolFull};
 use super::tar::{TarEntry, TarError, TarKind, TarReader};
 
 /// Most entries of one layer.
@@ -45,6 +47,7 @@ pub fn apply(
 ) -> Result<LayerSummary, TreeError> {
     let layer = tree.add_layer(diff_id)?;
     let mut reader = TarReader::new(stream);
+    let mut spool = Spool::default();
     let mut summary = LayerSummary::default();
     let mut left_out: u64 = 0;
     let damage = loop {
@@ -58,7 +61,7 @@ pub fn apply(
             summary.damage = Some(format!("it has more than {LAYER_MAX_ENTRIES} entries"));
             return Ok(summary);
         }
-        match apply_entry(&mut reader, entry, tree, layer, kept_bytes) {
+        match apply_entry(&mut reader, entry, tree, layer, kept_bytes, &mut spool) {
             Ok(None) => {}
             Ok(Some(warning)) if summary.warnings.len() < WARNINGS_MAX => summary.warnings.push(warning),
             Ok(Some(_)) => left_out += 1,
@@ -99,6 +102,7 @@ fn apply_entry<R: Read>(
     tree: &mut MemoryTree,
     layer: plimsoll_catalog::tree::Layer,
     kept_bytes: &mut u64,
+    spool: &mut Spool,
 ) -> Result<Option<Warning>, EntryError> {
     if entry.path.split(|byte| *byte == b'/').any(|part| part == b"..") {
         return Err(TreeError::UnsafePath { path: path::display(&entry.path) }.into());
@@ -134,26 +138,31 @@ fn apply_entry<R: Read>(
         TarKind::BlockDevice => tree.insert(&at, special(FileKind::BlockDevice), layer)?,
         TarKind::Fifo => tree.insert(&at, special(FileKind::Fifo), layer)?,
         TarKind::Regular => {
-            let contents = match wanted(&at) {
+            let wanted = wanted(&at, entry.mode);
+            let contents = match wanted {
                 Wanted::Content { max_bytes } if *kept_bytes < KEPT_MAX_BYTES => {
                     let (bytes, truncated) = reader.read_data(max_bytes).map_err(EntryError::Tar)?;
                     *kept_bytes += bytes.len() as u64;
                     Some(Contents { bytes: Cow::Owned(bytes), truncated })
                 }
                 Wanted::Content { .. } => return kept_too_much(&at),
-                Wanted::MetadataOnly => None,
+                Wanted::Digest | Wanted::MetadataOnly => None,
             };
             let full = Entry::Regular { mode: entry.mode, size_bytes: entry.size_bytes, contents };
             tree.insert(&at, full, layer)?;
+            if wanted == Wanted::Digest {
+                return look_into(reader, &at, &entry, tree, kept_bytes, spool);
+            }
         }
         TarKind::Sparse => {
             let sparse = Entry::Regular { mode: entry.mode, size_bytes: entry.size_bytes, contents: None };
             tree.insert(&at, sparse, layer)?;
-            if matches!(wanted(&at), Wanted::Content { .. }) {
+            if matches!(wanted(&at, 0), Wanted::Content { .. } | Wanted::Digest) {
                 return Ok(Some(Warning {
                     code: "sparse-file".to_owned(),
                     subject: shortened(&path::display(&at)),
-                    message: "a package database stored as a sparse file cannot be read".to_owned(),
+                    message: "a package or package database stored as a sparse file cannot be read"
+                        .to_owned(),
                     remedy: "rebuild the image without sparse files (tar without -S)".to_owned(),
                 }));
             }
@@ -168,6 +177,68 @@ fn apply_entry<R: Read>(
         }
     }
     Ok(None)
+}
+
+/// Lets the catalogers look into a file while its data pass by; the tree keeps what they made of it.
+fn look_into<R: Read>(
+    reader: &mut TarReader<R>,
+    at: &[u8],
+    entry: &TarEntry,
+    tree: &mut MemoryTree,
+    kept_bytes: &mut u64,
+    spool: &mut Spool,
+) -> Result<Option<Warning>, EntryError> {
+    let (head, has_more) = reader.read_data(BINARY_HEAD_BYTES).map_err(EntryError::Tar)?;
+    if !digest::is_recognised(at, entry.mode, &head) {
+        return Ok(None);
+    }
+    if entry.data_bytes > SPOOL_MAX_BYTES {
+        let message = format!("it is longer than {SPOOL_MAX_BYTES} bytes");
+        return Ok(Some(not_looked_into(at, message, "split it, or scan its parts")));
+    }
+    if *kept_bytes >= KEPT_MAX_BYTES {
+        return kept_too_much(at);
+    }
+    let spooled = spool.begin(entry.data_bytes).and_then(|()| spool.push(&head)).map_err(LookError::Full);
+    let copied = spooled.and_then(|()| {
+        if has_more { reader.copy_data(|bytes| spool.push(bytes).map_err(LookError::Full)) } else { Ok(()) }
+    });
+    match copied {
+        Ok(()) => {}
+        Err(LookError::Tar(error)) => return Err(EntryError::Tar(error)),
+        Err(LookError::Full(full)) => {
+            let message = format!("{}: {}", full.directory.display(), full.source);
+            return Ok(Some(not_looked_into(at, message, "make room, or set TMPDIR to a larger disk")));
+        }
+    }
+    match spool.look(|file| digest::digest_file(at, entry.mode, file)) {
+        Ok(digests) => {
+            *kept_bytes += digests.iter().map(|digest| digest.bytes.len() as u64).sum::<u64>();
+            tree.keep_digests(at, digests)?;
+            Ok(None)
+        }
+        Err(error) => Ok(Some(not_looked_into(at, error.to_string(), "check the disk of temporary files"))),
+    }
+}
+
+enum LookError {
+    Tar(TarError),
+    Full(SpoolFull),
+}
+
+impl From<TarError> for LookError {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
+    }
+}
+
+fn not_looked_into(at: &[u8], reason: String, remedy: &str) -> Warning {
+    Warning {
+        code: "unreadable-file".to_owned(),
+        subject: shortened(&path::display(at)),
+        message: shortened(&format!("packages in it are missing: {reason}")),
+        remedy: format!("{remedy}, then scan again"),
+    }
 }
 
 /// The tree must not say that the file is there without its contents: that would be taken for a fault of ours.

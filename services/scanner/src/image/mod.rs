@@ -6,6 +6,7 @@ mod docker;
 mod layer;
 mod layout;
 mod manifest;
+mod spool;
 mod store;
 pub mod tar;
 

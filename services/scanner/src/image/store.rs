@@ -226,14 +226,14 @@ pub fn spool(
 }
 
 /// Where large files may stand for a while: /tmp is often memory.
-fn temporary_directory() -> PathBuf {
+pub(super) fn temporary_directory() -> PathBuf {
     let large = Path::new("/var/tmp");
     let is_chosen = std::env::var_os("TMPDIR").is_some_and(|directory| !directory.is_empty());
     let usable = || rustix::fs::access(large, rustix::fs::Access::WRITE_OK).is_ok();
     if !is_chosen && usable() { large.to_owned() } else { std::env::temp_dir() }
 }
 
-fn nameless_file(directory: &Path) -> io::Result<File> {
+pub(super) fn nameless_file(directory: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {

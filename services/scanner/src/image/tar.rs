@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use plimsoll_schemas::words::PATH_MAX_BYTES;
 
 const BLOCK_BYTES: usize = 512;
+/// Bytes copied at once.
+const COPY_BYTES: usize = 64 * 1024;
 /// Longest extension header (pax records or a GNU long name), in bytes.
 pub const EXTENSION_MAX_BYTES: u64 = 1024 * 1024;
 /// Most extension blocks of a GNU sparse file's map.
@@ -163,6 +165,31 @@ impl<R: Read> TarReader<R> {
             return Err(self.truncated());
         }
         Ok((data, self.data_left > 0))
+    }
+
+    /// Hands the rest of the current entry's data to `sink`, piece by piece.
+    ///
+    /// # Errors
+    /// [`TarError::Truncated`] if the stream ends before the data do; what `sink` says.
+    pub fn copy_data<E: From<TarError>>(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(self.data_left).unwrap_or(COPY_BYTES))];
+        while self.data_left > 0 {
+            let wanted = usize::try_from(self.data_left).unwrap_or(COPY_BYTES).min(buffer.len());
+            match self.inner.read(&mut buffer[..wanted]) {
+                Ok(0) => return Err(self.truncated().into()),
+                Ok(count) => {
+                    self.position += count as u64;
+                    self.data_left -= count as u64;
+                    sink(&buffer[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(TarError::from(error).into()),
+            }
+        }
+        Ok(())
     }
 
     fn truncated(&self) -> TarError {
