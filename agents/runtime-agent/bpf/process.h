@@ -82,7 +82,9 @@ static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch 
 	program = bpf_map_lookup_elem(&programs, &name);
 	if (program)
 		class = *program;
-	else if (starts_with(name.name, "python", 6) || starts_with(name.name, "pypy", 4))
+	else if (starts_with(name.name, "python", 6) || starts_with(name.name, "pypy", 4) ||
+		 starts_with(name.name, "node", 4) || starts_with(name.name, "ruby", 4) ||
+		 starts_with(name.name, "php", 3))
 		class = PROGRAM_JUDGED;
 	if (class == PROGRAM_IGNORED)
 		return READER_IGNORED;

@@ -29,6 +29,21 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 	return file;
 }
 
+/* A program that maps an interpreter reads modules from then on: a web server with mod_php, uWSGI. */
+static __always_inline void embed(struct tracked *t, struct file *file)
+{
+	struct program_name name = {};
+
+	if (t->reader != READER_PLAIN)
+		return;
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (starts_with(name.name, "libpython", 9) || starts_with(name.name, "libruby", 7) ||
+	    starts_with(name.name, "libphp", 6))
+		t->reader = READER_EMBEDDED;
+	else if (starts_with(name.name, "libnode", 7))
+		t->reader = READER_NODE;
+}
+
 struct found_file {
 	struct file *file;
 	unsigned long flags;
@@ -139,8 +154,10 @@ int on_syscall(__u64 *ctx)
 	} else if (!bpf_find_vma(task, address, on_vma, &found, 0)) {
 		file = found.file;
 	}
-	if (file)
-		report(task, t, tgid, file, EVENT_MAP, 0, 0, 0, SCRATCH_SYSCALL);
+	if (!file)
+		return 0;
+	embed(t, file);
+	report(task, t, tgid, file, EVENT_MAP, 0, 0, 0, SCRATCH_SYSCALL);
 	return 0;
 }
 

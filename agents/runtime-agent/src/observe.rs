@@ -4,7 +4,6 @@
 use plimsoll_schemas::words::{Rung, mount, usage_kind};
 
 use crate::ebpf::event::{FileAction, FileEvent};
-use crate::ebpf::wire::reader;
 use crate::sweep::Reader;
 
 /// A use of one file.
@@ -24,16 +23,58 @@ pub struct Observation {
     pub name: String,
 }
 
-/// Endings of files that a Python interpreter loads as modules.
-const PYTHON_MODULES: [&[u8]; 3] = [b".py", b".pyc", b".so"];
+/// Endings of files that each interpreter loads as code. Files that it reads as data, archives among them, are accessed.
+const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so"];
+const NODE_MODULES: &[&[u8]] =
+    &[b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json"];
+const RUBY_MODULES: &[&[u8]] = &[b".rb", b".so", b".ru"];
+const PHP_MODULES: &[&[u8]] = &[b".php", b".inc", b".phtml", b".so", b".module", b".theme", b".phar"];
+/// Programs of packages often have no ending; those of these directories are scripts.
+const SCRIPT_DIRECTORIES: &[&[u8]] = &[b"bin", b".bin", b"exe", b"sbin"];
+/// What tools of Node.js write about packages: read as that, never as modules.
+const NODE_METADATA: &[&[u8]] = &[
+    b"package.json",
+    b"package-lock.json",
+    b".package-lock.json",
+    b"npm-shrinkwrap.json",
+    b"bower.json",
+    b"tsconfig.json",
+    b"jsconfig.json",
+    b"lerna.json",
+    b"composer.json",
+];
 
-/// Who reads: the judgement of its command line where that is known, else the kernel's class.
+/// Who reads: the judgement of its command line where that is known, else the kernel's class. A program that is no
+/// interpreter by its name can have mapped one since.
 pub fn reader_of(event: &FileEvent, judged: Option<Reader>) -> Reader {
-    judged.unwrap_or(match event.reader {
-        reader::PYTHON => Reader::Python,
-        reader::IGNORED => Reader::Ignored,
-        _ => Reader::Plain,
-    })
+    match judged {
+        None | Some(Reader::Plain) => Reader::of_class(event.reader),
+        Some(judged) => judged,
+    }
+}
+
+/// Whether an interpreter that opens this file loads code from it.
+fn is_module(reader: Reader, path: &[u8]) -> bool {
+    let ends = |endings: &[&[u8]]| endings.iter().any(|ending| path.ends_with(ending));
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    match reader {
+        Reader::Plain | Reader::Java | Reader::Ignored => false,
+        Reader::Python => ends(PYTHON_MODULES),
+        // A package whose main file is JSON is loaded by reading it.
+        Reader::Node => {
+            ends(NODE_MODULES) && !ends(&[b".d.ts"]) && !NODE_METADATA.contains(&name) || is_script(path)
+        }
+        Reader::Ruby => ends(RUBY_MODULES) || is_script(path),
+        Reader::Php => ends(PHP_MODULES) || is_script(path),
+        Reader::Embedded => ends(PYTHON_MODULES) || ends(RUBY_MODULES) || ends(PHP_MODULES),
+    }
+}
+
+/// A file without an ending in a directory of programs: `node_modules/.bin/x`, `gems/puma-6.4.2/bin/puma`.
+fn is_script(path: &[u8]) -> bool {
+    let mut parts = path.rsplit(|byte| *byte == b'/');
+    let (name, directory) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    !name.contains(&b'.') && SCRIPT_DIRECTORIES.contains(&directory)
 }
 
 /// What an event proves; `None` if nothing.
@@ -46,10 +87,8 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
         FileAction::Map => (usage_kind::LIBRARY, Rung::Loaded),
         FileAction::Open => match reader {
             Reader::Ignored => return None,
-            Reader::Python if PYTHON_MODULES.iter().any(|ending| event.path.ends_with(ending)) => {
-                (usage_kind::MODULE, Rung::Loaded)
-            }
-            Reader::Python | Reader::Plain => (usage_kind::FILE, Rung::Accessed),
+            reader if is_module(reader, &event.path) => (usage_kind::MODULE, Rung::Loaded),
+            _ => (usage_kind::FILE, Rung::Accessed),
         },
     };
     Some(Observation {
@@ -131,12 +170,49 @@ mod tests {
             (Open, "app/__pycache__/x.cpython-311.pyc", Reader::Python, Some(("module", Rung::Loaded))),
             (Open, "app/_x.cpython-311-x86_64-linux-gnu.so", Reader::Python, Some(("module", Rung::Loaded))),
             (Open, "app/x-1.0.dist-info/METADATA", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "app/x.egg", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/x.py", Reader::Ignored, None),
+            (Open, "app/node_modules/a/index.js", Reader::Node, Some(("module", Rung::Loaded))),
+            (Open, "app/node_modules/a/index.js", Reader::Plain, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/build/a.node", Reader::Node, Some(("module", Rung::Loaded))),
+            (Open, "app/node_modules/a/package.json", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/list.json", Reader::Node, Some(("module", Rung::Loaded))),
+            (Open, "app/node_modules/a/index.d.ts", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/README.md", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/bin/a", Reader::Node, Some(("module", Rung::Loaded))),
+            (Open, "app/node_modules/a/LICENSE", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/.yarn/cache/a-1.zip", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "gems/a-1/lib/a.rb", Reader::Ruby, Some(("module", Rung::Loaded))),
+            (Open, "gems/a-1/exe/a", Reader::Ruby, Some(("module", Rung::Loaded))),
+            (Open, "specifications/a-1.gemspec", Reader::Ruby, Some(("file", Rung::Accessed))),
+            (Open, "app/vendor/a/a/src/A.php", Reader::Php, Some(("module", Rung::Loaded))),
+            (Open, "app/vendor/bin/a", Reader::Php, Some(("module", Rung::Loaded))),
+            (Open, "app/vendor/composer/installed.json", Reader::Php, Some(("file", Rung::Accessed))),
+            (Open, "app/vendor/a/a/src/A.php", Reader::Embedded, Some(("module", Rung::Loaded))),
+            (Open, "app/a.jar", Reader::Java, Some(("file", Rung::Accessed))),
             (Open, "", Reader::Plain, None),
         ];
         for (action, path, reader, expected) in cases {
             let found = observe(&event(action, path), reader).map(|found| (found.kind, found.rung));
             assert_eq!(found, expected, "{action:?} {path} {reader:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_decides_before_the_kernel() {
+        use crate::ebpf::wire::reader;
+        let cases = [
+            (reader::PLAIN, None, Reader::Plain),
+            (reader::NODE, None, Reader::Node),
+            (reader::NODE, Some(Reader::Ignored), Reader::Ignored),
+            // uWSGI has mapped an interpreter since it was judged.
+            (reader::EMBEDDED, Some(Reader::Plain), Reader::Embedded),
+            (reader::PROVISIONAL | 7, None, Reader::Plain),
+            (reader::PROVISIONAL | 7, Some(Reader::Php), Reader::Php),
+        ];
+        for (class, judged, expected) in cases {
+            let event = FileEvent { reader: class, ..event(FileAction::Open, "a") };
+            assert_eq!(reader_of(&event, judged), expected, "{class} {judged:?}");
         }
     }
 

@@ -64,6 +64,16 @@ pub mod reader {
     pub const PYTHON: u32 = 1;
     /// Reads do not count.
     pub const IGNORED: u32 = 2;
+    /// A JavaScript runtime.
+    pub const NODE: u32 = 3;
+    /// A Ruby interpreter.
+    pub const RUBY: u32 = 4;
+    /// PHP.
+    pub const PHP: u32 = 5;
+    /// A JVM.
+    pub const JAVA: u32 = 6;
+    /// A program that has mapped an interpreter as a library.
+    pub const EMBEDDED: u32 = 7;
     /// Not judged yet; the low bits are the command line's hash.
     pub const PROVISIONAL: u32 = 0x8000_0000;
 }

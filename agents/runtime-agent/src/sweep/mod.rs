@@ -1,0 +1,310 @@
+//! Whose reads are no use: package managers, compilers of bytecode, bundlers, scanners and backups touch every file
+//! without needing it (DESIGN section 3, "Not use"). A pure function over a program and its command line.
+//! It must never judge by the program alone where a subcommand runs an application: `pipenv run`, `npm start`.
+
+mod node;
+mod php;
+mod python;
+mod ruby;
+
+pub use python::is_python;
+
+/// How a process's reads count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// As accesses.
+    Plain,
+    /// A Python interpreter: modules are loads.
+    Python,
+    /// A JavaScript runtime that loads modules from files: Node.js, Bun, Deno.
+    Node,
+    /// A Ruby interpreter.
+    Ruby,
+    /// PHP: command line, FPM, CGI.
+    Php,
+    /// A JVM. That it opens a jar proves nothing: its classes are told by JVMTI.
+    Java,
+    /// A program that carries an interpreter as a library: a web server with mod_php, uWSGI.
+    Embedded,
+    /// Not at all.
+    Ignored,
+}
+
+impl Reader {
+    /// The class as the eBPF programs write it.
+    pub fn class(self) -> u32 {
+        use crate::ebpf::wire::reader;
+        match self {
+            Self::Plain => reader::PLAIN,
+            Self::Python => reader::PYTHON,
+            Self::Node => reader::NODE,
+            Self::Ruby => reader::RUBY,
+            Self::Php => reader::PHP,
+            Self::Java => reader::JAVA,
+            Self::Embedded => reader::EMBEDDED,
+            Self::Ignored => reader::IGNORED,
+        }
+    }
+
+    /// The reader of a class; a class that is not known yet reads as a plain program does.
+    pub fn of_class(class: u32) -> Self {
+        use crate::ebpf::wire::reader;
+        match class {
+            reader::PYTHON => Self::Python,
+            reader::NODE => Self::Node,
+            reader::RUBY => Self::Ruby,
+            reader::PHP => Self::Php,
+            reader::JAVA => Self::Java,
+            reader::EMBEDDED => Self::Embedded,
+            reader::IGNORED => Self::Ignored,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Programs whose reads never count, by base name.
+pub const IGNORED_PROGRAMS: &[&str] = &[
+    "dpkg",
+    "dpkg-deb",
+    "dpkg-query",
+    "dpkg-split",
+    "dpkg-divert",
+    "dpkg-trigger",
+    "dpkg-statoverri",
+    "apt",
+    "apt-get",
+    "apt-cache",
+    "apt-config",
+    "apt-mark",
+    "apt-extracttemp",
+    "aptitude",
+    "rpm",
+    "rpm2archive",
+    "rpmdb",
+    "rpmkeys",
+    "microdnf",
+    "apk",
+    "pacman",
+    "ldconfig",
+    "updatedb",
+    "updatedb.plocat",
+    "mandb",
+    "clamscan",
+    "clamd",
+    "freshclam",
+    "trivy",
+    "syft",
+    "grype",
+    "osv-scanner",
+    "plimsoll",
+    "restic",
+    "borg",
+    "rsync",
+    "tripwire",
+    "aide",
+    "debsums",
+    "prelink",
+];
+
+/// Programs whose reads count by their command line, besides those whose names begin with one of [`JUDGED_BEGINNINGS`].
+pub const JUDGED_PROGRAMS: &[&str] = &[
+    "platform-python",
+    "java",
+    "jruby",
+    "truffleruby",
+    "bun",
+    "bunx",
+    "deno",
+    "frankenphp",
+    "perl",
+    "uv",
+    "uvx",
+    "npm",
+    "pnpm",
+    "yarn",
+];
+
+/// Beginnings of the names of interpreters; versions follow. The eBPF programs have the same list.
+pub const JUDGED_BEGINNINGS: &[&str] = &["python", "pypy", "ruby", "php", "node"];
+
+/// Scripts of Perl that belong to package managers.
+const PERL_TOOLS: &[&str] = &[
+    "frontend",
+    "debconf",
+    "dpkg-preconfigure",
+    "update-rc.d",
+    "deb-systemd-helper",
+    "deb-systemd-invoke",
+    "cpan",
+    "cpanm",
+];
+
+/// Judges a process by its executable's path and its command line.
+pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
+    let name = base_name(executable);
+    let rest = arguments.get(1..).unwrap_or_default();
+    if is_python(&name) {
+        return python::judge(rest);
+    }
+    // The kernel compares the first 15 bytes, as its key holds no more.
+    if IGNORED_PROGRAMS
+        .iter()
+        .any(|ignored| *ignored == name || (ignored.len() == 15 && name.starts_with(ignored)))
+    {
+        return Reader::Ignored;
+    }
+    match without_version(&name) {
+        "node" | "nodejs" => node::judge(rest),
+        "bun" | "bunx" | "deno" => node::judge_other_runtime(&name, rest),
+        // Native programs in front of Node.js, which they start as one of their own processes.
+        tool @ ("npm" | "pnpm" | "yarn") => match node::judge_tool(tool, rest) {
+            Reader::Ignored => Reader::Ignored,
+            _ => Reader::Plain,
+        },
+        "ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
+        "php" | "php-cgi" | "phpdbg" | "php-fpm" | "frankenphp" => php::judge(rest),
+        "java" => Reader::Java,
+        "uv" => python::judge_uv(rest),
+        "perl" => match script(rest) {
+            Some(at) if PERL_TOOLS.contains(&base_name(rest[at].as_bytes()).as_str()) => Reader::Ignored,
+            _ => Reader::Plain,
+        },
+        _ => Reader::Plain,
+    }
+}
+
+/// The first argument that is no option, without knowing which options take a word of their own.
+fn script(arguments: &[String]) -> Option<usize> {
+    arguments.iter().position(|argument| !argument.starts_with('-'))
+}
+
+/// The first word behind a tool that is no option.
+fn subcommand(arguments: &[String]) -> Option<&str> {
+    script(arguments).map(|at| arguments[at].as_str())
+}
+
+/// `ruby3.1`, `php8.2` and `pip3.11` without their versions.
+fn without_version(name: &str) -> &str {
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let bare = bare.strip_suffix('-').unwrap_or(bare);
+    if bare.is_empty() { name } else { bare }
+}
+
+/// The last component of a path, as text.
+pub fn base_name(path: &[u8]) -> String {
+    String::from_utf8_lossy(path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judges_command_lines() {
+        use Reader::{Ignored, Java, Node, Php, Plain, Python, Ruby};
+        let cases = [
+            ("usr/bin/dpkg", "dpkg -i x.deb", Ignored),
+            ("usr/bin/apt-get", "apt-get install -y curl", Ignored),
+            ("usr/bin/dpkg-statoverride", "dpkg-statoverride --list", Ignored),
+            ("usr/bin/rsync", "rsync -a / /backup", Ignored),
+            ("usr/bin/bash", "bash -c pip", Plain),
+            ("usr/sbin/nginx", "nginx -g daemon off;", Plain),
+            ("usr/bin/python3.11", "python3 run.py", Python),
+            ("usr/bin/python3.11", "python3 -u -W ignore run.py install", Python),
+            ("usr/bin/python3.11", "python3", Python),
+            ("usr/bin/python3.11", "python3 -c import(pip)", Python),
+            ("usr/bin/python3.11", "python3 /venv/bin/pip install flask", Ignored),
+            ("usr/bin/python3.11", "python3 /venv/bin/pip3.11 list", Ignored),
+            ("usr/bin/python3.11", "python3 -m pip install flask", Ignored),
+            ("usr/bin/python3.11", "python3 -mpip list", Ignored),
+            ("usr/bin/python3.11", "python3 -Im pip list", Ignored),
+            ("usr/bin/python3.11", "python3 -m pip._internal list", Ignored),
+            ("usr/bin/python3.11", "python3 -m compileall -q .", Ignored),
+            ("usr/bin/python3.11", "python3 -m gunicorn app:app", Python),
+            ("usr/bin/python3.11", "python3 -m venv /venv", Ignored),
+            ("usr/bin/python3.11", "python3 /usr/bin/py3compile -p x", Ignored),
+            ("usr/bin/python3.11", "python3 /venv/bin/pipenv run gunicorn", Python),
+            ("usr/bin/python3.11", "python3 /venv/bin/poetry install", Ignored),
+            ("usr/bin/python3.11", "python3 /venv/bin/poetry run app", Python),
+            ("usr/bin/python3.11", "python3 /venv/bin/gunicorn list", Python),
+            ("opt/pypy/pypy3.10", "pypy3 app.py", Python),
+            ("usr/bin/python-config", "python-config --libs", Plain),
+            ("usr/libexec/platform-python3.6", "platform-python /usr/bin/dnf install x", Ignored),
+            ("usr/bin/node", "node server.js", Node),
+            ("usr/bin/node", "node", Node),
+            ("usr/bin/nodejs", "nodejs --require ./npm server.js install", Node),
+            ("usr/bin/node", "node -e require('npm')", Node),
+            ("usr/bin/node", "node --check server.js", Ignored),
+            ("usr/bin/node", "node /usr/bin/npm-cli.js install", Ignored),
+            ("usr/bin/node", "node /usr/bin/npm ci --ignore-scripts", Ignored),
+            ("usr/bin/node", "node /usr/bin/npm ls", Ignored),
+            ("usr/bin/node", "node /usr/bin/npm-cli.js start", Node),
+            ("usr/bin/node", "node /usr/bin/npm --silent run serve", Node),
+            ("usr/bin/node", "node /usr/bin/npx cowsay install", Node),
+            ("usr/bin/node", "node /usr/bin/npx-cli.js -y x", Node),
+            ("usr/bin/node", "node --inspect /app/yarn.js add x", Ignored),
+            ("usr/bin/node", "node /usr/bin/yarn", Ignored),
+            ("usr/bin/node", "node .yarn/releases/yarn-4.1.0.cjs serve", Node),
+            ("usr/bin/node", "node .yarn/releases/yarn-4.1.0.cjs install --immutable", Ignored),
+            ("usr/bin/node", "node /usr/bin/pnpm.cjs exec app", Node),
+            ("usr/bin/node", "node /usr/bin/pnpm i", Ignored),
+            ("usr/bin/node", "node /usr/bin/corepack pnpm install", Ignored),
+            ("usr/bin/node", "node /usr/bin/corepack yarn start", Node),
+            ("usr/bin/node", "node /usr/bin/corepack enable", Ignored),
+            ("usr/bin/node", "node node_modules/.bin/webpack --mode production", Ignored),
+            ("usr/bin/node", "node node_modules/.bin/webpack serve", Node),
+            ("usr/bin/node", "node node_modules/typescript/bin/tsc -p .", Ignored),
+            ("usr/bin/node", "node node_modules/.bin/next build", Ignored),
+            ("usr/bin/node", "node node_modules/.bin/next start", Node),
+            ("usr/bin/node", "node node_modules/.bin/next", Node),
+            ("usr/bin/node", "node node_modules/.bin/vite build", Ignored),
+            ("usr/bin/node", "node node_modules/.bin/pm2 start app.js", Node),
+            ("usr/local/bin/node_exporter", "node_exporter", Plain),
+            ("usr/bin/bun", "bun install", Ignored),
+            ("usr/bin/bun", "bun run server.ts", Node),
+            ("usr/bin/bunx", "bunx install", Node),
+            ("usr/bin/deno", "deno cache x.ts", Ignored),
+            ("usr/bin/java", "java -jar app.jar", Java),
+            ("usr/bin/perl", "perl -w /usr/share/debconf/frontend x", Ignored),
+            ("usr/bin/perl", "perl app.pl", Plain),
+            ("usr/bin/ruby3.1", "ruby app.rb", Ruby),
+            ("usr/bin/ruby", "ruby -e p(1)", Ruby),
+            ("usr/bin/ruby", "ruby -c app.rb", Ignored),
+            ("usr/bin/ruby", "ruby -wc app.rb", Ignored),
+            ("usr/bin/ruby", "ruby -rcgi -Ilib app.rb", Ruby),
+            ("usr/bin/ruby", "ruby -r bundler/setup -I lib app.rb install", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle exec puma -C x", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle exec bootsnap precompile app", Ignored),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle install", Ignored),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle", Ignored),
+            ("usr/bin/ruby", "ruby /usr/bin/gem3.1 install x", Ignored),
+            ("usr/bin/ruby", "ruby bin/rails server", Ruby),
+            ("usr/bin/php8.2", "php public/index.php", Php),
+            ("usr/bin/php8.2", "php -l index.php", Ignored),
+            ("usr/bin/php8.2", "php -d memory_limit=1 -S 127.0.0.1:80", Php),
+            ("usr/bin/php8.2", "php /usr/bin/composer install --no-dev", Ignored),
+            ("usr/bin/php8.2", "php composer.phar run-script serve", Php),
+            ("usr/bin/php8.2", "php vendor/bin/phpunit", Php),
+            ("usr/bin/php8.2", "php vendor/bin/phpstan analyse", Ignored),
+            ("usr/bin/php8.2", "php -r opcache_compile_file('x');", Ignored),
+            ("usr/bin/php8.2", "php bin/opcache-warm.php", Ignored),
+            ("usr/sbin/php-fpm8.2", "php-fpm8.2 -F", Php),
+            ("usr/local/sbin/php-fpm", "php-fpm", Php),
+            ("usr/bin/phpize", "phpize", Plain),
+            ("usr/bin/uv", "uv run app.py", Plain),
+            ("usr/bin/uv", "uv pip install x", Ignored),
+            ("", "", Plain),
+        ];
+        for (executable, command, expected) in cases {
+            let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(judge(executable.as_bytes(), &arguments), expected, "{executable} {command}");
+        }
+    }
+
+    #[test]
+    fn names_fit_the_kernels_key() {
+        for name in IGNORED_PROGRAMS.iter().chain(JUDGED_PROGRAMS) {
+            assert!(name.len() <= 15, "{name} is longer than a key of the programs map");
+        }
+    }
+}

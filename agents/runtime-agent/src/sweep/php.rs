@@ -1,0 +1,128 @@
+//! Command lines of PHP (php(1)): which run an application, and which are those of Composer, checks of syntax, and
+//! scripts that only fill OPcache.
+
+use super::{Reader, base_name, subcommand};
+
+/// Options that take the next word.
+const OPTIONS_WITH_VALUE: &[&str] =
+    &["-c", "-d", "-t", "-z", "-y", "-p", "-g", "--php-ini", "--define", "--docroot"];
+
+/// Composer's subcommands that run nothing of the application (getcomposer.org/doc/03-cli.md). Anything else is `exec`,
+/// `run-script`, or the name of a script.
+const INSTALLING: &[&str] = &[
+    "",
+    "install",
+    "i",
+    "update",
+    "u",
+    "upgrade",
+    "require",
+    "r",
+    "remove",
+    "rm",
+    "uninstall",
+    "reinstall",
+    "bump",
+    "dump-autoload",
+    "dumpautoload",
+    "show",
+    "info",
+    "outdated",
+    "browse",
+    "home",
+    "suggests",
+    "fund",
+    "depends",
+    "why",
+    "prohibits",
+    "why-not",
+    "validate",
+    "status",
+    "self-update",
+    "selfupdate",
+    "config",
+    "repository",
+    "create-project",
+    "diagnose",
+    "archive",
+    "audit",
+    "help",
+    "about",
+    "list",
+    "licenses",
+    "search",
+    "init",
+    "check-platform-reqs",
+    "clear-cache",
+    "clearcache",
+    "cc",
+    "global",
+    "completion",
+];
+
+/// Tools that read sources without running them.
+const READING_TOOLS: &[&str] = &[
+    "phpstan",
+    "psalm",
+    "phpcs",
+    "phpcbf",
+    "php-cs-fixer",
+    "phan",
+    "phpmd",
+    "pdepend",
+    "rector",
+    "parallel-lint",
+    "phploc",
+    "deptrac",
+    "phpdoc",
+    "cachetool",
+    "box",
+    "pecl",
+    "pear",
+    "pickle",
+    "pie",
+    "local-php-security-checker",
+];
+
+/// Judges the arguments of an interpreter.
+pub(super) fn judge(arguments: &[String]) -> Reader {
+    let mut at = 0;
+    while let Some(argument) = arguments.get(at) {
+        match argument.as_str() {
+            // A check of syntax, and the printing of sources.
+            "-l" | "--syntax-check" | "-w" | "--strip" | "-s" | "--syntax-highlight" => {
+                return Reader::Ignored;
+            }
+            "-r" | "--run" => {
+                let warms = arguments.get(at + 1).is_some_and(|code| code.contains("opcache_compile_file"));
+                return if warms { Reader::Ignored } else { Reader::Php };
+            }
+            "-S" | "--server" | "-a" | "-B" | "-R" | "-F" | "-E" => return Reader::Php,
+            "-f" | "--file" | "--" => {
+                at += 1;
+                break;
+            }
+            option if OPTIONS_WITH_VALUE.contains(&option) => at += 2,
+            option if option.starts_with('-') => at += 1,
+            _ => break,
+        }
+    }
+    match arguments.get(at) {
+        Some(script) => judge_script(script, arguments.get(at + 1..).unwrap_or_default()),
+        None => Reader::Php,
+    }
+}
+
+fn judge_script(script: &str, rest: &[String]) -> Reader {
+    let name = base_name(script.as_bytes());
+    let stem = name.strip_suffix(".phar").or_else(|| name.strip_suffix(".php")).unwrap_or(&name);
+    if stem == "composer" {
+        let word = subcommand(rest).unwrap_or_default();
+        return if INSTALLING.contains(&word) { Reader::Ignored } else { Reader::Php };
+    }
+    // Scripts that only fill the cache: opcache-warm.php, compile_opcache.php.
+    if READING_TOOLS.contains(&stem) || stem.to_ascii_lowercase().contains("opcache") {
+        return Reader::Ignored;
+    }
+    Reader::Php
+}

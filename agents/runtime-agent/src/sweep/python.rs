@@ -1,0 +1,111 @@
+//! Python's command lines (https://docs.python.org/3/using/cmdline.html): which run an application, and which are those
+//! of installers and compilers of bytecode.
+
+use super::{Reader, base_name, subcommand, without_version};
+
+/// Tools that read packages without using them, unless told to run something.
+const TOOLS: &[&str] = &[
+    "pip",
+    "pipenv",
+    "pipx",
+    "poetry",
+    "pdm",
+    "hatch",
+    "conda",
+    "mamba",
+    "easy_install",
+    "compileall",
+    "py_compile",
+    "ensurepip",
+    "venv",
+    "virtualenv",
+    "build",
+    "twine",
+    "pipdeptree",
+    "pip-audit",
+    "pip_audit",
+    "safety",
+    "pycompile",
+    "py3compile",
+    "pyclean",
+    "py3clean",
+    "dnf",
+    "dnf-3",
+    "yum",
+    "unattended-upgrade",
+    "unattended-upgrades",
+    "apt-listchanges",
+    "duplicity",
+    "borg",
+];
+
+/// Tools that can run an application by a subcommand; all others never do.
+const RUNNERS: &[&str] = &["pipenv", "pipx", "poetry", "pdm", "hatch", "conda", "mamba", "uv"];
+
+/// Their subcommands that do.
+const RUNNING: &[&str] = &["run", "exec", "start", "shell", "serve", "test", "x"];
+
+/// A Python interpreter by its name: python, python3, python3.11, pypy3, platform-python.
+pub fn is_python(name: &str) -> bool {
+    let bare = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || b".dmt".contains(&byte)))
+    };
+    bare("python") || bare("pypy") || name.starts_with("platform-python")
+}
+
+/// Judges the arguments of an interpreter.
+pub(super) fn judge(arguments: &[String]) -> Reader {
+    let mut rest = arguments.iter().enumerate();
+    while let Some((index, argument)) = rest.next() {
+        if argument == "-m" {
+            let module = arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
+            return judge_tool(module, arguments.get(index + 2..).unwrap_or_default());
+        }
+        if let Some(module) = argument.strip_prefix("-m").filter(|_| !argument.starts_with("--")) {
+            return judge_tool(
+                module.split('.').next().unwrap_or(""),
+                arguments.get(index + 1..).unwrap_or_default(),
+            );
+        }
+        if argument == "-c" || argument == "-" {
+            return Reader::Python;
+        }
+        if argument == "-W" || argument == "-X" || argument == "--check-hash-based-pycs" {
+            rest.next();
+            continue;
+        }
+        if argument.starts_with('-') {
+            // `-Im pip`: flags before a module.
+            if let Some(flags) = argument.strip_prefix('-')
+                && !flags.starts_with('-')
+                && flags.ends_with('m')
+            {
+                let module =
+                    arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
+                return judge_tool(module, arguments.get(index + 2..).unwrap_or_default());
+            }
+            continue;
+        }
+        let script = base_name(argument.as_bytes());
+        let tail = arguments.get(index + 1..).unwrap_or_default();
+        // `python /usr/lib/python3/dist-packages/pip install` runs the directory as pip.
+        return judge_tool(script.strip_suffix(".py").unwrap_or(&script), tail);
+    }
+    Reader::Python
+}
+
+fn judge_tool(tool: &str, rest: &[String]) -> Reader {
+    // pip3.11 is pip.
+    let bare = without_version(tool);
+    if !TOOLS.contains(&tool) && !TOOLS.contains(&bare) {
+        return Reader::Python;
+    }
+    let runs = RUNNERS.contains(&bare) && subcommand(rest).is_some_and(|word| RUNNING.contains(&word));
+    if runs { Reader::Python } else { Reader::Ignored }
+}
+
+/// uv itself reads packages to install them; what it runs is another program.
+pub(super) fn judge_uv(rest: &[String]) -> Reader {
+    if subcommand(rest).is_some_and(|word| RUNNING.contains(&word)) { Reader::Plain } else { Reader::Ignored }
+}

@@ -1,0 +1,74 @@
+//! Command lines of Ruby (ruby(1)): which run an application, and which are those of gem, bundler, and compilers of
+//! instruction sequences.
+
+use super::{Reader, base_name, without_version};
+
+/// Options that take the next word.
+const OPTIONS_WITH_VALUE: &[&str] =
+    &["-I", "-r", "-C", "-E", "--encoding", "--external-encoding", "--backtrace-limit"];
+
+/// Bundler's subcommands that run something, abbreviations included (bundler.io/man/bundle.1.html).
+const BUNDLER_RUNNING: &[&str] = &["exec", "exe", "ex", "e", "console"];
+
+/// Tools that only read.
+const READING_TOOLS: &[&str] =
+    &["rdoc", "ri", "yard", "yardoc", "rbs", "steep", "rubocop", "brakeman", "license_finder"];
+
+/// Judges the arguments of an interpreter.
+pub(super) fn judge(arguments: &[String]) -> Reader {
+    let mut at = 0;
+    while let Some(argument) = arguments.get(at) {
+        match argument.as_str() {
+            "--" => {
+                at += 1;
+                break;
+            }
+            "-" | "-e" => return Reader::Ruby,
+            option if OPTIONS_WITH_VALUE.contains(&option) => at += 2,
+            option if !option.starts_with('-') => break,
+            option if option.starts_with("--") => at += 1,
+            option => {
+                // `-wc`: the syntax is checked, nothing runs. Letters that take a value end the list.
+                let letters = option[1..].chars().take_while(|letter| !"eIrCEKTWx0iF".contains(*letter));
+                if letters.clone().any(|letter| letter == 'c') {
+                    return Reader::Ignored;
+                }
+                if option[1..].contains('e') && letters.count() + 2 == option.len() {
+                    return Reader::Ruby;
+                }
+                at += 1;
+            }
+        }
+    }
+    match arguments.get(at) {
+        Some(script) => {
+            judge_tool(&base_name(script.as_bytes()), arguments.get(at + 1..).unwrap_or_default())
+        }
+        None => Reader::Ruby,
+    }
+}
+
+fn judge_tool(tool: &str, rest: &[String]) -> Reader {
+    let at = rest.iter().position(|argument| !argument.starts_with('-'));
+    let word = at.map(|at| rest[at].as_str());
+    // What runs in the same process: `bundle exec gem list`.
+    let next = |at: usize| match rest.get(at + 1..).unwrap_or_default() {
+        [tool, rest @ ..] => judge_tool(&base_name(tool.as_bytes()), rest),
+        [] => Reader::Ruby,
+    };
+    match without_version(tool.strip_suffix(".rb").unwrap_or(tool)) {
+        // gem3.1, bundle3.1
+        "gem" => match (word, at) {
+            (Some("exec"), Some(at)) => next(at),
+            _ => Reader::Ignored,
+        },
+        "bundle" | "bundler" => match (word, at) {
+            (Some("console"), _) => Reader::Ruby,
+            (Some(word), Some(at)) if BUNDLER_RUNNING.contains(&word) => next(at),
+            _ => Reader::Ignored,
+        },
+        "bootsnap" => Reader::Ignored,
+        tool if READING_TOOLS.contains(&tool) => Reader::Ignored,
+        _ => Reader::Ruby,
+    }
+}
