@@ -6,6 +6,8 @@
 mod canonical;
 mod debian;
 pub mod digest;
+mod json;
+mod node;
 mod os_release;
 pub mod ownership;
 mod purl;
@@ -68,7 +70,7 @@ pub(crate) trait Ecosystem: Sync {
 }
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
-pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python];
+pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python, &node::Node];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

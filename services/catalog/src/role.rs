@@ -37,7 +37,7 @@ impl Role {
 const DOCUMENTATION_DIRECTORIES: [&[u8]; 8] =
     [b"doc", b"man", b"info", b"lintian", b"doc-base", b"gtk-doc", b"help", b"bug"];
 /// Directories whose files are meant to be executed.
-const PROGRAM_DIRECTORIES: [&[u8]; 4] = [b"bin", b"sbin", b"libexec", b"games"];
+const PROGRAM_DIRECTORIES: [&[u8]; 5] = [b"bin", b"sbin", b"libexec", b"games", b".bin"];
 const CODE_EXTENSIONS: [&[u8]; 23] = [
     b"so", b"py", b"pyc", b"pyo", b"pyd", b"pl", b"pm", b"rb", b"js", b"mjs", b"cjs", b"node", b"php",
     b"jar", b"class", b"ko", b"lua", b"tcl", b"sh", b"el", b"elc", b"wasm", b"dll",
@@ -69,16 +69,51 @@ fn is_documentation(path: &[u8]) -> bool {
     false
 }
 
+/// What package managers, and runtimes that look for a package, read to learn about packages.
+const METADATA_NAMES: [&[u8]; 22] = [
+    b"package.json",
+    b"package-lock.json",
+    b".package-lock.json",
+    b"npm-shrinkwrap.json",
+    b"yarn.lock",
+    b"pnpm-lock.yaml",
+    b"pnpm-workspace.yaml",
+    b".modules.yaml",
+    b".yarn-integrity",
+    b".yarn-state.yml",
+    b"bower.json",
+    b"composer.json",
+    b"composer.lock",
+    b"Gemfile",
+    b"Gemfile.lock",
+    b"gems.rb",
+    b"gems.locked",
+    b"Cargo.lock",
+    b"go.sum",
+    b"direct_url.json",
+    b"vendor.txt",
+    b"vendored.txt",
+];
+
 fn is_package_metadata(path: &[u8]) -> bool {
-    // Cheap test first: nearly no path holds one of these words.
-    if path.starts_with(b"var/lib/dpkg/") {
+    if path.starts_with(b"var/lib/dpkg/") || is_metadata_name(path) {
         return true;
     }
+    // Cheap test first: nearly no path holds one of these words.
     if memchr::memmem::find(path, b"-info").is_none() && memchr::memmem::find(path, b"-INFO").is_none() {
         return false;
     }
     path.split(|byte| *byte == b'/')
         .any(|part| part.ends_with(b".dist-info") || part.ends_with(b".egg-info") || part == b"EGG-INFO")
+}
+
+fn is_metadata_name(path: &[u8]) -> bool {
+    let (directory, name) = path::split(path);
+    METADATA_NAMES.contains(&name)
+        || [b".gemspec".as_slice(), b".egg-link", b".pth"].iter().any(|end| name.ends_with(end))
+        // Written by Composer beside its autoloader, which is code of the application.
+        || (path::file_name(directory) == b"composer" && (name == b"installed.json" || name == b"installed.php"))
+        || (path::file_name(directory) == b"build_info" && name.ends_with(b".info"))
 }
 
 /// Whether a file of this name is code wherever it stands: by extension, or a versioned shared library.
@@ -121,5 +156,12 @@ mod tests {
         check("a/site-packages/six-1.0.dist-info/RECORD", Role::Metadata);
         check("usr/lib/python3/dist-packages/crit-3.egg-info", Role::Metadata);
         check("var/lib/dpkg/info/bash.list", Role::Metadata);
+        check("app/node_modules/a/package.json", Role::Metadata);
+        check("app/node_modules/a/data.json", Role::Data);
+        check("g/specifications/rack-2.2.4.gemspec", Role::Metadata);
+        check("app/vendor/composer/installed.json", Role::Metadata);
+        check("app/vendor/composer/installed.php", Role::Metadata);
+        check("app/vendor/composer/autoload_real.php", Role::Code);
+        check("a/site-packages/__editable__.x-1.pth", Role::Metadata);
     }
 }

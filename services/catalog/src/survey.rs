@@ -42,6 +42,8 @@ pub(crate) struct Survey<'t> {
     pub index: Option<IndexBuilder>,
     /// Marked files that lie in an OS package, and which package that is. Filled before application ecosystems run.
     pub os_owned: HashMap<Vec<u8>, u32>,
+    /// The files of those OS packages that carry such markers, each ended by a newline.
+    pub os_files: HashMap<u32, Vec<u8>>,
     /// ELF programs and shared libraries of the tree, sorted; links to them are left out, hard links are not. A tree
     /// of image layers leaves out those without any digest.
     pub binaries: Vec<Vec<u8>>,
@@ -62,6 +64,7 @@ impl<'t> Survey<'t> {
             canonicalizer: Canonicalizer::new(tree, links),
             index: with_index.then(IndexBuilder::new),
             os_owned: HashMap::new(),
+            os_files: HashMap::new(),
             binaries,
             packages: Vec::new(),
             by_id: HashMap::new(),
@@ -98,6 +101,17 @@ impl<'t> Survey<'t> {
         self.by_id.insert(record.package_id.clone(), index);
         self.packages.push(record);
         Some(index)
+    }
+
+    /// Notes in `record` the OS package whose files hold `marker`, the record of the installation; every ecosystem calls
+    /// this. It is a fact only: whether both are the same component, which is then matched once, is judged where
+    /// findings are made (DESIGN section 9). Gives the number of that OS package.
+    pub fn set_provider(&self, record: &mut PackageRecord, marker: &[u8]) -> Option<u32> {
+        let number = *self.os_owned.get(marker)?;
+        let provider = self.package(number);
+        record.provided_by = provider.package_id.clone();
+        record.provided_by_name = provider.name.clone();
+        Some(number)
     }
 
     pub fn package(&self, index: u32) -> &PackageRecord {

@@ -179,6 +179,7 @@ pub(crate) fn claim(
     owned: &OwnedFiles,
     diversions: &Diversions,
 ) {
+    let mut carries_packages = false;
     for listed in owned.paths() {
         let path = match diversions.get(listed) {
             Some(diversion) if diversion.by != name.as_bytes() => diversion.to.as_slice(),
@@ -187,10 +188,14 @@ pub(crate) fn claim(
         if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(path, FileKind::Regular)) {
             let canonical = survey.canonicalizer.file(path);
             survey.os_owned.insert(canonical, package);
+            carries_packages = true;
         }
         if let Some(index) = &mut survey.index {
             index.own(&mut survey.canonicalizer, path, package, METHOD);
         }
+    }
+    if carries_packages {
+        survey.os_files.insert(package, owned.lines.clone());
     }
 }
 

@@ -176,11 +176,7 @@ fn describe(
         nested_path: Vec::new(),
         layer: survey.tree.layer_of(distribution.marker).unwrap_or_default().to_owned(),
     }];
-    if let Some(owner) = survey.os_owned.get(distribution.marker) {
-        let owner = survey.package(*owner);
-        record.provided_by = owner.package_id.clone();
-        record.provided_by_name = owner.name.clone();
-    }
+    survey.set_provider(&mut record, distribution.marker);
     if let Some(path) = distribution.file("INSTALLER")
         && let Some(bytes) = survey.read_optional(&path, MAX_SMALL_FILE_BYTES)
     {

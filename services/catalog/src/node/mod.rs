@@ -1,0 +1,238 @@
+//! Installed Node.js packages: every copy with a package.json in a `node_modules` directory (npm, pnpm, yarn), and
+//! Debian's below `nodejs`. Lock files and the application's own package.json name nothing that is installed.
+
+mod files;
+mod manifest;
+
+use crate::purl::Purl;
+use crate::record::{Location, PackageKind, PackageRecord};
+use crate::survey::Survey;
+use crate::tree::{FileKind, path};
+use crate::{Ecosystem, Wanted};
+use files::Counts;
+use manifest::Manifest;
+use std::collections::{HashMap, HashSet};
+
+const ECOSYSTEM: &str = "npm";
+const METHOD: &str = "package.json";
+const MODULES: &[u8] = b"node_modules";
+const MANIFEST: &[u8] = b"package.json";
+
+/// Most of one package.json that is read, in bytes.
+const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// What package managers leave in the outermost `node_modules`.
+const INSTALLER_MARKS: [(&[u8], &str); 4] = [
+    (b".package-lock.json", "npm"),
+    (b".modules.yaml", "pnpm"),
+    (b".yarn-integrity", "yarn"),
+    (b".yarn-state.yml", "yarn"),
+];
+
+/// Whether packages stand directly in `directory`: `node_modules`, or Debian's places (Debian Javascript Policy).
+fn is_modules_directory(directory: &[u8]) -> bool {
+    match path::file_name(directory) {
+        b"node_modules" => true,
+        b"nodejs" => {
+            let place = path::parent(directory);
+            place == b"usr/share" || place == b"usr/lib" || path::parent(place) == b"usr/lib"
+        }
+        _ => false,
+    }
+}
+
+/// The modules directory that a package at `directory` would stand in, by its place alone.
+fn modules_directory_of(directory: &[u8]) -> Option<&[u8]> {
+    let (parent, name) = path::split(directory);
+    // `.bin`, `.pnpm`, `.cache` and what npm moves away while it works.
+    if name.is_empty() || name.starts_with(b".") || name.starts_with(b"@") {
+        return None;
+    }
+    if is_modules_directory(parent) {
+        return Some(parent);
+    }
+    let (above, scope) = path::split(parent);
+    (scope.starts_with(b"@") && is_modules_directory(above)).then_some(above)
+}
+
+fn is_below_modules(path: &[u8]) -> bool {
+    memchr::memmem::find(path, b"node_modules/").is_some()
+}
+
+pub(crate) struct Node;
+
+impl Ecosystem for Node {
+    fn wanted(&self, path: &[u8]) -> Option<Wanted> {
+        let directory = path.strip_suffix(MANIFEST)?;
+        let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+        // Outside of node_modules too: links lead to the packages of a workspace.
+        let is_kept = modules_directory_of(directory).is_some() || !is_below_modules(path);
+        is_kept.then_some(Wanted::Content { max_bytes: MAX_MANIFEST_BYTES })
+    }
+
+    fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
+        let (directory, name) = path::split(path);
+        if kind == FileKind::Directory || name == MODULES {
+            return is_modules_directory(path);
+        }
+        // A link to a package stands where the package would.
+        modules_directory_of(if name == MANIFEST { directory } else { path }).is_some()
+    }
+
+    fn database_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        path::ancestors(path).find(|up| path::file_name(up) == MODULES)
+    }
+
+    fn is_database_entry(&self, database: &[u8], name: &[u8]) -> bool {
+        let is_scope = path::file_name(database).starts_with(b"@");
+        (is_scope || is_modules_directory(database)) && !name.starts_with(b".")
+    }
+
+    fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
+        let mut run = Run { installers: HashMap::new(), linked: HashSet::new() };
+        for marker in markers {
+            match path::file_name(marker) {
+                MANIFEST => run.add(survey, path::parent(marker), marker),
+                _ if is_modules_directory(marker) => enter(survey, marker),
+                _ => run.follow(survey, marker),
+            }
+        }
+    }
+}
+
+/// A tree of packages begins: nothing of it belongs to a package around it.
+fn enter(survey: &mut Survey<'_>, modules: &[u8]) {
+    let modules = survey.canonicalizer.directory(modules).to_vec();
+    if let Some(index) = &mut survey.index {
+        index.watch(survey.tree, &modules);
+        index.barrier(&modules);
+    }
+}
+
+/// What one survey remembers from package to package.
+struct Run {
+    /// Outermost modules directory → what installed it.
+    installers: HashMap<Vec<u8>, &'static str>,
+    /// Directories outside of any `node_modules` that links led to.
+    linked: HashSet<Vec<u8>>,
+}
+
+impl Run {
+    /// A link in place of a package: pnpm's, a workspace's, or one by `npm link`.
+    fn follow(&mut self, survey: &mut Survey<'_>, link: &[u8]) {
+        if !survey.tree.metadata(link).is_ok_and(|found| found.kind == FileKind::Symlink) {
+            return;
+        }
+        let target = survey.canonicalizer.directory(link).to_vec();
+        let is_copy = modules_directory_of(&target).is_some();
+        if target.is_empty() || target == link || is_copy || !self.linked.insert(target.clone()) {
+            return;
+        }
+        let marker = path::join(&target, MANIFEST);
+        if survey.tree.metadata(&marker).is_ok() {
+            self.add(survey, &target, &marker);
+        }
+    }
+
+    fn add(&mut self, survey: &mut Survey<'_>, directory: &[u8], marker: &[u8]) {
+        let modules = modules_directory_of(directory);
+        let Some(manifest) = read(survey, directory, marker, modules.is_none()) else { return };
+        let record = self.describe(survey, directory, marker, &manifest);
+        let Some(package) = survey.add_package(record) else { return };
+        let Some(index) = &mut survey.index else { return };
+        index.own_below(directory, package, METHOD);
+        let Some(modules) = modules else { return };
+        if path::parent(directory) != modules {
+            index.watch(survey.tree, path::parent(directory));
+        }
+        for program in &manifest.programs {
+            let link = path::normalize_from(&path::join(modules, b".bin"), program.as_bytes());
+            index.own(&mut survey.canonicalizer, &link, package, METHOD);
+        }
+    }
+
+    fn describe(
+        &mut self,
+        survey: &mut Survey<'_>,
+        directory: &[u8],
+        marker: &[u8],
+        manifest: &Manifest,
+    ) -> PackageRecord {
+        let mut record = PackageRecord::new(
+            PackageKind::Application,
+            ECOSYSTEM,
+            manifest.name.clone(),
+            manifest.version.clone(),
+        );
+        let (namespace, name) = manifest.name.rsplit_once('/').unwrap_or(("", &manifest.name));
+        record.purl =
+            Purl { package_type: "npm", namespace, name, version: &manifest.version, ..Purl::default() }
+                .build();
+        record.licenses = manifest.licenses.clone();
+        record.dependencies = manifest.dependencies.clone();
+        record.locations = vec![Location {
+            path: directory.to_vec(),
+            nested_path: Vec::new(),
+            layer: survey.tree.layer_of(marker).unwrap_or_default().to_owned(),
+        }];
+        survey.set_provider(&mut record, marker);
+        record.installer = self.installer(survey, directory).to_owned();
+        let counts = Counts::of(survey.tree, directory, manifest);
+        record.loadable_file_count = counts.loadable();
+        record.observable_by = counts.observable_by();
+        record.not_measurable_reason = counts.not_measurable_reason().to_owned();
+        record
+    }
+
+    fn installer(&mut self, survey: &Survey<'_>, directory: &[u8]) -> &'static str {
+        let outermost = path::ancestors(directory).filter(|up| path::file_name(up) == MODULES).last();
+        let Some(outermost) = outermost else { return "" };
+        if let Some(known) = self.installers.get(outermost) {
+            return known;
+        }
+        let has = |name: &[u8]| survey.tree.metadata(&path::join(outermost, name)).is_ok();
+        let found = INSTALLER_MARKS.iter().find(|(mark, _)| has(mark)).map_or("", |(_, installer)| installer);
+        self.installers.insert(outermost.to_vec(), found);
+        found
+    }
+}
+
+/// Reads one package.json; a warning names what is damaged in it.
+fn read(survey: &mut Survey<'_>, directory: &[u8], marker: &[u8], is_linked: bool) -> Option<Manifest> {
+    let contents = match survey.tree.read(marker, MAX_MANIFEST_BYTES) {
+        Ok(contents) => contents,
+        Err(error) => {
+            survey.warnings.unreadable(&error);
+            return None;
+        }
+    };
+    let (mut manifest, mut problem) = manifest::parse(&contents.bytes);
+    if contents.truncated {
+        problem = Some(format!("is longer than the {MAX_MANIFEST_BYTES} bytes that are read of it"));
+    }
+    // The part of a workspace that no registry knows is the application itself.
+    if is_linked && manifest.is_private {
+        return None;
+    }
+    if manifest.name.is_empty() {
+        let (parent, name) = path::split(directory);
+        let scope = path::file_name(parent);
+        let placed = if scope.starts_with(b"@") { path::join(scope, name) } else { name.to_vec() };
+        manifest.name =
+            String::from_utf8(placed).ok().filter(|name| manifest::is_name(name)).unwrap_or_default();
+        problem.get_or_insert_with(|| "has no usable name; taken from its directory".to_owned());
+    }
+    let is_usable = !manifest.name.is_empty() && !manifest.version.is_empty();
+    if !is_usable {
+        let what = problem.take().unwrap_or_else(|| "has no usable version".to_owned());
+        problem = Some(format!("{what}; the package is left out"));
+    }
+    if let Some(problem) = problem {
+        let remedy = "reinstall the package (npm ci)";
+        survey.warnings.push("damaged-metadata", &path::display(marker), problem, remedy);
+    }
+    is_usable.then_some(manifest)
+}
+
+#[cfg(test)]
+mod tests;

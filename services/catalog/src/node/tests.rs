@@ -1,0 +1,178 @@
+use crate::OwnershipIndex;
+use crate::testing::Node::{self, Directory, File, Link};
+use crate::testing::{catalog, owners, package, tree};
+use crate::tree::MemoryTree;
+
+/// Purls with where they stand, for people.
+fn listed(tree: &MemoryTree) -> Vec<String> {
+    let outcome = catalog(tree);
+    let packages = outcome.packages.iter().filter(|package| package.ecosystem == "npm");
+    packages
+        .map(|package| format!("{} {}", package.purl, String::from_utf8_lossy(&package.locations[0].path)))
+        .collect()
+}
+
+#[track_caller]
+fn check(nodes: &[(&str, Node<'_>)], packages: &[&str], paths: &[(&str, &str)]) {
+    let tree = tree(nodes);
+    assert_eq!(listed(&tree), packages);
+    let index = OwnershipIndex::build(&tree);
+    for (path, expect) in paths {
+        assert_eq!(owners(&index, path), *expect, "{path}");
+    }
+    for (path, _) in paths.iter().filter(|(path, _)| path.contains("node_modules/")) {
+        assert!(index.covers(path.as_bytes()), "{path}");
+    }
+}
+
+#[test]
+fn copies_of_npm_are_kept_apart() {
+    check(
+        &[
+            ("app/package.json", File(br#"{"name":"app","version":"1.0.0","dependencies":{"absent":"1"}}"#)),
+            ("app/package-lock.json", File(br#"{"packages":{"node_modules/absent":{"version":"1"}}}"#)),
+            ("app/index.js", File(b"")),
+            ("app/node_modules/.package-lock.json", File(b"{}")),
+            ("app/node_modules/.bin/a", Link("../a/cli.js")),
+            ("app/node_modules/a/package.json", File(br#"{"name":"a","version":"1.0.0","bin":"cli.js"}"#)),
+            ("app/node_modules/a/cli.js", File(b"")),
+            ("app/node_modules/a/dist/esm/package.json", File(br#"{"type":"module"}"#)),
+            ("app/node_modules/a/node_modules/b/package.json", File(br#"{"name":"b","version":"1.0.0"}"#)),
+            ("app/node_modules/a/node_modules/b/index.js", File(b"")),
+            ("app/node_modules/a/node_modules/.cache/x.js", File(b"")),
+            ("app/node_modules/b/package.json", File(br#"{"name":"b","version":"2.0.0"}"#)),
+            ("app/node_modules/b/index.js", File(b"")),
+            ("app/node_modules/@s/c/package.json", File(br#"{"name":"@s/c","version":"3.0.0"}"#)),
+            ("app/node_modules/@s/c/index.js", File(b"")),
+            // An alias: what it is stands in its package.json.
+            ("app/node_modules/alias/package.json", File(br#"{"name":"b","version":"1.0.0"}"#)),
+            ("app/node_modules/no-manifest/index.js", File(b"")),
+        ],
+        &[
+            "pkg:npm/%40s/c@3.0.0 app/node_modules/@s/c",
+            "pkg:npm/a@1.0.0 app/node_modules/a",
+            "pkg:npm/b@1.0.0 app/node_modules/a/node_modules/b",
+            "pkg:npm/b@1.0.0 app/node_modules/alias",
+            "pkg:npm/b@2.0.0 app/node_modules/b",
+        ],
+        &[
+            ("app/node_modules/a/cli.js", "a package.json code"),
+            ("app/node_modules/a/package.json", "a package.json metadata"),
+            ("app/node_modules/a/dist/esm/package.json", "a package.json metadata"),
+            ("app/node_modules/.bin/a", "a package.json code"),
+            ("app/node_modules/a/node_modules/b/index.js", "b package.json code"),
+            ("app/node_modules/a/node_modules/.cache/x.js", "-"),
+            ("app/node_modules/@s/c/index.js", "@s/c package.json code"),
+            ("app/node_modules/no-manifest/index.js", "-"),
+            ("app/index.js", "-"),
+            ("app/package.json", "-"),
+        ],
+    );
+}
+
+#[test]
+fn links_of_pnpm_and_of_workspaces() {
+    check(
+        &[
+            ("w/node_modules/.modules.yaml", File(b"")),
+            (
+                "w/node_modules/.pnpm/a@1.0.0/node_modules/a/package.json",
+                File(br#"{"name":"a","version":"1.0.0"}"#),
+            ),
+            ("w/node_modules/.pnpm/a@1.0.0/node_modules/a/index.js", File(b"")),
+            ("w/node_modules/.pnpm/a@1.0.0/node_modules/@s/b", Link("../../../@s+b@2.0.0/node_modules/@s/b")),
+            (
+                "w/node_modules/.pnpm/@s+b@2.0.0/node_modules/@s/b/package.json",
+                File(br#"{"name":"@s/b","version":"2.0.0"}"#),
+            ),
+            ("w/node_modules/.pnpm/@s+b@2.0.0/node_modules/@s/b/index.js", File(b"")),
+            ("w/node_modules/a", Link(".pnpm/a@1.0.0/node_modules/a")),
+            ("w/node_modules/broken", Link("nowhere")),
+            ("w/node_modules/loop", Link("loop")),
+            // One part of the workspace is published, one is not.
+            ("w/node_modules/lib", Link("../packages/lib")),
+            ("w/node_modules/server", Link("../packages/server")),
+            ("w/packages/lib/package.json", File(br#"{"name":"lib","version":"0.1.0"}"#)),
+            ("w/packages/lib/index.js", File(b"")),
+            (
+                "w/packages/server/package.json",
+                File(br#"{"name":"server","version":"0.1.0","private":true}"#),
+            ),
+            ("w/packages/server/index.js", File(b"")),
+            ("w/packages/server/node_modules/a", Link("../../../node_modules/.pnpm/a@1.0.0/node_modules/a")),
+        ],
+        &[
+            "pkg:npm/%40s/b@2.0.0 w/node_modules/.pnpm/@s+b@2.0.0/node_modules/@s/b",
+            "pkg:npm/a@1.0.0 w/node_modules/.pnpm/a@1.0.0/node_modules/a",
+            "pkg:npm/lib@0.1.0 w/packages/lib",
+        ],
+        &[
+            ("w/node_modules/.pnpm/a@1.0.0/node_modules/a/index.js", "a package.json code"),
+            ("w/node_modules/a/index.js", "a package.json code"),
+            ("w/packages/server/node_modules/a/index.js", "a package.json code"),
+            ("w/node_modules/.pnpm/a@1.0.0/node_modules/@s/b/index.js", "@s/b package.json code"),
+            ("w/node_modules/lib/index.js", "lib package.json code"),
+            ("w/packages/lib/index.js", "lib package.json code"),
+            ("w/packages/server/index.js", "-"),
+        ],
+    );
+    let outcome = catalog(&tree(&[
+        ("n/node_modules/.package-lock.json", File(b"{}")),
+        ("n/node_modules/a/package.json", File(br#"{"name":"a","version":"1"}"#)),
+    ]));
+    assert_eq!(package(&outcome, "a").installer, "npm");
+}
+
+#[test]
+fn damaged_manifests_are_named_and_hide_nothing() {
+    let long =
+        [br#"{"name":"long","version":"1.0.0","readme":""#.as_slice(), &vec![b'x'; 5 << 20], b"\"}"].concat();
+    let deep = [br#"{"name":"deep","version":"1.0.0","x":"#.as_slice(), &vec![b'['; 3 << 20]].concat();
+    let tree = tree(&[
+        ("node_modules/long/package.json", File(&long)),
+        ("node_modules/deep/package.json", File(&deep)),
+        ("node_modules/garbage/package.json", File(b"\xff\x00")),
+        ("node_modules/list/package.json", File(b"[]")),
+        ("node_modules/nameless/package.json", File(br#"{"version":"2.0.0","name":{}}"#)),
+        ("node_modules/unversioned/package.json", File(br#"{"name":"unversioned"}"#)),
+        ("node_modules/directory/package.json", Directory),
+        ("node_modules/good/package.json", File(br#"{"name":"good","version":"1.0.0"}"#)),
+    ]);
+    let outcome = catalog(&tree);
+    let names: Vec<&str> = outcome.packages.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(names, ["deep", "good", "long", "nameless"]);
+    let warned: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
+    assert_eq!(
+        warned,
+        ["deep", "garbage", "list", "long", "nameless", "unversioned"]
+            .map(|name| format!("node_modules/{name}/package.json"))
+    );
+}
+
+#[test]
+fn debian_carries_packages_of_its_own() {
+    let status = b"Package: node-qs\nStatus: install ok installed\nVersion: 6.11.0\nArchitecture: all\n\n\
+        Package: vendor-agent\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n";
+    let tree = tree(&[
+        ("var/lib/dpkg/status", File(status)),
+        ("var/lib/dpkg/info/node-qs.list", File(b"/usr/share/nodejs/qs/package.json\n/usr/share/nodejs/qs/lib/index.js\n/usr/share/nodejs/side\n")),
+        ("var/lib/dpkg/info/vendor-agent.list", File(b"/opt/v/node_modules/qs/package.json\n/opt/v/node_modules/qs/index.js\n")),
+        ("usr/share/nodejs/qs/package.json", File(br#"{"name":"qs","version":"6.11.0"}"#)),
+        ("usr/share/nodejs/qs/lib/index.js", File(b"")),
+        ("usr/share/nodejs/side", Link("qs")),
+        ("opt/v/node_modules/qs/package.json", File(br#"{"name":"qs","version":"6.1.0"}"#)),
+        ("opt/v/node_modules/qs/index.js", File(b"")),
+    ]);
+    let outcome = catalog(&tree);
+    let carried: Vec<String> = outcome
+        .packages
+        .iter()
+        .filter(|package| package.ecosystem == "npm")
+        .map(|package| format!("{} {}", package.purl, package.provided_by_name))
+        .collect();
+    assert_eq!(carried, ["pkg:npm/qs@6.1.0 vendor-agent", "pkg:npm/qs@6.11.0 node-qs"]);
+    let index = OwnershipIndex::build(&tree);
+    assert_eq!(owners(&index, "usr/share/nodejs/qs/lib/index.js"), "node-qs,qs dpkg code");
+    assert_eq!(owners(&index, "usr/share/nodejs/side/lib/index.js"), "node-qs,qs dpkg code");
+    assert_eq!(owners(&index, "opt/v/node_modules/qs/index.js"), "vendor-agent,qs dpkg code");
+}
