@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * JVMTI agent: tells where each class of a JVM came from, from the JVM's start or from the attach on.
+ * It must never wait in a callback, run Java code but in its own thread, nor make the JVM fail or say anything.
+ *
+ * A callback puts a reference to the class into a queue; the agent's own thread, which holds no lock, asks for names and
+ * places. What the queue could not take, and what was loaded before, is found by looking through all loaded classes: a
+ * class that was told carries a tag. */
+
+#include "jvm.h"
+#include "kernel.h"
+#include "report.h"
+#include "place.h"
+
+/* Classes that wait for the agent's thread; a power of two. */
+#define QUEUE_CLASSES 16384
+/* After the first class of a burst, so that one report carries many. */
+#define GATHER_MS 20
+/* Longest sleep of the agent's thread. */
+#define IDLE_MS 60000
+/* Longest time that the JVM's end waits for what is still to be told. */
+#define DEATH_MAX_MS 2000
+/* All loaded classes are told again this often, since they are in use. */
+#define EPOCH_MS 3600000ull
+#define PATH_MAX_BYTES 4096
+/* Least time between two reports of counts. */
+#define COUNTS_MS 1000
+/* Arrays are no classes of any place. */
+#define ARRAY_TAG (-1)
+
+struct slot {
+	unsigned long turn;
+	jobject class;
+};
+
+static struct slot queue[QUEUE_CLASSES];
+static unsigned long queue_head, queue_tail;
+/* Classes that found no room since all were looked through. */
+static unsigned long dropped;
+static int sleeping, dying, done;
+static interface tools;
+static int attached;
+static jlong tagged;
+static unsigned long hidden, generated, unloaded, counts_told;
+
+static int push(jobject class)
+{
+	unsigned long tail = __atomic_load_n(&queue_tail, __ATOMIC_RELAXED);
+
+	for (;;) {
+		struct slot *slot = &queue[tail % QUEUE_CLASSES];
+		unsigned long turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
+
+		if (turn == tail) {
+			if (__atomic_compare_exchange_n(&queue_tail, &tail, tail + 1, 1, __ATOMIC_RELAXED,
+							__ATOMIC_RELAXED)) {
+				slot->class = class;
+				__atomic_store_n(&slot->turn, tail + 1, __ATOMIC_RELEASE);
+				return 1;
+			}
+		} else if (turn < tail) {
+			return 0;
+		} else {
+			tail = __atomic_load_n(&queue_tail, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+static jobject pop(void)
+{
+	struct slot *slot = &queue[queue_head % QUEUE_CLASSES];
+	jobject class;
+
+	if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) != queue_head + 1)
+		return 0;
+	class = slot->class;
+	__atomic_store_n(&slot->turn, queue_head + QUEUE_CLASSES, __ATOMIC_RELEASE);
+	queue_head++;
+	return class;
+}
+
+static void rouse(void)
+{
+	if (__atomic_exchange_n(&sleeping, 0, __ATOMIC_SEQ_CST))
+		wake(&sleeping);
+}
+
+/* In the thread that loads the class, which holds its loader's lock. */
+static void on_class_load(interface ti, interface jni, jobject thread, jobject class)
+{
+	jobject kept = JNI(jni, JNI_NEW_GLOBAL_REF, object_fn)(jni, class);
+
+	(void)ti;
+	(void)thread;
+	if (!kept || !push(kept)) {
+		if (kept)
+			JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, kept);
+		__atomic_add_fetch(&dropped, 1, __ATOMIC_SEQ_CST);
+	}
+	rouse();
+}
+
+/* Perhaps in the collector, where nothing may be called. */
+static void on_object_free(interface ti, jlong tag)
+{
+	(void)ti;
+	if (tag != ARRAY_TAG)
+		__atomic_add_fetch(&unloaded, 1, __ATOMIC_RELAXED);
+}
+
+/* Hidden and anonymous classes: "a/B.0x12" since JDK 15, "a/B/12" before. */
+static int is_hidden(const char *name, size_t length)
+{
+	size_t base = 0;
+	int digits = 1;
+
+	for (size_t i = 0; i < length; i++) {
+		if (name[i] == '.')
+			return 1;
+		if (name[i] == '/')
+			base = i + 1;
+	}
+	for (size_t i = base; i < length; i++)
+		digits &= name[i] >= '0' && name[i] <= '9';
+	return digits && base < length;
+}
+
+static void tell_name(interface jni, jobject class, const char *name, size_t length)
+{
+	char place[PLACE_MAX_BYTES];
+	size_t place_length = 0;
+	jobject loader = 0;
+
+	if (is_hidden(name, length)) {
+		hidden++;
+		return;
+	}
+	JVMTI(tools, JVMTI_GET_CLASS_LOADER, loader_fn)(tools, class, &loader);
+	switch (place_of(jni, class, loader, name, length, place, &place_length)) {
+	case FOUND_PLACE:
+		tell(name, length, place, place_length);
+		break;
+	case FOUND_NONE:
+		generated++;
+		break;
+	case FOUND_TOO_LONG:
+		lost++;
+		break;
+	}
+}
+
+/* Whether the class was new, that is, without a tag. */
+static int tell_class(interface jni, jobject class, int again)
+{
+	char *signature = 0;
+	jlong tag = 0;
+	size_t length;
+
+	if (JVMTI(tools, JVMTI_GET_TAG, get_tag_fn)(tools, class, &tag) || (tag && !again) || tag == ARRAY_TAG)
+		return 0;
+	if (JVMTI(tools, JVMTI_GET_CLASS_SIGNATURE, signature_fn)(tools, class, &signature, 0) || !signature)
+		return 0;
+	length = length_of(signature);
+	/* "La/B;"; the names of primitive types and arrays are of other forms. */
+	if (length > 2 && signature[0] == 'L') {
+		if (!tag)
+			JVMTI(tools, JVMTI_SET_TAG, set_tag_fn)(tools, class, ++tagged);
+		if (!JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
+			tell_name(jni, class, signature + 1, length - 2);
+			JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
+		} else {
+			threw(jni);
+			lost++;
+		}
+	} else {
+		JVMTI(tools, JVMTI_SET_TAG, set_tag_fn)(tools, class, ARRAY_TAG);
+	}
+	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, signature);
+	return !tag;
+}
+
+/* Looks through all loaded classes; gives the number of new ones. */
+static unsigned long look(interface jni, int again)
+{
+	jobject *classes = 0;
+	unsigned long new = 0;
+	jint count = 0;
+
+	if (JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
+		threw(jni);
+		return 0;
+	}
+	if (!JVMTI(tools, JVMTI_GET_LOADED_CLASSES, list_fn)(tools, &count, &classes)) {
+		for (jint i = 0; i < count && !nobody_reads; i++)
+			new += (unsigned long)tell_class(jni, classes[i], again);
+		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, classes);
+	}
+	JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
+	return new;
+}
+
+static void drain(interface jni)
+{
+	unsigned long missed;
+	jobject class;
+
+	while ((class = pop())) {
+		if (!nobody_reads)
+			tell_class(jni, class, 0);
+		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
+	}
+	missed = __atomic_exchange_n(&dropped, 0, __ATOMIC_SEQ_CST);
+	if (missed) {
+		unsigned long found = look(jni, 0);
+
+		/* Unloaded again before this look. */
+		lost += missed > found ? missed - found : 0;
+	}
+}
+
+static void tell_counts(int at_once)
+{
+	static unsigned long long next_ms;
+	unsigned long gone = __atomic_load_n(&unloaded, __ATOMIC_RELAXED);
+	char text[64];
+	size_t length = 0;
+
+	if ((hidden + generated + gone == counts_told && !lost) || (!at_once && now_ms() < next_ms))
+		return;
+	next_ms = now_ms() + COUNTS_MS;
+	counts_told = hidden + generated + gone;
+	length = put_number(text, length, hidden);
+	length = put_number(text, length, generated);
+	length = put_number(text, length, gone);
+	report("JG", text + 1, length - 1, "", 0);
+}
+
+static void set_events(int mode)
+{
+	static const jint events[] = { EVENT_CLASS_LOAD, EVENT_OBJECT_FREE, EVENT_VM_DEATH, EVENT_VM_INIT };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (events[i] != EVENT_VM_INIT || (mode == JVMTI_ENABLE && !attached))
+			JVMTI(tools, JVMTI_SET_EVENT_NOTIFICATION_MODE, mode_fn)(tools, mode, events[i], 0);
+}
+
+static size_t put_property(char *to, size_t at, size_t room, const char *name)
+{
+	char *value = 0;
+	size_t length;
+
+	if (JVMTI(tools, JVMTI_GET_SYSTEM_PROPERTY, property_fn)(tools, name, &value) || !value)
+		return at;
+	length = length_of(value);
+	if (length <= room)
+		at = put_bytes(to, at, value, length);
+	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, value);
+	return at;
+}
+
+static void hello(void)
+{
+	char name[256], home[PLACE_MAX_BYTES];
+	const char *mode = attached ? "\nattach" : "\nstart";
+	size_t length = put_property(name, 0, 128, "java.vm.version");
+
+	length = put_bytes(name, length, mode, length_of(mode));
+	report("JH", name, length, home, put_property(home, 0, sizeof(home), "java.home"));
+}
+
+static void finish(interface jni)
+{
+	drain(jni);
+	look(jni, 0);
+	flush_batches();
+	tell_counts(1);
+	report("JE", "", 0, "", 0);
+}
+
+/* The agent is gone: the JVM goes on as if it never was there, but for the library's pages. */
+static void leave(interface jni)
+{
+	set_events(JVMTI_DISABLE);
+	drain(jni);
+	JVMTI(tools, JVMTI_DISPOSE_ENVIRONMENT, dispose_fn)(tools);
+	system_call(SYS_close, fifo, 0, 0, 0);
+	__atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+	wake(&done);
+}
+
+static void run(interface ti, interface jni, void *nothing)
+{
+	unsigned long long next_epoch = now_ms() + EPOCH_MS;
+	unsigned long sigpipe = 1ul << (SIGPIPE - 1);
+	const char *why;
+
+	(void)ti;
+	(void)nothing;
+	/* Only for this thread: a write to a FIFO without a reader then just fails. */
+	system_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&sigpipe, 0, sizeof(sigpipe));
+	why = find_ids(jni);
+	if (why) {
+		fail(why);
+		nobody_reads = 1;
+	}
+	look(jni, 0);
+	drain(jni);
+	flush_batches();
+	report("JS", "", 0, "", 0);
+	while (!nobody_reads) {
+		int ends = __atomic_load_n(&dying, __ATOMIC_SEQ_CST);
+
+		if (ends) {
+			finish(jni);
+			break;
+		}
+		drain(jni);
+		if (now_ms() >= next_epoch) {
+			next_epoch = now_ms() + EPOCH_MS;
+			look(jni, 1);
+		}
+		flush_batches();
+		tell_counts(0);
+		__atomic_store_n(&sleeping, 1, __ATOMIC_SEQ_CST);
+		if (queue[queue_head % QUEUE_CLASSES].turn != queue_head + 1 &&
+		    !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))
+			wait_while(&sleeping, 1, IDLE_MS);
+		__atomic_store_n(&sleeping, 0, __ATOMIC_SEQ_CST);
+		wait_while(&dying, 0, GATHER_MS);
+	}
+	if (__atomic_load_n(&dying, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+		wake(&done);
+	} else {
+		leave(jni);
+	}
+}
+
+/* Why the agent's thread cannot be started; 0 if it was. */
+static const char *start_thread(interface jni)
+{
+	jobject class = find_class(jni, "java/lang/Thread");
+	method_id constructor = find_id(jni, JNI_GET_METHOD_ID, class, "<init>",
+					"(Ljava/lang/ThreadGroup;Ljava/lang/String;)V");
+	jobject *groups = 0, thread;
+	jvalue arguments[2];
+	jint count = 0;
+
+	/* In the system's group, and with a name: a thread without one would take a number from the application's. */
+	if (!constructor ||
+	    JVMTI(tools, JVMTI_GET_TOP_THREAD_GROUPS, list_fn)(tools, &count, &groups) || count < 1)
+		return "no thread can be made in this JVM";
+	arguments[0].object = groups[0];
+	arguments[1].object = JNI(jni, JNI_NEW_STRING_UTF, string_fn)(jni, "plimsoll");
+	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, groups);
+	thread = JNI(jni, JNI_NEW_OBJECT_A, call_fn)(jni, class, constructor, arguments);
+	if (threw(jni) || !thread ||
+	    JVMTI(tools, JVMTI_RUN_AGENT_THREAD, run_fn)(tools, thread, run, 0, THREAD_NORMAL_PRIORITY))
+		return "the JVM does not start the agent's thread";
+	return 0;
+}
+
+static int begin(interface jni)
+{
+	const char *why = JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX) ? "no memory in the JVM" : 0;
+
+	set_events(JVMTI_ENABLE);
+	if (!why) {
+		why = start_thread(jni);
+		JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
+	}
+	if (!why)
+		return 1;
+	threw(jni);
+	set_events(JVMTI_DISABLE);
+	fail(why);
+	return 0;
+}
+
+static void on_vm_init(interface ti, interface jni, jobject thread)
+{
+	(void)ti;
+	(void)thread;
+	begin(jni);
+}
+
+static void on_vm_death(interface ti, interface jni)
+{
+	unsigned long long now = now_ms();
+
+	(void)ti;
+	(void)jni;
+	deadline_ms = now + DEATH_MAX_MS;
+	__atomic_store_n(&dying, 1, __ATOMIC_SEQ_CST);
+	wake(&dying);
+	rouse();
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST) && now < deadline_ms) {
+		wait_while(&done, 0, deadline_ms - now);
+		now = now_ms();
+	}
+}
+
+/* Whether the agent can work in this JVM. Says hello. */
+static int set_up(interface vm, const char *options, int is_attached)
+{
+	/* Functions in the order of the events, from the first on. */
+	static const void *callbacks[EVENT_COUNT];
+	unsigned char capabilities[CAPABILITIES_BYTES] = { 0 };
+	char path[PATH_MAX_BYTES];
+	size_t length = options ? length_of(options) : 0;
+
+	/* Loaded twice: the first one works. */
+	if (fifo >= 0 || !length || length >= sizeof(path))
+		return 0;
+	path[put_bytes(path, 0, options, length)] = 0;
+	if (!open_fifo(path))
+		return 0;
+	attached = is_attached;
+	for (unsigned long i = 0; i < QUEUE_CLASSES; i++)
+		queue[i].turn = i;
+	if (JNI(vm, VM_GET_ENV, get_env_fn)(vm, &tools, JVMTI_VERSION_1_2)) {
+		fail("the JVM has no tool interface");
+		return 0;
+	}
+	capabilities[CAN_TAG_OBJECTS / 8] |= 1 << CAN_TAG_OBJECTS % 8;
+	capabilities[CAN_GENERATE_OBJECT_FREE_EVENTS / 8] |= 1 << CAN_GENERATE_OBJECT_FREE_EVENTS % 8;
+	callbacks[EVENT_VM_INIT - EVENT_FIRST] = (const void *)on_vm_init;
+	callbacks[EVENT_VM_DEATH - EVENT_FIRST] = (const void *)on_vm_death;
+	callbacks[EVENT_CLASS_LOAD - EVENT_FIRST] = (const void *)on_class_load;
+	callbacks[EVENT_OBJECT_FREE - EVENT_FIRST] = (const void *)on_object_free;
+	if (JVMTI(tools, JVMTI_ADD_CAPABILITIES, capabilities_fn)(tools, capabilities) ||
+	    JVMTI(tools, JVMTI_SET_EVENT_CALLBACKS, callbacks_fn)(tools, callbacks, sizeof(callbacks))) {
+		fail("the JVM does not give the agent what it needs");
+		return 0;
+	}
+	hello();
+	return 1;
+}
+
+__attribute__((visibility("default"))) jint Agent_OnLoad(interface vm, char *options, void *reserved)
+{
+	(void)reserved;
+	/* Whatever happens, the application starts. */
+	if (set_up(vm, options, 0))
+		JVMTI(tools, JVMTI_SET_EVENT_NOTIFICATION_MODE, mode_fn)
+	(tools, JVMTI_ENABLE, EVENT_VM_INIT, 0);
+	return JNI_OK;
+}
+
+__attribute__((visibility("default"))) jint Agent_OnAttach(interface vm, char *options, void *reserved)
+{
+	interface jni;
+
+	(void)reserved;
+	if (!set_up(vm, options, 1) || JNI(vm, VM_GET_ENV, get_env_fn)(vm, &jni, JNI_VERSION_1_6) || !begin(jni))
+		return JNI_ERR;
+	return JNI_OK;
+}
+
+__attribute__((visibility("default"))) void Agent_OnUnload(interface vm)
+{
+	/* The JVM's end has been told by then. */
+	(void)vm;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reports to the agent: each is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
+ *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
+ * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its home), JC classes of one place (name:
+ * internal names, each ended by ';'; path: URL of the place), JS all classes loaded before were told, JG counts (name:
+ * hidden ' ' generated ' ' unloaded), JF a failure (name: why), JE the JVM ends and everything was told.
+ * Only the agent's own thread, or the one that starts it, may write: waiting here holds up nobody else. */
+#pragma once
+
+#define REPORT_MAX_BYTES 4096
+/* Room for the head: the kind, five numbers, and what is between them. */
+#define HEAD_MAX_BYTES 128
+#define BODY_MAX_BYTES (REPORT_MAX_BYTES - HEAD_MAX_BYTES)
+/* Places whose classes are gathered at the same time. */
+#define BATCHES 16
+/* Longest wait for room in the FIFO; after that the report is lost. */
+#define WRITE_MAX_MS 30000
+#define WRITE_PAUSE_MS 2
+#define STAT_BYTES 256
+
+struct batch {
+	size_t place_length;
+	size_t names_length;
+	char place[BODY_MAX_BYTES];
+	char names[BODY_MAX_BYTES];
+};
+
+static int fifo = -1;
+static unsigned long fifo_device, fifo_inode;
+/* The agent is gone: nothing is to be told any more. */
+static int nobody_reads;
+static unsigned long lost;
+/* By when everything must have been written; 0 while the JVM lives. */
+static unsigned long long deadline_ms;
+static char record[REPORT_MAX_BYTES];
+static struct batch batches[BATCHES];
+static int next_batch;
+static int never;
+
+static int is_our_fifo(unsigned long *device, unsigned long *inode)
+{
+	unsigned long words[STAT_BYTES / sizeof(unsigned long)];
+
+	if (system_call(SYS_fstat, fifo, (long)words, 0, 0) ||
+	    (*(unsigned int *)((char *)words + STAT_MODE_AT) & S_IFMT) != S_IFIFO)
+		return 0;
+	*device = words[0];
+	*inode = words[1];
+	return 1;
+}
+
+static int open_fifo(const char *path)
+{
+	/* Without a reader it fails: then nobody wants to know. */
+	fifo = (int)system_call(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
+	if (fifo < 0)
+		return 0;
+	if (is_our_fifo(&fifo_device, &fifo_inode))
+		return 1;
+	system_call(SYS_close, fifo, 0, 0, 0);
+	fifo = -1;
+	return 0;
+}
+
+static size_t put_bytes(char *to, size_t at, const char *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		to[at + i] = bytes[i];
+	return at + length;
+}
+
+static size_t put_number(char *to, size_t at, unsigned long value)
+{
+	char digits[20];
+	size_t count = 0;
+
+	do {
+		digits[count++] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	to[at++] = ' ';
+	while (count)
+		to[at++] = digits[--count];
+	return at;
+}
+
+/* Whether the FIFO took it. */
+static int write_whole(const char *bytes, size_t length)
+{
+	unsigned long long until = now_ms() + WRITE_MAX_MS;
+	unsigned long device, inode;
+
+	for (;;) {
+		long written;
+
+		/* The application may have closed the descriptor, and opened a file under its number. */
+		if (!is_our_fifo(&device, &inode) || device != fifo_device || inode != fifo_inode) {
+			nobody_reads = 1;
+			return 0;
+		}
+		written = system_call(SYS_write, fifo, (long)bytes, (long)length, 0);
+		if (written == (long)length)
+			return 1;
+		if (written != -EAGAIN && written != -EINTR) {
+			nobody_reads = 1;
+			return 0;
+		}
+		if (deadline_ms && deadline_ms < until)
+			until = deadline_ms;
+		if (now_ms() >= until)
+			return 0;
+		wait_while(&never, 0, WRITE_PAUSE_MS);
+	}
+}
+
+static void report(const char *kind, const char *name, size_t name_length, const char *path, size_t path_length)
+{
+	size_t at = 0;
+
+	if (nobody_reads)
+		return;
+	if (name_length + path_length > BODY_MAX_BYTES) {
+		lost++;
+		return;
+	}
+	record[at++] = 0x1e;
+	record[at++] = kind[0];
+	record[at++] = kind[1];
+	at = put_number(record, at, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
+	at = put_number(record, at, lost);
+	at = put_bytes(record, at, " -", 2);
+	at = put_number(record, at, name_length);
+	at = put_number(record, at, path_length);
+	record[at++] = '\n';
+	at = put_bytes(record, at, name, name_length);
+	at = put_bytes(record, at, path, path_length);
+	if (write_whole(record, at))
+		lost = 0;
+	else
+		lost++;
+}
+
+static void flush_batch(struct batch *batch)
+{
+	if (batch->names_length)
+		report("JC", batch->names, batch->names_length, batch->place, batch->place_length);
+	batch->names_length = 0;
+	batch->place_length = 0;
+}
+
+static void flush_batches(void)
+{
+	for (int i = 0; i < BATCHES; i++)
+		flush_batch(&batches[i]);
+}
+
+/* Adds a class to the batch of its place. */
+static void tell(const char *name, size_t name_length, const char *place, size_t place_length)
+{
+	struct batch *batch = 0;
+
+	if (name_length + 1 + place_length > BODY_MAX_BYTES) {
+		lost++;
+		return;
+	}
+	for (int i = 0; i < BATCHES && !batch; i++)
+		if (batches[i].names_length && batches[i].place_length == place_length &&
+		    same(batches[i].place, place, place_length))
+			batch = &batches[i];
+	for (int i = 0; i < BATCHES && !batch; i++)
+		if (!batches[i].names_length)
+			batch = &batches[i];
+	if (!batch) {
+		batch = &batches[next_batch];
+		next_batch = (next_batch + 1) % BATCHES;
+		flush_batch(batch);
+	}
+	if (batch->names_length + name_length + 1 + place_length > BODY_MAX_BYTES)
+		flush_batch(batch);
+	if (!batch->names_length)
+		batch->place_length = put_bytes(batch->place, 0, place, place_length);
+	batch->names_length = put_bytes(batch->names, batch->names_length, name, name_length);
+	batch->names[batch->names_length++] = ';';
+}
+
+static void fail(const char *why)
+{
+	report("JF", why, length_of(why), "", 0);
+}
