@@ -98,6 +98,12 @@ impl Sink {
                     tracing::warn!("joining the group again: {error:#}");
                     fenced_at = Some(Instant::now());
                 }
+                Err(error) if kind_of(&error) == Some(BrokerErrorKind::Fenced) => {
+                    return Err(error.context(format!(
+                        "another sink has the name {:?} in this group; give each its own by group.instance",
+                        config.group.instance
+                    )));
+                }
                 Err(error) => return Err(error),
             }
             if context.shutdown.wait(RETRY_INTERVAL) {
@@ -109,8 +115,11 @@ impl Sink {
 
 /// Whether the group went on without this member.
 fn is_fenced(error: &anyhow::Error) -> bool {
-    let kind = error.downcast_ref::<BrokerError>().map(BrokerError::kind);
-    matches!(kind, Some(BrokerErrorKind::Fenced | BrokerErrorKind::Fatal))
+    matches!(kind_of(error), Some(BrokerErrorKind::Fenced | BrokerErrorKind::Fatal))
+}
+
+fn kind_of(error: &anyhow::Error) -> Option<BrokerErrorKind> {
+    error.downcast_ref::<BrokerError>().map(BrokerError::kind)
 }
 
 /// The configured group, or the one that belongs to the topic prefix.
