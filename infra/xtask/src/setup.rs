@@ -16,6 +16,7 @@ pub const JAVA: Need =
     Need { what: "Java 17 or newer", present: || java().is_some(), packages: &["openjdk-17-jre-headless"] };
 pub const MAVEN: Need = program("mvn", || found("mvn"), &["maven"]);
 pub const NPM: Need = program("npm", || found("npm"), &["nodejs", "npm"]);
+pub const OPENSSL: Need = program("openssl", || found("openssl"), &["openssl"]);
 pub const C_COMPILER: Need = program("cc", || found("cc"), &["gcc", "libc6-dev"]);
 pub const DOCKER: Need = program(
     "dockerd, containerd and docker",

@@ -74,3 +74,44 @@ fn a_pipeline_is_prepared_twice_alike() {
     assert!(!error.is_retriable());
     assert!(error.to_string().contains("has 2 partitions, not 3"), "{error}");
 }
+
+/// A registry behind basic authentication, as far as a client can tell: it answers 401 to anything else.
+fn guarded(expected: &'static str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let allowed = head.iter().any(|line| {
+                let (name, value) = line.split_once(": ").unwrap_or_default();
+                name.eq_ignore_ascii_case("authorization") && value == expected
+            });
+            let answer = if allowed { ("200 OK", "[]") } else { ("401 Unauthorized", "{}") };
+            let (status, body) = answer;
+            let length = body.len();
+            let text =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            stream.write_all(text.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn basic_authentication() {
+    use plimsoll_kit::config::Sensitive;
+    // RFC 7617, section 2: "Aladdin" with the password "open sesame".
+    let url = guarded("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    let mut config = SchemaRegistryConfig { url: Some(url), ..Default::default() };
+    let error = HttpRegistry::new(&config).unwrap().check().unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { status: 401, .. }), "{error}");
+    assert!(error.to_string().contains("schema_registry.username"), "{error}");
+    config.username = Some("Aladdin".to_owned());
+    config.password = Some(Sensitive::new("open sesame".to_owned()));
+    HttpRegistry::new(&config).unwrap().check().unwrap();
+    config.password = Some(Sensitive::new("open barley".to_owned()));
+    HttpRegistry::new(&config).unwrap().check().unwrap_err();
+}

@@ -1,6 +1,7 @@
 //! The development stack: real Kafka, schema registry, ClickHouse and a private dockerd, below one directory.
 //! It never touches a server that it did not start, nor one of another stack directory.
 
+mod certificates;
 mod clickhouse;
 mod docker;
 mod kafka;

@@ -80,7 +80,14 @@ fn remedy(kind: Kind) -> &'static str {
 
 /// An error of `kind` about `what` (`fetching offsets of group x`) at `servers`.
 pub(super) fn error(kind: Kind, servers: &str, what: &str, reason: &str) -> BrokerError {
-    BrokerError::new(kind, format_args!("broker {servers}: {what}: {reason}; {}", remedy(kind)))
+    // A server that refuses our certificate closes the connection, which alone would look like a broker that is away.
+    let remedy = match kind {
+        Kind::Retriable if reason.contains("SSL routines") => {
+            "check kafka.tls: the broker wants another certificate, or none at all"
+        }
+        _ => remedy(kind),
+    };
+    BrokerError::new(kind, format_args!("broker {servers}: {what}: {reason}; {remedy}"))
 }
 
 /// As [`error`], from a client error; `hint` is what the connection last said.
