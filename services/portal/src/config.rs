@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, Sensitive, TelemetryConfig};
+use plimsoll_kit::config::{
+    AdminConfig, ClickHouseServer, KafkaConfig, SchemaRegistryConfig, Sensitive, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -46,33 +48,19 @@ impl Default for PortalSection {
     }
 }
 
-/// How to reach ClickHouse. The account needs no more than SELECT.
+/// `clickhouse.*`: the database. The account needs no more than SELECT.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClickHouseConfig {
-    /// HTTP interface, `http://` or `https://`.
-    pub url: String,
-    /// Database of the tables.
-    pub database: String,
-    /// Account.
-    pub user: String,
-    /// Its password.
-    pub password: Option<Sensitive<String>>,
-    /// File that holds the password.
-    pub password_file: Option<PathBuf>,
+    /// How to reach it.
+    #[serde(flatten)]
+    pub server: ClickHouseServer,
     /// Longest time that one query may take, in milliseconds. A whole report may take six times as long.
     pub query_timeout_ms: u64,
 }
 
 impl Default for ClickHouseConfig {
     fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8123".into(),
-            database: "plimsoll".into(),
-            user: "default".into(),
-            password: None,
-            password_file: None,
-            query_timeout_ms: 10_000,
-        }
+        Self { server: ClickHouseServer::default(), query_timeout_ms: 10_000 }
     }
 }

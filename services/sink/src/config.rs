@@ -1,10 +1,11 @@
 //! Configuration of the sink: where ClickHouse is, and how rows are batched.
 //! It must never hold a default that needs a particular machine.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use plimsoll_kit::config::{AdminConfig, KafkaConfig, SchemaRegistryConfig, Sensitive, TelemetryConfig};
+use plimsoll_kit::config::{
+    AdminConfig, ClickHouseServer, KafkaConfig, SchemaRegistryConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{BLOCK_MAX_BYTES, BLOCK_MAX_ROWS};
@@ -31,20 +32,13 @@ pub struct SinkConfig {
 
 plimsoll_kit::service_config!(SinkConfig);
 
-/// `clickhouse.*`: the database.
+/// `clickhouse.*`: the database, which is created when it is missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClickHouseConfig {
-    /// Base URL of the HTTP interface; with `https://` the server's certificate is verified.
-    pub url: String,
-    /// Database; created when it is missing.
-    pub database: String,
-    /// User name.
-    pub user: String,
-    /// Password; better by `password_file`.
-    pub password: Option<Sensitive<String>>,
-    /// File that holds the password.
-    pub password_file: Option<PathBuf>,
+    /// How to reach it.
+    #[serde(flatten)]
+    pub server: ClickHouseServer,
     /// How long one insert or query may take, in milliseconds, before it is tried again.
     pub request_timeout_ms: u64,
     /// Most inserts under way at once.
@@ -53,15 +47,7 @@ pub struct ClickHouseConfig {
 
 impl Default for ClickHouseConfig {
     fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8123".into(),
-            database: "plimsoll".into(),
-            user: "default".into(),
-            password: None,
-            password_file: None,
-            request_timeout_ms: 30_000,
-            concurrent_inserts: 4,
-        }
+        Self { server: ClickHouseServer::default(), request_timeout_ms: 30_000, concurrent_inserts: 4 }
     }
 }
 

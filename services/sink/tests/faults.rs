@@ -76,8 +76,8 @@ fn broker_and_registry_may_be_away_and_the_group_may_go_on() {
 
     let database = unique("faults");
     let mut config = SinkConfig::default();
-    config.clickhouse.url.clone_from(&servers.clickhouse);
-    config.clickhouse.database.clone_from(&database);
+    config.clickhouse.server.url.clone_from(&servers.clickhouse);
+    config.clickhouse.server.database.clone_from(&database);
     (config.batch.linger_ms, config.batch.interval_ms, config.batch.max_rows) = (10, 20, 300);
     let pipeline = Pipeline {
         clickhouse: ClickHouse { url: servers.clickhouse.clone(), database },

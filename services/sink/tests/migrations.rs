@@ -18,11 +18,9 @@ impl OwnDatabase {
     fn new(what: &str) -> Option<Self> {
         let servers = servers()?;
         let name = unique(what);
-        let config = ClickHouseConfig {
-            url: servers.clickhouse.clone(),
-            database: name.clone(),
-            ..Default::default()
-        };
+        let mut config = ClickHouseConfig::default();
+        config.server.url.clone_from(&servers.clickhouse);
+        config.server.database.clone_from(&name);
         Some(Self {
             database: Database::new(&config).unwrap(),
             clickhouse: ClickHouse { url: servers.clickhouse, database: name },

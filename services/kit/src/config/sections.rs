@@ -167,6 +167,34 @@ pub struct StateConfig {
     pub directory: Option<PathBuf>,
 }
 
+/// `clickhouse.*`: how to reach the database, for all that do; flattened into a section with keys of their own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClickHouseServer {
+    /// Base URL of the HTTP interface; with `https://` the server's certificate is verified.
+    pub url: String,
+    /// Database of the tables.
+    pub database: String,
+    /// User name.
+    pub user: String,
+    /// Password; better by `password_file`.
+    pub password: Option<Sensitive<String>>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Default for ClickHouseServer {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8123".into(),
+            database: "plimsoll".into(),
+            user: "default".into(),
+            password: None,
+            password_file: None,
+        }
+    }
+}
+
 /// `telemetry.*`: logs and traces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]

@@ -5,6 +5,7 @@ mod alerts;
 mod applications;
 mod artifacts;
 mod component_packages;
+mod connection;
 mod findings;
 mod package_rows;
 mod purls;
@@ -24,6 +25,7 @@ use clickhouse::{Client, RowOwned, RowRead};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use self::connection::http_client;
 use crate::config::ClickHouseConfig;
 use crate::error::PortalError;
 use select::Select;
@@ -63,18 +65,19 @@ enum Access {
 impl Store {
     /// A store; it connects with the first query.
     pub fn new(config: &ClickHouseConfig) -> Self {
-        let mut client = Client::default()
-            .with_url(&config.url)
-            .with_database(&config.database)
-            .with_user(&config.user)
+        let server = &config.server;
+        let mut client = http_client(&server.url)
+            .with_url(&server.url)
+            .with_database(&server.database)
+            .with_user(&server.user)
             .with_product_info("plimsoll-portal", env!("CARGO_PKG_VERSION"));
-        if let Some(password) = &config.password {
+        if let Some(password) = &server.password {
             client = client.with_password(password.expose());
         }
         Self {
             slots: Arc::new(Semaphore::new(QUERIES_MAX)),
             client,
-            address: without_credentials(&config.url),
+            address: without_credentials(&server.url),
             timeout: Duration::from_millis(config.query_timeout_ms.max(1)),
             access: OnceCell::new(),
         }

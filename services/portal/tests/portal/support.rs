@@ -114,8 +114,8 @@ impl RunningPortal {
         let mut config = PortalConfig::default();
         config.portal.bind = "127.0.0.1:0".into();
         config.portal.address_file = Some(address_file.clone());
-        config.clickhouse.url = clickhouse_url.into();
-        config.clickhouse.database = database.into();
+        config.clickhouse.server.url = clickhouse_url.into();
+        config.clickhouse.server.database = database.into();
         change(&mut config);
         let context = ServiceContext::detached(ServiceInfo::new("portal", "0.0.0"));
         let for_thread = context.clone();

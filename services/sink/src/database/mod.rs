@@ -35,18 +35,19 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Configuration`] if the URL or the name cannot be used.
     pub fn new(config: &ClickHouseConfig) -> Result<Self, DatabaseError> {
-        let plain = config.url.starts_with("http://");
-        if !plain && !config.url.starts_with("https://") {
+        let server = &config.server;
+        let plain = server.url.starts_with("http://");
+        if !plain && !server.url.starts_with("https://") {
             return Err(DatabaseError::Configuration(format!(
                 "clickhouse.url {:?} must start with http:// or https://",
-                config.url
+                server.url
             )));
         }
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if config.database.is_empty() || !config.database.chars().all(valid) {
+        if server.database.is_empty() || !server.database.chars().all(valid) {
             return Err(DatabaseError::Configuration(format!(
                 "clickhouse.database {:?} must be of letters, digits and underscores",
-                config.database
+                server.database
             )));
         }
         let client = if plain {
@@ -58,17 +59,17 @@ impl Database {
             Client::default()
         };
         let mut client = client
-            .with_url(config.url.trim_end_matches('/'))
-            .with_user(&config.user)
+            .with_url(server.url.trim_end_matches('/'))
+            .with_user(&server.user)
             .with_product_info("plimsoll-sink", env!("CARGO_PKG_VERSION"))
             .with_setting("async_insert", "0");
-        if let Some(password) = &config.password {
+        if let Some(password) = &server.password {
             client = client.with_password(password.expose());
         }
         Ok(Self {
             client,
-            url: config.url.clone(),
-            name: config.database.clone(),
+            url: server.url.clone(),
+            name: server.database.clone(),
             request_timeout: config.request_timeout(),
         })
     }
