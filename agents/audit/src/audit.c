@@ -4,7 +4,7 @@
  *
  * A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
- * kind: LH = this program has started (name: its arguments, for Python interpreters only), LO = an object.
+ * kind: LH = this program has started (name: its arguments, for interpreters only), LO = an object.
  * lost: reports that failed since the last one that did not, and that could not be written to the file of losses. */
 
 typedef unsigned long size_t;
@@ -192,16 +192,16 @@ static void report(const char *kind, const char *name, size_t name_length, const
 		lose();
 }
 
-/* Whether the last part of the path begins with "python" or "pypy". */
-static int is_python(const char *path, size_t length)
+/* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
+static int is_interpreter(const char *path, size_t length)
 {
-	static const char names[2][7] = { "python", "pypy" };
+	static const char names[8][8] = { "python", "pypy", "node", "bun", "deno", "ruby", "php", "java" };
 	size_t base = 0;
 
 	for (size_t i = 0; i < length; i++)
 		if (path[i] == '/')
 			base = i + 1;
-	for (int n = 0; n < 2; n++) {
+	for (int n = 0; n < 8; n++) {
 		size_t matched = 0;
 		while (names[n][matched] && base + matched < length && path[base + matched] == names[n][matched])
 			matched++;
@@ -219,8 +219,8 @@ static void hello(void)
 
 	if (length < 0)
 		length = 0;
-	/* Options such as -I tell whether the import hook can be expected. */
-	if (is_python(scratch, (size_t)length)) {
+	/* Options such as -I tell whether a language's hook can be expected. */
+	if (is_interpreter(scratch, (size_t)length)) {
 		long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
 		if (file >= 0) {
 			got = system_call(SYS_read, file, (long)arguments, sizeof(arguments), 0);

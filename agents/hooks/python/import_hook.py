@@ -42,7 +42,7 @@ def write_once(place, flags, record):
 def lose():
     # One byte per lost report: what a process that ends now could tell no more.
     try:
-        if write_once("losses", FILE_FLAGS, b"M"):
+        if write_once("losses", FILE_FLAGS, b"P"):
             return
     except OSError:
         pass

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime_agent::hooks::HookSession;
+use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::{Report, ReportKind};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -105,7 +106,8 @@ impl Fixture {
 
     /// What was reported as modules: name and path.
     fn modules(&self) -> BTreeSet<(String, PathBuf)> {
-        let modules = self.reports.iter().filter(|report| report.kind == ReportKind::Module);
+        let modules =
+            self.reports.iter().filter(|report| report.kind == ReportKind::Module(Language::Python));
         modules
             .map(|report| {
                 let path = PathBuf::from(std::str::from_utf8(&report.path).unwrap());
@@ -115,7 +117,8 @@ impl Fixture {
     }
 
     fn failures(&self) -> Vec<String> {
-        let failed = self.reports.iter().filter(|report| report.kind == ReportKind::PythonFailed);
+        let failed =
+            self.reports.iter().filter(|report| report.kind == ReportKind::HookFailed(Language::Python));
         failed.map(|report| String::from_utf8_lossy(&report.name).into_owned()).collect()
     }
 

@@ -1,10 +1,11 @@
 //! What the hooks can vouch for: which of them were at work from the start, and what they did not see. Pure.
 //! It must never let a probe count as complete when an interpreter ran without its hook.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use plimsoll_schemas::words::probe;
 
+use super::language::Language;
 use super::report::{Report, ReportKind};
 
 /// Longest time from an interpreter's exec to its hello, in milliseconds; a slow start is no failure.
@@ -26,11 +27,13 @@ pub struct Coverage {
     first_process: Option<u32>,
     /// The audit library said hello; in the tree's first process?
     audit: Option<bool>,
-    /// The import hook said hello.
-    python: bool,
-    /// Interpreters that started, and have not said hello.
-    expected: HashMap<u32, Expected>,
+    /// Languages whose hook said hello.
+    started: BTreeSet<Language>,
+    /// Interpreters that started and have not said hello, or that have not told all that they loaded.
+    expected: HashMap<(u32, Language), Expected>,
     programs: HashMap<u32, Vec<u8>>,
+    /// A program that forks before it runs PHP is there.
+    forks_php: bool,
     lost: BTreeMap<&'static str, u64>,
     /// By probe and program.
     reasons: BTreeMap<(&'static str, String), String>,
@@ -40,7 +43,8 @@ pub struct Coverage {
 
 #[derive(Debug)]
 struct Expected {
-    since_ms: i64,
+    /// `None`: as long as it lives.
+    since_ms: Option<i64>,
     program: Vec<u8>,
     reason: String,
 }
@@ -72,34 +76,28 @@ impl Coverage {
         }
         match report.kind {
             ReportKind::AuditStarted => self.on_audit_started(report, now_ms),
-            ReportKind::Object
-                if is_python_library(&report.path) && !self.expected.contains_key(&report.pid) =>
-            {
-                let program = self.programs.get(&report.pid).unwrap_or(&report.path).clone();
-                // A program named python has been judged by its arguments already.
-                if !is_python(&program) {
-                    self.expect(
-                        report.pid,
-                        program,
-                        "carries a Python interpreter that took no import hook",
-                        now_ms,
-                    );
+            ReportKind::Object => {
+                if let Some(language) = Language::of_library(&report.path) {
+                    self.on_interpreter_library(report, language, now_ms);
                 }
             }
-            ReportKind::PythonStarted => {
-                self.python = true;
-                self.expected.remove(&report.pid);
-                if !self.programs.contains_key(&report.pid) {
-                    let reason =
-                        "runs without the audit library, which would show interpreters without import hook";
-                    self.unmeasured(probe, &report.path, reason);
-                }
+            ReportKind::HookStarted(language) => self.on_hook_started(report, language),
+            ReportKind::HookEnded(language) => {
+                self.expected.remove(&(report.pid, language));
             }
-            ReportKind::PythonFailed => {
+            ReportKind::HookFailed(language) => {
                 let said = String::from_utf8_lossy(&report.name);
                 let said: String = said.chars().take(REASON_MAX_CHARACTERS).collect();
-                let program = self.programs.get(&report.pid).cloned().unwrap_or_else(|| b"Python".to_vec());
-                self.unmeasured(probe, &program, &format!("import hook failed: {said}; please report this"));
+                let program = self
+                    .programs
+                    .get(&report.pid)
+                    .cloned()
+                    .unwrap_or_else(|| language.interpreter().as_bytes().to_vec());
+                let reason = match said.strip_prefix("blind: ") {
+                    Some(said) => said.to_owned(),
+                    None => format!("{} failed: {said}; please report this", language.hook()),
+                };
+                self.unmeasured(probe, &program, &reason);
             }
             _ => {}
         }
@@ -113,37 +111,83 @@ impl Coverage {
         if self.programs.len() < PROGRAMS_MAX || self.programs.contains_key(&report.pid) {
             self.programs.insert(report.pid, report.path.clone());
         }
-        if is_python(&report.path)
-            && let Some(reason) = judge_arguments(&report.path, &report.name)
-        {
-            self.expect(report.pid, report.path.clone(), reason, now_ms);
+        let Some(language) = Language::of_program(&report.path) else { return };
+        self.forks_php |= language == Language::Php;
+        if let Some(reason) = language.expects(&report.path, &report.name) {
+            self.expect(report.pid, language, report.path.clone(), reason, Some(now_ms));
         }
     }
 
-    fn expect(&mut self, pid: u32, program: Vec<u8>, reason: &str, since_ms: i64) {
-        if self.expected.len() >= EXPECTED_MAX {
-            self.unmeasured(probe::PYTHON_IMPORT, &program, reason);
+    /// A program that is no interpreter by its name carries one.
+    fn on_interpreter_library(&mut self, report: &Report, language: Language, now_ms: i64) {
+        let program = self.programs.get(&report.pid).unwrap_or(&report.path).clone();
+        // One that is has been judged by its arguments already.
+        if Language::of_program(&program) == Some(language)
+            || self.expected.contains_key(&(report.pid, language))
+        {
             return;
         }
-        self.expected.insert(pid, Expected { since_ms, program, reason: reason.to_owned() });
+        if language == Language::Php {
+            // A web server: its requests say hello.
+            self.forks_php = true;
+            return;
+        }
+        let reason = format!("carries a {} that took no {}", language.interpreter(), language.hook());
+        self.expect(report.pid, language, program, reason, Some(now_ms));
+    }
+
+    fn on_hook_started(&mut self, report: &Report, language: Language) {
+        self.started.insert(language);
+        self.expected.remove(&(report.pid, language));
+        if language == Language::Php {
+            let reason = "ended by force, before it told what it had included last".to_owned();
+            self.expect(report.pid, language, report.path.clone(), reason, None);
+        }
+        let known = self.programs.contains_key(&report.pid) || language == Language::Php && self.forks_php;
+        if !known {
+            let reason = format!(
+                "runs without the audit library, which would show interpreters without {}",
+                language.hook()
+            );
+            self.unmeasured(language.probe(), &report.path, &reason);
+        }
+    }
+
+    fn expect(
+        &mut self,
+        pid: u32,
+        language: Language,
+        program: Vec<u8>,
+        reason: String,
+        since_ms: Option<i64>,
+    ) {
+        if self.expected.len() >= EXPECTED_MAX {
+            self.unmeasured(language.probe(), &program, &reason);
+            return;
+        }
+        self.expected.insert((pid, language), Expected { since_ms, program, reason });
     }
 
     fn give_up(&mut self, pid: u32) {
-        if let Some(expected) = self.expected.remove(&pid) {
-            self.unmeasured(probe::PYTHON_IMPORT, &expected.program, &expected.reason);
+        for language in Language::ALL {
+            if let Some(expected) = self.expected.remove(&(pid, language)) {
+                self.unmeasured(language.probe(), &expected.program, &expected.reason);
+            }
         }
     }
 
-    /// Interpreters that have not said hello yet.
+    /// Interpreters of which a report is still to come.
     pub fn expected(&self) -> Vec<u32> {
-        self.expected.keys().copied().collect()
+        self.expected.keys().map(|(pid, _)| *pid).collect()
     }
 
     /// Gives up on interpreters without a hello: those of `ended`, of which no report can come any more, and those that
     /// had time enough.
     pub fn judge(&mut self, ended: &[u32], now_ms: i64) {
-        let late = self.expected.iter().filter(|(_, expected)| now_ms - expected.since_ms > HELLO_MAX_MS);
-        let gone: Vec<u32> = late.map(|(pid, _)| *pid).chain(ended.iter().copied()).collect();
+        let late = self.expected.iter().filter(|(_, expected)| {
+            expected.since_ms.is_some_and(|since_ms| now_ms - since_ms > HELLO_MAX_MS)
+        });
+        let gone: Vec<u32> = late.map(|((pid, _), _)| *pid).chain(ended.iter().copied()).collect();
         gone.into_iter().for_each(|pid| self.give_up(pid));
     }
 
@@ -173,8 +217,7 @@ impl Coverage {
     pub fn watched(&self) -> Vec<(&'static str, bool)> {
         let audit = self.audit.map(|from_first_exec| (probe::LD_AUDIT, from_first_exec));
         // The hook is there before the interpreter runs anything; interpreters without it count as losses.
-        let python = self.python.then_some((probe::PYTHON_IMPORT, true));
-        audit.into_iter().chain(python).collect()
+        audit.into_iter().chain(self.started.iter().map(|language| (language.probe(), true))).collect()
     }
 
     /// What was lost so far by probe; only grows.
@@ -185,14 +228,15 @@ impl Coverage {
     /// Why something was not measured, with the remedy: by probe, or by probe and program.
     pub fn unavailable(&self) -> BTreeMap<String, String> {
         let mut unavailable = BTreeMap::new();
-        for (probe, at_work, silent) in [
-            (probe::LD_AUDIT, self.audit.is_some(), "no program with a dynamic linker of glibc has started"),
-            (
-                probe::PYTHON_IMPORT,
-                self.python,
-                "no Python interpreter that takes the import hook has started",
-            ),
-        ] {
+        let languages = Language::ALL.map(|language| {
+            let silent =
+                format!("no {} that takes the {} has started", language.interpreter(), language.hook());
+            (language.probe(), self.started.contains(&language), silent)
+        });
+        let audit = "no program with a dynamic linker of glibc has started".to_owned();
+        for (probe, at_work, silent) in
+            [(probe::LD_AUDIT, self.audit.is_some(), audit)].into_iter().chain(languages)
+        {
             if at_work {
                 continue;
             }
@@ -213,70 +257,13 @@ impl Coverage {
 pub fn probe_of(kind: ReportKind) -> &'static str {
     match kind {
         ReportKind::AuditStarted | ReportKind::Object => probe::LD_AUDIT,
-        _ => probe::PYTHON_IMPORT,
+        ReportKind::HookStarted(language)
+        | ReportKind::Module(language)
+        | ReportKind::HookFailed(language)
+        | ReportKind::HookEnded(language) => language.probe(),
+        ReportKind::Namespace | ReportKind::SessionMark => probe::PYTHON_IMPORT,
     }
 }
-
-fn base_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
-}
-
-/// Whether a program is a Python interpreter by its name. audit.c has the same rule.
-pub fn is_python(program: &[u8]) -> bool {
-    let name = base_name(program);
-    name.starts_with(b"python") || name.starts_with(b"pypy")
-}
-
-/// Whether an object is a Python interpreter to be carried by other programs; not the stable ABI's libpython3.so.
-pub fn is_python_library(object: &[u8]) -> bool {
-    let name = base_name(object);
-    (name.starts_with(b"libpython") || name.starts_with(b"libpypy")) && name != b"libpython3.so"
-}
-
-/// Why an interpreter with these arguments may stay without a hook; `None` if it loads no modules at all. `arguments`
-/// are separated by NUL, and may be cut.
-pub fn judge_arguments(program: &[u8], arguments: &[u8]) -> Option<&'static str> {
-    if base_name(program).starts_with(b"python2") {
-        return Some("is Python 2, which has no import hook");
-    }
-    let mut words = arguments.split(|byte| *byte == 0).skip(1);
-    while let Some(word) = words.next() {
-        let Some(letters) = word.strip_prefix(b"-").filter(|letters| !letters.is_empty()) else { break };
-        match letters {
-            b"-version" | b"-help" | b"-help-all" | b"-help-env" | b"-help-xoptions" => return None,
-            b"-check-hash-based-pycs" => {
-                words.next();
-                continue;
-            }
-            _ => {}
-        }
-        for (index, letter) in letters.iter().enumerate() {
-            match letter {
-                b'I' => {
-                    return Some("was started with -I, which leaves PYTHONPATH and so the import hook out");
-                }
-                b'E' => {
-                    return Some("was started with -E, which leaves PYTHONPATH and so the import hook out");
-                }
-                b'S' => return Some("was started with -S, which leaves the import hook out"),
-                b'V' | b'h' | b'?' => return None,
-                // What follows is the program's.
-                b'c' | b'm' => return Some(NO_HELLO),
-                b'W' | b'X' => {
-                    if index + 1 == letters.len() {
-                        words.next();
-                    }
-                    break;
-                }
-                _ => {}
-            }
-        }
-    }
-    Some(NO_HELLO)
-}
-
-const NO_HELLO: &str =
-    "took no import hook: PYTHONPATH was not passed on to it, or it ended before it was ready";
 
 #[cfg(test)]
 mod tests {
@@ -284,61 +271,6 @@ mod tests {
 
     fn report(kind: ReportKind, pid: u32, name: &str, path: &str) -> Report {
         Report { kind, pid, lost: 0, truncated: false, name: name.into(), path: path.into() }
-    }
-
-    #[test]
-    fn arguments_tell_what_to_expect() {
-        let cases: [(&str, Option<&str>); 19] = [
-            ("python", Some("took no")),
-            ("python app.py -I", Some("took no")),
-            ("python -I app.py", Some("-I")),
-            ("python -bIc pass", Some("-I")),
-            ("python -E -m x", Some("-E")),
-            ("python -S", Some("-S")),
-            ("python -c -S", Some("took no")),
-            ("python -cS", Some("took no")),
-            ("python -m x -I", Some("took no")),
-            ("python -W ignore -I", Some("-I")),
-            ("python -Wignore:S -c x", Some("took no")),
-            ("python -X dev -S", Some("-S")),
-            ("python --check-hash-based-pycs never -E", Some("-E")),
-            ("python -V", None),
-            ("python -VV", None),
-            ("python --version", None),
-            ("python -h", None),
-            ("python - -I", Some("took no")),
-            ("", Some("took no")),
-        ];
-        for (words, expected) in cases {
-            let arguments = words.replace(' ', "\0");
-            let reason = judge_arguments(b"/usr/bin/python3.11", arguments.as_bytes());
-            match (reason, expected) {
-                (Some(reason), Some(expected)) => assert!(reason.contains(expected), "{words}: {reason}"),
-                (reason, expected) => assert_eq!(reason, expected, "{words}"),
-            }
-        }
-        assert!(judge_arguments(b"/usr/bin/python2.7", b"python\0-V").is_some());
-    }
-
-    #[test]
-    fn names_of_interpreters() {
-        for (program, expected) in [
-            ("/usr/bin/python3.11", true),
-            ("/opt/pypy3", true),
-            ("python", true),
-            ("/opt/python/run", false),
-            ("/usr/bin/bpython", false),
-        ] {
-            assert_eq!(is_python(program.as_bytes()), expected, "{program}");
-        }
-        for (object, expected) in [
-            ("/usr/lib/libpython3.11.so.1.0", true),
-            ("/usr/lib/libpython3.so", false),
-            ("/usr/lib/libpypy3.9-c.so", true),
-            ("/usr/lib/libc.so.6", false),
-        ] {
-            assert_eq!(is_python_library(object.as_bytes()), expected, "{object}");
-        }
     }
 
     /// Probes at work, losses, and keys of what is not, after a history.
@@ -353,7 +285,16 @@ mod tests {
             coverage.watched().iter().map(|(probe, first)| format!("{probe} {first}")).collect();
         let losses: Vec<String> =
             coverage.losses().map(|(probe, count)| format!("{probe} {count}")).collect();
-        let unavailable: Vec<String> = coverage.unavailable().into_keys().collect();
+        // Of languages that did not start all say the same.
+        let silent = |name: &str, reason: &str| {
+            name != "python-import" && reason.starts_with("no ") && name != "ld-audit"
+        };
+        let unavailable: Vec<String> = coverage
+            .unavailable()
+            .into_iter()
+            .filter(|(name, reason)| !silent(name, reason))
+            .map(|(name, _)| name)
+            .collect();
         (watched.join(", "), losses.join(", "), unavailable.join(", "))
     }
 
@@ -364,7 +305,8 @@ mod tests {
 
     #[test]
     fn hellos_and_their_absence() {
-        use ReportKind::{AuditStarted, Object, PythonFailed, PythonStarted};
+        use Language::{Node, Python, Ruby};
+        use ReportKind::{AuditStarted, HookFailed, HookStarted, Object};
         let (bash, python) = ("/bin/bash", "/usr/bin/python3");
         check(&[], &[], "", "", "ld-audit, python-import");
         check(&[report(AuditStarted, 1, "", bash)], &[1], "ld-audit true", "", "python-import");
@@ -372,7 +314,7 @@ mod tests {
         check(&[report(AuditStarted, 2, "", bash)], &[], "ld-audit false", "", "python-import");
         let hooked = [
             report(AuditStarted, 1, "python3\0a.py", python),
-            report(PythonStarted, 1, "cpython 3.11.2", python),
+            report(HookStarted(Python), 1, "cpython 3.11.2", python),
         ];
         check(&hooked, &[1], "ld-audit true, python-import true", "", "");
         let isolated = [hooked[0].clone(), hooked[1].clone(), report(AuditStarted, 2, "python3\0-I", python)];
@@ -413,7 +355,8 @@ mod tests {
             "python-import 1",
             "python-import, python-import:/usr/bin/uwsgi",
         );
-        let failed = [hooked[0].clone(), hooked[1].clone(), report(PythonFailed, 1, "TypeError: x", "")];
+        let failed =
+            [hooked[0].clone(), hooked[1].clone(), report(HookFailed(Python), 1, "TypeError: x", "")];
         check(
             &failed,
             &[],
@@ -421,6 +364,56 @@ mod tests {
             "python-import 1",
             "python-import:/usr/bin/python3",
         );
+        let node = [
+            report(AuditStarted, 1, "node\0a.js", "/usr/bin/node"),
+            report(Object, 1, "", "/usr/lib/libnode.so.108"),
+            report(HookStarted(Node), 1, "v20", "/usr/bin/node"),
+        ];
+        check(&node, &[1], "ld-audit true, node-module true", "", "python-import");
+        check(
+            &node[..2],
+            &[1],
+            "ld-audit true",
+            "node-module 1",
+            "node-module, node-module:/usr/bin/node, python-import",
+        );
+        let ruby = [
+            report(AuditStarted, 1, "ruby\0a.rb", "/usr/bin/ruby3.1"),
+            report(HookStarted(Ruby), 1, "3.1", "/usr/bin/ruby3.1"),
+            report(HookFailed(Ruby), 1, "blind: is old", ""),
+        ];
+        check(
+            &ruby,
+            &[1],
+            "ld-audit true, ruby-feature true",
+            "ruby-feature 1",
+            "python-import, ruby-feature:/usr/bin/ruby3.1",
+        );
+    }
+
+    #[test]
+    fn php_tells_at_the_end_of_each_request() {
+        use Language::Php;
+        use ReportKind::{AuditStarted, HookEnded, HookStarted, Object};
+        let fpm = "/usr/sbin/php-fpm8.2";
+        let started = [
+            report(AuditStarted, 1, "php-fpm8.2\0-F", fpm),
+            // A worker, forked.
+            report(HookStarted(Php), 2, "8.2 fpm-fcgi", fpm),
+        ];
+        let ended = [started[0].clone(), started[1].clone(), report(HookEnded(Php), 2, "", "")];
+        check(&started[..1], &[1], "ld-audit true", "", "python-import");
+        check(&started, &[], "ld-audit true, php-include true", "", "python-import");
+        check(&ended, &[1, 2], "ld-audit true, php-include true", "", "python-import");
+        let killed = format!("php-include:{fpm}, python-import");
+        check(&started, &[2], "ld-audit true, php-include true", "php-include 1", &killed);
+        let apache = [
+            report(AuditStarted, 1, "", "/usr/sbin/apache2"),
+            report(Object, 1, "", "/usr/lib/apache2/modules/libphp8.2.so"),
+            report(HookStarted(Php), 2, "8.2 apache2handler", ""),
+            report(HookEnded(Php), 2, "", ""),
+        ];
+        check(&apache, &[1, 2], "ld-audit true, php-include true", "", "python-import");
     }
 
     #[test]
@@ -438,8 +431,8 @@ mod tests {
         let mut coverage = Coverage::default();
         let lossy = |kind, lost, truncated| Report { lost, truncated, ..report(kind, 1, "", "/x") };
         coverage.on_report(&lossy(ReportKind::Object, 3, false), 0);
-        coverage.on_report(&lossy(ReportKind::Module, 2, true), 0);
-        coverage.on_report(&lossy(ReportKind::Module, 1, false), 0);
+        coverage.on_report(&lossy(ReportKind::Module(Language::Python), 2, true), 0);
+        coverage.on_report(&lossy(ReportKind::Module(Language::Python), 1, false), 0);
         assert_eq!(coverage.losses().collect::<Vec<_>>(), [("ld-audit", 3), ("python-import", 4)]);
     }
 }

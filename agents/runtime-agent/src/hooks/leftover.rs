@@ -18,14 +18,17 @@ const LEFTOVERS_MAX: usize = 64;
 /// Most of an environment that is read, in bytes.
 const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 
-/// Whether the environment of a process names this directory. Processes that must not be read are not known.
+/// Whether the environment of a process names this directory, or it has the audit library mapped: some overwrite their
+/// environment with a title. Processes that must not be read are not known.
 pub fn is_named_by_a_process(directory: &Path) -> bool {
     let directory = directory.as_os_str().as_bytes();
     procfs::processes().into_iter().filter(|pid| *pid != std::process::id()).any(|pid| {
         let mut environment = Vec::new();
         let file = File::open(format!("/proc/{pid}/environ"));
         let read = file.and_then(|file| file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment));
-        read.is_ok() && environment.windows(directory.len()).any(|window| window == directory)
+        let names = |bytes: &[u8]| bytes.windows(directory.len()).any(|window| window == directory);
+        read.is_ok() && names(&environment)
+            || fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| names(&maps))
     })
 }
 

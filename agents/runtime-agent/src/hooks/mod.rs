@@ -1,11 +1,15 @@
-//! Observation without eBPF: LD_AUDIT for shared libraries and an import hook for Python, reporting through a FIFO.
+//! Observation without eBPF: LD_AUDIT for shared libraries, and a hook per language, reporting through a FIFO.
 //! It must never change what the application does, or count what the hooks themselves load.
 //!
 //! [`HookSession`] puts the hooks in place and reads them; [`Hooks`] makes a workload's uses, watches and losses of that.
 
 pub mod coverage;
+pub mod environment;
+mod files;
 mod in_use;
+pub mod language;
 mod leftover;
+mod php_settings;
 mod place;
 pub mod report;
 pub mod session;
@@ -17,12 +21,14 @@ use std::time::{Duration, Instant};
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::{probe, usage_kind};
 
-pub use session::{HookEnvironment, HookError, HookSession};
+pub use environment::HookEnvironment;
+pub use session::{HookError, HookSession};
 
 use crate::procfs;
 use crate::workload::{NO_POSITION, Watch, Workload};
 use coverage::{Coverage, probe_of};
 use in_use::{InUse, Use};
+use language::Language;
 use place::Places;
 use report::{Report, ReportKind};
 
@@ -98,8 +104,10 @@ impl Hooks {
         for (probe, total) in coverage.losses() {
             workload.set_loss(probe, boot_id, total);
         }
-        let ours =
-            |name: &String| name.starts_with(probe::LD_AUDIT) || name.starts_with(probe::PYTHON_IMPORT);
+        let ours = |name: &String| {
+            let probe = name.split(':').next().unwrap_or_default();
+            probe == probe::LD_AUDIT || Language::ALL.iter().any(|language| language.probe() == probe)
+        };
         let unavailable = coverage.unavailable();
         if workload.unavailable.iter().filter(|(name, _)| ours(name)).ne(&unavailable) {
             workload.unavailable.retain(|name, _| !ours(name));
@@ -118,7 +126,7 @@ fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
     let kind = match report.kind {
         ReportKind::AuditStarted => usage_kind::EXECUTABLE,
         ReportKind::Object => usage_kind::LIBRARY,
-        ReportKind::Module => usage_kind::MODULE,
+        ReportKind::Module(_) => usage_kind::MODULE,
         // Nothing was read for a namespace package.
         _ => return Vec::new(),
     };

@@ -3,6 +3,8 @@
 //!
 //! A report: `0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path`.
 
+use super::language::Language;
+
 /// Longest report in bytes: what a FIFO takes in one piece (PIPE_BUF).
 pub const REPORT_MAX_BYTES: usize = 4_096;
 /// Longest first line of a report, in bytes.
@@ -13,18 +15,21 @@ const MARK: u8 = 0x1e;
 /// What a report tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportKind {
-    /// `LH`: the audit library is in a program that starts; its name is the arguments, for Python interpreters only.
+    /// `LH`: the audit library is in a program that starts; its name is the arguments, for interpreters only.
     AuditStarted,
     /// `LO`: the dynamic linker opened an object.
     Object,
-    /// `PH`: the import hook is in an interpreter that starts; its name is the version.
-    PythonStarted,
-    /// `PM`: a module was loaded from a file.
-    Module,
+    /// `PH`, `NH`…: a language's hook is in an interpreter that starts; its name is the version. The first letter is the
+    /// language's ([`Language::letter`]).
+    HookStarted(Language),
+    /// `PM`…: a module was loaded from a file.
+    Module(Language),
     /// `PN`: a namespace package; the path is one of its directories.
     Namespace,
-    /// `PF`: the import hook failed; its name says why.
-    PythonFailed,
+    /// `PF`…: the hook failed, or cannot see something; its name says why.
+    HookFailed(Language),
+    /// `HE`: everything was told that this process, or this request, loaded.
+    HookEnded(Language),
     /// `XM`: a mark of the session itself.
     SessionMark,
 }
@@ -34,11 +39,12 @@ impl ReportKind {
         Some(match word {
             b"LH" => Self::AuditStarted,
             b"LO" => Self::Object,
-            b"PH" => Self::PythonStarted,
-            b"PM" => Self::Module,
             b"PN" => Self::Namespace,
-            b"PF" => Self::PythonFailed,
             b"XM" => Self::SessionMark,
+            [letter, b'H'] => Self::HookStarted(Language::of_letter(*letter)?),
+            [letter, b'M'] => Self::Module(Language::of_letter(*letter)?),
+            [letter, b'F'] => Self::HookFailed(Language::of_letter(*letter)?),
+            [letter, b'E'] => Self::HookEnded(Language::of_letter(*letter)?),
             _ => return None,
         })
     }
@@ -161,14 +167,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn write(report: &Report) -> Vec<u8> {
+        let of = |language: Language, letter| format!("{}{letter}", char::from(language.letter()));
         let kind = match report.kind {
-            ReportKind::AuditStarted => "LH",
-            ReportKind::Object => "LO",
-            ReportKind::PythonStarted => "PH",
-            ReportKind::Module => "PM",
-            ReportKind::Namespace => "PN",
-            ReportKind::PythonFailed => "PF",
-            ReportKind::SessionMark => "XM",
+            ReportKind::AuditStarted => "LH".to_owned(),
+            ReportKind::Object => "LO".to_owned(),
+            ReportKind::HookStarted(language) => of(language, 'H'),
+            ReportKind::Module(language) => of(language, 'M'),
+            ReportKind::Namespace => "PN".to_owned(),
+            ReportKind::HookFailed(language) => of(language, 'F'),
+            ReportKind::HookEnded(language) => of(language, 'E'),
+            ReportKind::SessionMark => "XM".to_owned(),
         };
         let flags = if report.truncated { "t" } else { "-" };
         let mut bytes = format!(
@@ -203,13 +211,21 @@ mod tests {
 
     #[test]
     fn reads_reports() {
-        let cases: [(&str, &[&str], u64, usize); 13] = [
+        let cases: [(&str, &[&str], u64, usize); 16] = [
+            ("\u{1e}NM 7 0 - 0 2\n/a", &["Module(Node) 7 0  /a"], 0, 0),
+            ("\u{1e}RF 7 0 - 1 0\nx", &["HookFailed(Ruby) 7 0 x "], 0, 0),
+            ("\u{1e}HE 7 0 - 0 0\n", &["HookEnded(Php) 7 0  "], 0, 0),
             ("\u{1e}LO 7 0 - 0 9\n/lib/a.so", &["Object 7 0  /lib/a.so"], 0, 0),
-            ("\u{1e}LO 7 2 - 0 2\n/a\u{1e}PM 7 0 t 1 2\nm/b", &["Object 7 2  /a", "Module 7 0 m /b~"], 0, 0),
+            (
+                "\u{1e}LO 7 2 - 0 2\n/a\u{1e}PM 7 0 t 1 2\nm/b",
+                &["Object 7 2  /a", "Module(Python) 7 0 m /b~"],
+                0,
+                0,
+            ),
             ("\u{1e}LH 7 0 - 2 2\n-I/p", &["AuditStarted 7 0 -I /p"], 0, 0),
-            ("\u{1e}PH 7 0 - 1 2\n3/p", &["PythonStarted 7 0 3 /p"], 0, 0),
+            ("\u{1e}PH 7 0 - 1 2\n3/p", &["HookStarted(Python) 7 0 3 /p"], 0, 0),
             ("\u{1e}PN 7 0 - 1 2\nn/d", &["Namespace 7 0 n /d"], 0, 0),
-            ("\u{1e}PF 7 0 - 3 0\nwhy", &["PythonFailed 7 0 why "], 0, 0),
+            ("\u{1e}PF 7 0 - 3 0\nwhy", &["HookFailed(Python) 7 0 why "], 0, 0),
             // Incomplete: waits for the rest.
             ("\u{1e}LO 7 0 - 0 9\n/lib", &[], 0, 18),
             ("\u{1e}LO 7", &[], 0, 5),
@@ -232,8 +248,11 @@ mod tests {
     }
 
     fn any_report() -> impl Strategy<Value = Report> {
-        let kinds =
-            prop::sample::select(vec![ReportKind::Object, ReportKind::Module, ReportKind::PythonFailed]);
+        let kinds = prop::sample::select(vec![
+            ReportKind::Object,
+            ReportKind::Module(Language::Node),
+            ReportKind::HookFailed(Language::Php),
+        ]);
         let bytes = || prop::collection::vec(any::<u8>(), 0..64);
         (kinds, any::<u32>(), any::<u64>(), any::<bool>(), bytes(), bytes()).prop_map(
             |(kind, pid, lost, truncated, name, path)| Report { kind, pid, lost, truncated, name, path },

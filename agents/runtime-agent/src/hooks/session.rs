@@ -1,7 +1,7 @@
 //! The hooks of one process tree at work: their files, their FIFO, and the thread that reads it.
 //! It must never overwrite what the application set, make it wait, or leave files behind that it could trip over.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,9 +16,11 @@ use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::probe;
 
 use super::coverage::Coverage;
-use super::leftover;
+use super::environment::HookEnvironment;
+use super::language::Language;
 use super::report::{Found, REPORT_MAX_BYTES, Report, ReportKind, Reports, session_mark};
 use super::survey::Survey;
+use super::{files, leftover, php_settings};
 
 /// Reports that were read and wait to be taken; above, the FIFO holds what is new.
 const REPORTS_MAX: usize = 65_536;
@@ -28,11 +30,6 @@ const FIFO_BYTES: usize = 1024 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two looks for processes without hooks.
 const SURVEY_INTERVAL: Duration = Duration::from_millis(250);
-
-const PYTHON_FILES: [(&str, &str); 2] = [
-    ("sitecustomize.py", include_str!("../../../hooks/python/sitecustomize.py")),
-    ("import_hook.py", include_str!("../../../hooks/python/import_hook.py")),
-];
 
 /// Why hooks cannot be put in place.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +69,7 @@ enum Message {
 pub struct HookSession {
     outer: PathBuf,
     inner: PathBuf,
-    /// The word for LD_AUDIT; `None` if the linker here does not take it.
-    audit: Option<OsString>,
+    environment: HookEnvironment,
     marks: File,
     secret: String,
     next_mark: u64,
@@ -113,15 +109,7 @@ impl HookSession {
 
     fn fill(outer: PathBuf, inner: PathBuf) -> Result<Self, HookError> {
         directory(&inner, 0o755)?;
-        let python = inner.join("python");
-        directory(&python, 0o755)?;
-        for (name, text) in PYTHON_FILES {
-            let path = python.join(name);
-            at(&path, fs::write(&path, text).and_then(|()| permit(&path, 0o644)))?;
-        }
-        // Where the interpreter would write bytecode: a file in its place keeps it from doing so.
-        let path = python.join("__pycache__");
-        at(&path, fs::write(&path, b""))?;
+        files::write_to(&inner)?;
 
         let path = inner.join(leftover::LOCKED);
         let create = || {
@@ -150,7 +138,19 @@ impl HookSession {
         let word =
             at(&libraries, plimsoll_audit::write_to(&libraries, &path, &inner.join(leftover::LOCKED)))?;
         let mut coverage = Coverage::default();
-        let audit = match try_audit(&[word, plimsoll_audit::plain_word(&libraries)]) {
+        let mut environment = HookEnvironment::new(&inner, |language, reason| {
+            coverage.set_absent(language.probe(), reason);
+        });
+        let set = |name| std::env::var_os(name);
+        if let Some(what) =
+            php_settings::what_forbids_the_hook(set("PHPRC").as_deref(), set("PHP_INI_SCAN_DIR").as_deref())
+        {
+            let reason = format!(
+                "{what}, which keeps PHP from the include hook: take it out for this run, or give the agent eBPF"
+            );
+            coverage.set_absent(probe::PHP_INCLUDE, reason);
+        }
+        environment.audit = match try_audit(&[word, plimsoll_audit::plain_word(&libraries)]) {
             Ok(word) => Some(word),
             Err(reason) => {
                 coverage.set_absent(probe::LD_AUDIT, reason);
@@ -171,7 +171,7 @@ impl HookSession {
         Ok(Self {
             outer,
             inner,
-            audit,
+            environment,
             marks,
             secret,
             next_mark: 1,
@@ -186,7 +186,7 @@ impl HookSession {
 
     /// What the environment of the tree's first process needs.
     pub fn environment(&self) -> HookEnvironment {
-        HookEnvironment { audit: self.audit.clone(), python: self.inner.join("python").into_os_string() }
+        self.environment.clone()
     }
 
     /// Names the tree's first process, as soon as it is known.
@@ -228,7 +228,7 @@ impl HookSession {
                 Ok(Message::Garbage) => {
                     tracing::warn!("something that no hook wrote was in the FIFO of reports");
                     self.coverage.lose(probe::LD_AUDIT, 1);
-                    self.coverage.lose(probe::PYTHON_IMPORT, 1);
+                    Language::ALL.iter().for_each(|language| self.coverage.lose(language.probe(), 1));
                 }
                 Ok(Message::Mark(reached)) if reached == number => return true,
                 Ok(Message::Mark(_)) => {}
@@ -252,7 +252,8 @@ impl HookSession {
                 break;
             }
             for byte in &bytes[..read] {
-                self.coverage.lose(if *byte == b'L' { probe::LD_AUDIT } else { probe::PYTHON_IMPORT }, 1);
+                let language = Language::of_letter(*byte);
+                self.coverage.lose(language.map_or(probe::LD_AUDIT, Language::probe), 1);
             }
         }
     }
@@ -263,11 +264,11 @@ impl HookSession {
         };
         self.next_survey = Instant::now() + SURVEY_INTERVAL;
         for found in self.survey.look(first, &self.inner) {
-            if self.audit.is_some() {
+            if self.environment.audit.is_some() {
                 self.coverage.unmeasured(probe::LD_AUDIT, &found.program, found.reason);
             }
-            if let Some(reason) = found.python {
-                self.coverage.unmeasured(probe::PYTHON_IMPORT, &found.program, reason);
+            for (language, reason) in &found.unhooked {
+                self.coverage.unmeasured(language.probe(), &found.program, reason);
             }
         }
     }
@@ -275,37 +276,6 @@ impl HookSession {
     /// Directory of the hooks' files.
     pub fn directory(&self) -> &Path {
         &self.inner
-    }
-}
-
-/// Where a tree's processes find the hooks.
-#[derive(Clone, Debug)]
-pub struct HookEnvironment {
-    audit: Option<OsString>,
-    python: OsString,
-}
-
-impl HookEnvironment {
-    /// Variables to set; `existing` gives what they would be without hooks. That is kept: auditors before ours, and the
-    /// application's PYTHONPATH behind ours, which leaves the module path as soon as it is loaded.
-    pub fn variables(&self, existing: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
-        let mut variables = Vec::new();
-        if let Some(audit) = &self.audit {
-            let given = existing("LD_AUDIT").filter(|given| !given.is_empty());
-            variables.push(("LD_AUDIT", joined(given.as_deref(), Some(audit))));
-        }
-        let given = existing("PYTHONPATH").filter(|given| !given.is_empty());
-        variables.push(("PYTHONPATH", joined(Some(&self.python), given.as_deref())));
-        variables
-    }
-
-    /// Adds the hooks to a command's environment.
-    pub fn apply(&self, command: &mut Command) {
-        let variables = self.variables(|name| {
-            let set = command.get_envs().find(|(key, _)| *key == OsStr::new(name));
-            set.map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string))
-        });
-        command.envs(variables);
     }
 }
 
@@ -386,26 +356,15 @@ fn try_audit(words: &[OsString]) -> Result<OsString, String> {
     ))
 }
 
-fn joined(first: Option<&OsStr>, second: Option<&OsStr>) -> OsString {
-    let mut list = OsString::new();
-    for part in first.into_iter().chain(second) {
-        if !list.is_empty() {
-            list.push(":");
-        }
-        list.push(part);
-    }
-    list
-}
-
-fn directory(path: &Path, mode: u32) -> Result<(), HookError> {
+pub(super) fn directory(path: &Path, mode: u32) -> Result<(), HookError> {
     at(path, fs::create_dir(path).and_then(|()| permit(path, mode)))
 }
 
-fn permit(path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn permit(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, HookError> {
+pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, HookError> {
     result.map_err(|source| HookError::Directory { path: path.to_owned(), source })
 }
 
@@ -447,30 +406,22 @@ mod tests {
             let mut file = File::options().append(true).open(session.inner.join("losses")).unwrap();
             file.write_all(bytes).unwrap();
         };
-        append(b"LLM");
+        append(b"LLP");
         write(&session, b"nonsense\x1eLO 7 5 - 0 2\n/a");
         // Nobody else can end the reading, or pretend that it has come to a mark.
         write(&session, &session_mark("guess 0"));
         assert_eq!(taken(&mut session), ["/a"]);
         let lost: Vec<_> = session.coverage.losses().collect();
-        assert_eq!(lost, [("ld-audit", 2 + 5 + 2), ("python-import", 1 + 2)]);
-    }
-
-    #[test]
-    fn keeps_what_the_application_set() {
-        let (_parent, session) = session();
-        let check = |given: Option<&str>, audit: &str, python: &str| {
-            let variables = session.environment().variables(|_| given.map(OsString::from));
-            let inner = session.inner.to_str().unwrap();
-            let text: Vec<String> =
-                variables.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
-            let text: Vec<String> = text.into_iter().map(|text| text.replace(inner, "@")).collect();
-            assert_eq!(text, [audit.to_owned(), python.to_owned()]);
-        };
-        let own = "@/audit/$PLATFORM/libplimsoll_audit.so";
-        check(None, &format!("LD_AUDIT={own}"), "PYTHONPATH=@/python");
-        check(Some(""), &format!("LD_AUDIT={own}"), "PYTHONPATH=@/python");
-        check(Some("/a:/b"), &format!("LD_AUDIT=/a:/b:{own}"), "PYTHONPATH=@/python:/a:/b");
+        assert_eq!(
+            lost,
+            [
+                ("ld-audit", 2 + 5 + 2),
+                ("node-module", 2),
+                ("php-include", 2),
+                ("python-import", 1 + 2),
+                ("ruby-feature", 2)
+            ]
+        );
     }
 
     #[test]

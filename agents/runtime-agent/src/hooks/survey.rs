@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::coverage::{is_python, is_python_library, judge_arguments};
+use super::language::Language;
 use crate::procfs;
 
 /// Processes of a tree that are looked at.
@@ -25,8 +25,8 @@ pub struct Unaudited {
     pub program: Vec<u8>,
     /// Why it has none.
     pub reason: &'static str,
-    /// It is a Python interpreter without the import hook, for this reason.
-    pub python: Option<&'static str>,
+    /// It is or carries interpreters without their hooks, for these reasons.
+    pub unhooked: Vec<(Language, String)>,
 }
 
 /// The processes of a tree as they were seen.
@@ -104,18 +104,21 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
         false => "was started without the environment that it should have inherited",
         true => kind_of_program(&path).unwrap_or("took no audit library"),
     };
-    let carries_python = is_python(program)
-        || maps(pid).iter().flatten().any(|path| is_python_library(path.as_os_str().as_encoded_bytes()));
-    let hooked = environment_has(pid, "PYTHONPATH", directory);
-    let python = match judge_arguments(program, &arguments) {
-        Some(why)
-            if carries_python && (!hooked || why.contains("started with") || why.contains("Python 2")) =>
-        {
-            Some(why)
-        }
-        _ => None,
+    let carried = maps(pid).unwrap_or_default();
+    let carries = |language: &Language| {
+        Language::of_program(program) == Some(*language)
+            || carried
+                .iter()
+                .any(|path| Language::of_library(path.as_os_str().as_encoded_bytes()) == Some(*language))
     };
-    Unaudited { program: program.to_vec(), reason, python }
+    let unhooked = |language: Language| {
+        let why = language.expects(program, &arguments)?;
+        let hooked = environment_has(pid, language.variable(), directory);
+        // With the variable it says hello, unless its own words keep it from that.
+        (!hooked || !why.starts_with("took no ")).then_some((language, why))
+    };
+    let unhooked = Language::ALL.into_iter().filter(carries).filter_map(unhooked).collect();
+    Unaudited { program: program.to_vec(), reason, unhooked }
 }
 
 fn environment_has(pid: u32, name: &str, directory: &Path) -> bool {

@@ -1,0 +1,200 @@
+//! The variables that carry the hooks into a process tree, beside what the application set in them.
+//! It must never overwrite a setting of the application, or set a word that an interpreter would stumble over.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::language::Language;
+use super::php_settings;
+
+/// Where a tree's processes find the hooks.
+#[derive(Clone, Debug, Default)]
+pub struct HookEnvironment {
+    /// The word for LD_AUDIT; `None` if the linker here does not take it.
+    pub(super) audit: Option<OsString>,
+    python: Option<OsString>,
+    node: Option<OsString>,
+    ruby: Option<OsString>,
+    php: Option<OsString>,
+}
+
+impl HookEnvironment {
+    /// The words for the hooks of all languages below `inner`; `absent` hears which cannot be at work here, and why.
+    pub(super) fn new(inner: &Path, mut absent: impl FnMut(Language, String)) -> Self {
+        let bytes = inner.as_os_str().as_bytes();
+        let mut speakable = |language, bad: &[u8]| {
+            let ok = !bytes.iter().any(|byte| bad.contains(byte));
+            if !ok {
+                let reason = format!(
+                    "{} has a character that {} cannot have: choose another directory with TMPDIR",
+                    inner.display(),
+                    Language::variable(language)
+                );
+                absent(language, reason);
+            }
+            ok
+        };
+        let word = |before: &str, path: &str, after: &str| {
+            let mut word = OsString::from(before);
+            word.push(inner.join(path));
+            word.push(after);
+            word
+        };
+        Self {
+            audit: None,
+            python: Some(word("", "python", "")),
+            node: speakable(Language::Node, b"\"\\")
+                .then(|| word("--require \"", "node/module_hook.cjs", "\"")),
+            ruby: speakable(Language::Ruby, b" \t\r\n\x0b\x0c")
+                .then(|| word("-r", "ruby/feature_hook.rb", "")),
+            php: speakable(Language::Php, b"\"\\$\n").then(|| word("", "php", "")),
+        }
+    }
+
+    /// Variables to set; `existing` gives what they would be without hooks. That is kept: auditors and options before
+    /// ours, and the application's PYTHONPATH behind ours, which leaves the module path as soon as it is loaded.
+    pub fn variables(&self, existing: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+        let given = |name: &str| existing(name).filter(|given| !given.is_empty());
+        let appended = |name: &'static str, separator: &str, word: &Option<OsString>| {
+            word.as_ref().map(|word| (name, joined(given(name).as_deref(), separator, Some(word))))
+        };
+        let python = self
+            .python
+            .as_ref()
+            .map(|word| ("PYTHONPATH", joined(Some(word), ":", given("PYTHONPATH").as_deref())));
+        // Not set means the directory that PHP was built with, as an empty part does; set and empty means none.
+        let php = self.php.as_ref().map(|word| {
+            let name = "PHP_INI_SCAN_DIR";
+            let mut list = existing(name).unwrap_or_else(|| ":".into());
+            if !list.is_empty() && list != ":" {
+                list.push(":");
+            }
+            list.push(word);
+            (name, list)
+        });
+        [
+            appended("LD_AUDIT", ":", &self.audit),
+            python,
+            appended("NODE_OPTIONS", " ", &self.node),
+            appended("RUBYOPT", " ", &self.ruby),
+            php,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Adds the hooks to a command's environment. Those stay out that would keep the command from starting.
+    pub fn apply(&self, command: &mut Command) {
+        let value = |name: &str| {
+            let set = command.get_envs().find(|(key, _)| *key == OsStr::new(name));
+            set.map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string))
+        };
+        let mut fitting = self.clone();
+        if command.get_args().any(forbids_files)
+            || value("NODE_OPTIONS").is_some_and(|options| {
+                options
+                    .as_bytes()
+                    .split(u8::is_ascii_whitespace)
+                    .any(|word| forbids_files(OsStr::from_bytes(word)))
+            })
+        {
+            fitting.node = None;
+        }
+        if php_settings::what_forbids_the_hook(
+            value("PHPRC").as_deref(),
+            value("PHP_INI_SCAN_DIR").as_deref(),
+        )
+        .is_some()
+        {
+            fitting.php = None;
+        }
+        let variables = fitting.variables(value);
+        command.envs(variables);
+    }
+}
+
+/// Node.js's permission model keeps a hook from its own files, and then the application does not start.
+fn forbids_files(word: &OsStr) -> bool {
+    let word = word.as_bytes();
+    word.starts_with(b"--permission") || word.starts_with(b"--experimental-permission")
+}
+
+fn joined(first: Option<&OsStr>, separator: &str, second: Option<&OsStr>) -> OsString {
+    let mut list = OsString::new();
+    for part in first.into_iter().chain(second) {
+        if !list.is_empty() {
+            list.push(separator);
+        }
+        list.push(part);
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(inner: &str) -> (HookEnvironment, Vec<Language>) {
+        let mut absent = Vec::new();
+        let made = HookEnvironment::new(Path::new(inner), |language, _| absent.push(language));
+        (HookEnvironment { audit: Some("/h/a.so".into()), ..made }, absent)
+    }
+
+    #[test]
+    fn keeps_what_the_application_set() {
+        let (environment, absent) = environment("/h");
+        assert_eq!(absent, []);
+        let check = |given: Option<&str>, expected: [&str; 5]| {
+            let variables = environment.variables(|_| given.map(OsString::from));
+            let text: Vec<String> =
+                variables.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+            assert_eq!(text, expected);
+        };
+        let unset = [
+            "LD_AUDIT=/h/a.so",
+            "PYTHONPATH=/h/python",
+            "NODE_OPTIONS=--require \"/h/node/module_hook.cjs\"",
+            "RUBYOPT=-r/h/ruby/feature_hook.rb",
+            "PHP_INI_SCAN_DIR=:/h/php",
+        ];
+        check(None, unset);
+        check(Some(""), [unset[0], unset[1], unset[2], unset[3], "PHP_INI_SCAN_DIR=/h/php"]);
+        let both = [
+            "LD_AUDIT=/a:/b:/h/a.so",
+            "PYTHONPATH=/h/python:/a:/b",
+            "NODE_OPTIONS=/a:/b --require \"/h/node/module_hook.cjs\"",
+            "RUBYOPT=/a:/b -r/h/ruby/feature_hook.rb",
+            "PHP_INI_SCAN_DIR=/a:/b:/h/php",
+        ];
+        check(Some("/a:/b"), both);
+    }
+
+    #[test]
+    fn no_word_that_an_interpreter_would_not_read() {
+        let (made, absent) = environment("/a b");
+        assert_eq!(absent, [Language::Ruby]);
+        assert_eq!(made.variables(|_| None).len(), 4);
+        assert_eq!(environment("/a\"b").1, [Language::Node, Language::Php]);
+    }
+
+    #[test]
+    fn what_would_not_start_is_left_alone() {
+        let (environment, _) = environment("/h");
+        for (arguments, options, expected) in [
+            (&["app.js"][..], "", true),
+            (&["--permission", "app.js"], "", false),
+            (&["app.js"], "--no-warnings --experimental-permission", false),
+        ] {
+            let mut command = Command::new("node");
+            command.args(arguments).env("NODE_OPTIONS", options);
+            environment.apply(&mut command);
+            let set = command.get_envs().any(|(name, value)| {
+                name == "NODE_OPTIONS" && value.is_some_and(|value| value.to_string_lossy().contains("/h/"))
+            });
+            assert_eq!(set, expected, "{arguments:?} {options}");
+        }
+    }
+}
