@@ -61,8 +61,15 @@ fn finding(
 ) -> Read<Finding> {
     let mut out = Finding { id: image.string(finding_id)?.to_owned(), ..Finding::default() };
     let mut best = (Rating::default(), 0);
+    // A record that names no packages means the whole module.
+    let mut whole_module = false;
     for matched in group {
         let Match { record, id, .. } = matched;
+        let imports = image.list(matched.row.imports)?;
+        whole_module |= imports.len() == 0;
+        for path in imports.iter() {
+            out.imports.push(image.string(path)?.to_owned());
+        }
         if out.advisories.iter().all(|known| known != *id) {
             out.advisories.push((*id).to_owned());
         }
@@ -100,8 +107,13 @@ fn finding(
     out.severity = with_urgency(rating.severity, &out.urgency);
     out.cvss_score = rating.score();
     image.string(vector)?.clone_into(&mut out.cvss_vector);
-    out.aliases.sort_unstable();
-    out.advisories.sort_unstable();
+    if whole_module {
+        out.imports.clear();
+    }
+    for list in [&mut out.aliases, &mut out.advisories, &mut out.imports] {
+        list.sort_unstable();
+        list.dedup();
+    }
     Ok(out)
 }
 

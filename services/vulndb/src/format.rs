@@ -11,21 +11,21 @@
 //! | string offsets, string bytes | every distinct string once, in byte order. A *string id* is the position in that order, so ids compare as the strings do, and a string is found by binary search. Id 0 is the empty string |
 //! | lists | `u32` words; a *list reference* points at a length word with that many words behind it. Reference 0 is the empty list |
 //! | ecosystems | every OSV ecosystem string that occurs in the data (`Debian:12`, `PyPI`) |
-//! | packages | the index: (ecosystem, name) sorted → a run of rows in *affected*. PyPI names are normalised |
-//! | affected | one package in one record: ranges, listed versions, ids of the findings it stands for |
+//! | packages | the index: (ecosystem, name) sorted → a run of rows in *affected*. Names are as `Scheme::normalise_name` gives them |
+//! | affected | one package in one record: ranges, listed versions, ids of the findings it stands for, affected Go packages |
 //! | records | one OSV record: id, aliases, summary, severity, times |
 //! | vulnerabilities | by CVE id: KEV, EPSS, and the best severity any record gives |
 //! | feeds | what the database was built from |
 //!
 //! Ranges are a list of `[range kind, number of events, (event kind, version string id)…]…`. For
-//! ecosystems with a version order (Debian, PyPI) events are sorted, and listed versions are in the
+//! ecosystems with a version order (`Scheme`) events are sorted, and listed versions are in the
 //! order's canonical spelling; all other ecosystems keep the text and order of the export, so that
 //! matching them later needs new code but no new format.
 
 /// First bytes of every database.
 pub const MAGIC: [u8; 8] = *b"PLIMVULN";
 /// Number of this layout. A reader refuses every other one.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = 512;
 /// Bytes that one checksum covers.
@@ -246,6 +246,8 @@ row! {
         versions,
         /// List reference: string ids of the findings (CVE ids where there are any), sorted.
         finding_ids,
+        /// List reference: sorted string ids, import paths of the Go packages that hold the vulnerability.
+        imports,
         /// String id: the distribution's own urgency.
         urgency,
         /// String id of a CVSS vector that holds for this package only; 0: the record's.
@@ -368,6 +370,6 @@ mod tests {
         row.encode(&mut bytes);
         assert_eq!(bytes.len(), RecordRow::BYTES);
         assert_eq!(RecordRow::decode(&bytes), row);
-        assert_eq!((AffectedRow::BYTES, PackageRow::BYTES, FeedRow::BYTES), (32, 16, 32));
+        assert_eq!((AffectedRow::BYTES, PackageRow::BYTES, FeedRow::BYTES), (36, 16, 32));
     }
 }

@@ -7,7 +7,7 @@ use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow};
 use crate::image::{Image, Read};
 use crate::query::{Assessment, NotAssessedCode, PackageQuery};
 use crate::ranges::{Installed, evaluate};
-use crate::version::{Scheme, pep440};
+use crate::version::Scheme;
 use std::cmp::Ordering;
 use std::path::Path;
 
@@ -20,6 +20,9 @@ pub struct Database {
     /// OSV names of the ecosystems whose folder the export had. A stray entry in another folder is no
     /// coverage.
     ecosystems: Vec<String>,
+    /// String ids of the ecosystem strings of the data, with the ecosystem each belongs to
+    /// (`Packagist:https://…` → `Packagist`).
+    ecosystem_strings: Vec<(String, u32)>,
     /// Names of the lists that are applied to every ecosystem.
     lists: Vec<String>,
 }
@@ -67,7 +70,13 @@ impl Database {
         let image = Image::open(path)?;
         let header = image.header();
         let version = crate::build::database_version(header.newest_modified_ms, &header.content_sha256);
-        let mut database = Database { image, version, ecosystems: Vec::new(), lists: Vec::new() };
+        let mut database = Database {
+            image,
+            version,
+            ecosystems: Vec::new(),
+            ecosystem_strings: Vec::new(),
+            lists: Vec::new(),
+        };
         database.read_feed_names().map_err(|damage| DatabaseError::damaged(path, damage))?;
         Ok(database)
     }
@@ -81,6 +90,10 @@ impl Database {
             } else {
                 self.lists.push(name.to_owned());
             }
+        }
+        for index in 0..self.image.count::<EcosystemRow>() {
+            let row: EcosystemRow = self.image.row(index)?;
+            self.ecosystem_strings.push((self.image.string(row.base)?.to_owned(), row.name));
         }
         Ok(())
     }
@@ -124,7 +137,7 @@ impl Database {
         }
         match scheme {
             Some(Scheme::Dpkg) => self.assess_debian(query),
-            Some(Scheme::Pep440) => self.assess_pypi(query),
+            Some(scheme) => self.assess_application_package(scheme, base, query),
             None => Err(Unanswered {
                 code: NotAssessedCode::NoMatcher,
                 reason: format!(
@@ -139,29 +152,44 @@ impl Database {
         let release = self.debian_release(query.distro_version)?;
         let name = if query.source_name.is_empty() { query.name } else { query.source_name };
         let version = if query.source_version.is_empty() { query.version } else { query.source_version };
-        let installed =
-            Installed::parse(Scheme::Dpkg, version).ok_or_else(|| unparseable(version, "dpkg"))?;
+        let installed = Installed::parse(Scheme::Dpkg, version)
+            .ok_or_else(|| unparseable(version, Scheme::Dpkg.title()))?;
         // A record without a release suffix holds for all of them.
-        let matches = self.collect(&[&release, "Debian"], name, &installed)?;
+        let mut ecosystems = Vec::with_capacity(2);
+        for ecosystem in [&release, "Debian"] {
+            ecosystems.extend(self.ecosystem_id(ecosystem)?);
+        }
+        let matches = self.collect(ecosystems.into_iter(), name, &installed)?;
         let subject = ["source package ", name, " ", version].concat();
         Ok(self.answer(&subject, &release, &installed, matches)?)
     }
 
-    fn assess_pypi(&self, query: &PackageQuery<'_>) -> Result<Assessment, Unanswered> {
+    fn assess_application_package(
+        &self,
+        scheme: Scheme,
+        ecosystem: &str,
+        query: &PackageQuery<'_>,
+    ) -> Result<Assessment, Unanswered> {
         let version = query.version;
         let installed =
-            Installed::parse(Scheme::Pep440, version).ok_or_else(|| unparseable(version, "PEP 440"))?;
-        let matches = self.collect(&["PyPI"], &pep440::normalise_name(query.name), &installed)?;
+            Installed::parse(scheme, version).ok_or_else(|| unparseable(version, scheme.title()))?;
+        let of_ecosystem = self.ecosystem_strings.iter().filter(|(base, _)| base == ecosystem);
+        let matches =
+            self.collect(of_ecosystem.map(|&(_, id)| id), &scheme.normalise_name(query.name), &installed)?;
         let subject = [query.name, " ", version].concat();
-        Ok(self.answer(&subject, "PyPI", &installed, matches)?)
+        Ok(self.answer(&subject, ecosystem, &installed, matches)?)
     }
 
     /// Evaluates everything the database says about one package.
-    fn collect(&self, ecosystems: &[&str], name: &str, installed: &Installed<'_>) -> Read<Matches> {
+    fn collect(
+        &self,
+        ecosystems: impl Iterator<Item = u32>,
+        name: &str,
+        installed: &Installed<'_>,
+    ) -> Read<Matches> {
         let mut matches = Matches::default();
         let Some(name) = self.image.find_string(name)? else { return Ok(matches) };
         for ecosystem in ecosystems {
-            let Some(ecosystem) = self.ecosystem_id(ecosystem)? else { continue };
             let wanted = (ecosystem, name);
             let at = self.image.partition_point(|row: &PackageRow| (row.ecosystem, row.name) < wanted)?;
             if at < self.image.count::<PackageRow>() {

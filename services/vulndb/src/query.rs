@@ -7,9 +7,11 @@ use serde::Serialize;
 /// A package as the scanner found it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PackageQuery<'a> {
-    /// `debian`, `pypi`, …: Plimsoll's name of the ecosystem.
+    /// Plimsoll's name of the ecosystem: `debian`, or the purl type (`maven`, `npm`, `gem`, `composer`, `golang`,
+    /// `cargo`, `pypi`).
     pub ecosystem: &'a str,
-    /// Name; PyPI's is normalised here.
+    /// Name as in the ecosystem: Maven's `group:artifact`, npm's `@scope/name`, Go's module path or `stdlib`;
+    /// PyPI's and Packagist's are normalised here.
     pub name: &'a str,
     /// Installed version.
     pub version: &'a str,
@@ -107,6 +109,8 @@ pub struct Finding {
     pub published_ms: i64,
     /// Last change of any of the advisories; 0 unknown.
     pub modified_ms: i64,
+    /// Go: import paths of the packages within the module that hold the vulnerability, sorted; empty = all of it.
+    pub imports: Vec<String>,
     /// The distribution's own urgency (Debian: `unimportant`, `low`, …); empty if it gives none.
     pub urgency: String,
 }

@@ -69,7 +69,7 @@ impl Hit {
 pub(crate) fn evaluate(image: &Image, row: &AffectedRow, installed: &Installed<'_>) -> Read<Option<Hit>> {
     let ranges = Ranges(image.list(row.ranges)?);
     for (kind, events) in ranges.iter() {
-        if kind == RANGE_ECOSYSTEM
+        if is_ordered(kind)
             && let Some(hit) = in_range(image, events, installed)?
         {
             return Ok(Some(hit));
@@ -84,6 +84,12 @@ pub(crate) fn evaluate(image: &Image, row: &AffectedRow, installed: &Installed<'
         listed_fixes.extend(first_fix_above(image, kind, events, installed)?);
     }
     Ok(Some(Hit { cause: Cause::Listed, listed_fixes }))
+}
+
+/// The boundaries have a place in the ecosystem's order: that of npm, Go and crates.io is the one that SEMVER
+/// ranges mean; elsewhere a publisher wrote SEMVER for versions that both orders read alike.
+fn is_ordered(kind: u32) -> bool {
+    kind == RANGE_ECOSYSTEM || kind == RANGE_SEMVER
 }
 
 struct Ranges<'a>(List<'a>);
@@ -187,7 +193,7 @@ fn first_fix_above(
     let mut fixes = Vec::new();
     for (event, text_id) in events.iter().filter(|&(event, _)| event == EVENT_FIXED) {
         match compare(image, event, text_id, installed)? {
-            Some(order) if order.is_lt() && kind == RANGE_ECOSYSTEM => return Ok(vec![text_id]),
+            Some(order) if order.is_lt() && is_ordered(kind) => return Ok(vec![text_id]),
             Some(order) if order.is_ge() => {}
             _ => fixes.push(text_id),
         }

@@ -113,7 +113,7 @@ proptest! {
 
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..2048), magic in any::<bool>()) {
-        let bytes = if magic { [&b"PLIMVULN\x01\0\0\0"[..], &bytes].concat() } else { bytes };
+        let bytes = if magic { [&b"PLIMVULN\x02\0\0\0"[..], &bytes].concat() } else { bytes };
         prop_assert!(with_bytes(&bytes, answers).is_none());
     }
 }

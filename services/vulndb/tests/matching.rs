@@ -125,6 +125,7 @@ fn findings_carry_everything_known() {
         summary: "Bad thing.".into(),
         published_ms: 1_704_153_600_000,
         modified_ms: 1_709_251_200_000,
+        imports: Vec::new(),
         urgency: String::new(),
     };
     assert_eq!(found, [expect]);
@@ -175,6 +176,7 @@ fn severity_without_a_vector() {
 fn says_why_a_package_is_not_assessed() {
     let export = Export::new();
     export.records("PyPI", &[&pypi_record(r#""versions":["1"]"#)]);
+    export.records("Hex", &[r#"{"id":"GHSA-2","affected":[{"package":{"ecosystem":"Hex","name":"a"}}]}"#]);
     export.records(
         "npm",
         &[r#"{"id":"GHSA-1","affected":[{"package":{"ecosystem":"npm","name":"a"}},{"package":{"ecosystem":"NuGet","name":"b"}}]}"#],
@@ -189,7 +191,9 @@ fn says_why_a_package_is_not_assessed() {
     for (query, expect) in [
         (pypi("a", "1"), None),
         (pypi("a", "not a version"), Some(UnparseableVersion)),
-        (PackageQuery { ecosystem: "npm", ..pypi("a", "1") }, Some(NoMatcher)),
+        (PackageQuery { ecosystem: "Hex", ..pypi("a", "1") }, Some(NoMatcher)),
+        (PackageQuery { ecosystem: "npm", ..pypi("a", "1") }, Some(UnparseableVersion)),
+        (PackageQuery { ecosystem: "npm", ..pypi("a", "1.0.0") }, None),
         // A record in npm's folder also names NuGet: that is no NuGet feed.
         (PackageQuery { ecosystem: "nuget", ..pypi("b", "1") }, Some(NoFeed)),
         (PackageQuery { ecosystem: "golang", ..pypi("a", "1") }, Some(NoFeed)),

@@ -132,8 +132,8 @@ fn what_no_feed_covers_is_not_assessed() {
             NotAssessedCode::NoFeed,
         ),
         (
-            plimsoll_vulndb::PackageQuery { ecosystem: "npm", ..pypi("lodash", "4.17.20") },
-            NotAssessedCode::NoMatcher,
+            plimsoll_vulndb::PackageQuery { ecosystem: "npm", ..pypi("lodash", "latest") },
+            NotAssessedCode::UnparseableVersion,
         ),
         (plimsoll_vulndb::PackageQuery { ecosystem: "nuget", ..pypi("x", "1") }, NotAssessedCode::NoFeed),
     ] {

@@ -8,7 +8,7 @@ use crate::format::{
 };
 use crate::severity::Rating;
 use crate::time::parse_ms;
-use crate::version::{Scheme, pep440};
+use crate::version::Scheme;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -78,6 +78,8 @@ pub(super) struct Affected {
     pub ranges: Vec<Range>,
     /// Canonical where the ecosystem has a version order.
     pub versions: Vec<Text>,
+    /// Import paths of the Go packages that hold the vulnerability; empty: the whole module.
+    pub imports: Vec<Text>,
     pub urgency: Text,
     pub rated: Rated,
 }
@@ -150,17 +152,15 @@ fn reduce_affected(
     if versions.is_empty() && !ranges.is_empty() && ranges.iter().all(|r| r.kind == RANGE_UNORDERED) {
         unusable(package.name.clone());
     }
-    let name = match scheme {
-        Some(Scheme::Pep440) => pep440::normalise_name(&package.name),
-        _ => package.name.clone(),
-    };
+    let name = scheme.map_or(package.name.as_str().into(), |scheme| scheme.normalise_name(&package.name));
     Some(Affected {
         ecosystem: strings.number(&package.ecosystem),
         name: strings.number(&name),
         ranges,
         versions,
+        imports: osv.imports().map(|path| strings.number(path)).collect(),
         urgency: strings.number(osv.urgency().unwrap_or("")),
-        rated: best_vector(&osv.severity, strings),
+        rated: affected_rating(osv, strings),
     })
 }
 
@@ -213,6 +213,15 @@ fn event_parts(event: &OsvEvent) -> impl Iterator<Item = (u32, &str)> {
     ]
     .into_iter()
     .filter_map(|(kind, text)| Some((kind, text.as_deref()?)))
+}
+
+/// RustSec's notices that a crate is unmaintained are no vulnerability: `none`, unless somebody scored it.
+fn affected_rating(osv: &OsvAffected, strings: &mut Interner) -> Rated {
+    let mut rated = best_vector(&osv.severity, strings);
+    if !rated.rating.is_known() && matches!(osv.informational(), Some("unmaintained" | "notice")) {
+        rated.rating = Rating::of_word("none");
+    }
+    rated
 }
 
 fn best_vector(severities: &[OsvSeverity], strings: &mut Interner) -> Rated {

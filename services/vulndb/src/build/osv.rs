@@ -59,6 +59,7 @@ pub(crate) struct OsvAffected {
     #[serde(deserialize_with = "null_is_default")]
     pub versions: Vec<String>,
     pub ecosystem_specific: Option<serde_json::Value>,
+    pub database_specific: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,6 +120,18 @@ impl OsvAffected {
     /// Debian's urgency (`unimportant`, `low`, `end-of-life`, …).
     pub fn urgency(&self) -> Option<&str> {
         self.ecosystem_specific.as_ref()?.get("urgency")?.as_str()
+    }
+
+    /// RustSec's word for a record that is no vulnerability (`unmaintained`, `unsound`, `notice`).
+    pub fn informational(&self) -> Option<&str> {
+        self.database_specific.as_ref()?.get("informational")?.as_str()
+    }
+
+    /// Go: import paths of the packages that hold the vulnerability (go.dev/doc/security/vuln/database).
+    pub fn imports(&self) -> impl Iterator<Item = &str> {
+        let imports = self.ecosystem_specific.as_ref().and_then(|specific| specific.get("imports"));
+        let list = imports.and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
+        list.iter().filter_map(|import| import.get("path")?.as_str())
     }
 }
 

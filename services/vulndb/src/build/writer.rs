@@ -297,6 +297,7 @@ impl Rows<'_> {
             ranges: self.lists.add(ranges)?,
             versions: self.sorted_list(&affected.versions)?,
             finding_ids: self.sorted_list(&finding.ids)?,
+            imports: self.sorted_list(&affected.imports)?,
             urgency: self.id(affected.urgency),
             cvss_vector: self.id(affected.rated.vector),
             rating: affected.rated.rating.pack(),

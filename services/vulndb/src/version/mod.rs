@@ -1,9 +1,19 @@
 //! Version orders of the ecosystems: which of two versions of one package is the newer one.
 //! One module per ordering; an ordering must never guess about a version that its specification refuses.
 
+pub mod cargo;
+pub mod composer;
 pub mod dpkg;
+pub mod golang;
+#[cfg(test)]
+mod laws;
+pub mod maven;
+pub mod npm;
 pub mod pep440;
+pub mod rubygems;
+mod semver;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// Compares two strings of ASCII digits by value, whatever their length, so no number overflows.
@@ -12,6 +22,26 @@ fn compare_digits(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
+/// Equality and partial order of a version by its `Ord`: two spellings of one version are equal.
+macro_rules! ordered_by_cmp {
+    ($version:ty) => {
+        impl PartialOrd for $version {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl PartialEq for $version {
+            fn eq(&self, other: &Self) -> bool {
+                self.cmp(other) == Ordering::Equal
+            }
+        }
+
+        impl Eq for $version {}
+    };
+}
+use ordered_by_cmp;
+
 /// The ordering that an ecosystem uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -19,16 +49,57 @@ pub enum Scheme {
     Dpkg,
     /// PyPI: [`pep440`].
     Pep440,
+    /// Maven: [`maven`].
+    Maven,
+    /// npm: [`npm`].
+    Npm,
+    /// RubyGems: [`rubygems`].
+    RubyGems,
+    /// Packagist: [`composer`].
+    Composer,
+    /// Go modules and Go's own releases: [`golang`].
+    Go,
+    /// crates.io: [`cargo`].
+    Cargo,
 }
 
 impl Scheme {
-    /// The ordering of an OSV ecosystem, without its release suffix (`Debian`, `PyPI`);
-    /// `None` where Plimsoll has none yet.
+    /// The ordering of an OSV ecosystem, without its suffix (`Debian`, `PyPI`); `None` where Plimsoll has none yet.
     pub fn of_osv_ecosystem(base: &str) -> Option<Scheme> {
         match base {
             "Debian" => Some(Scheme::Dpkg),
             "PyPI" => Some(Scheme::Pep440),
+            "Maven" => Some(Scheme::Maven),
+            "npm" => Some(Scheme::Npm),
+            "RubyGems" => Some(Scheme::RubyGems),
+            "Packagist" => Some(Scheme::Composer),
+            "Go" => Some(Scheme::Go),
+            "crates.io" => Some(Scheme::Cargo),
             _ => None,
+        }
+    }
+
+    /// What people call the ordering.
+    pub fn title(self) -> &'static str {
+        match self {
+            Scheme::Dpkg => "dpkg",
+            Scheme::Pep440 => "PEP 440",
+            Scheme::Maven => "Maven",
+            Scheme::Npm => "npm",
+            Scheme::RubyGems => "RubyGems",
+            Scheme::Composer => "Composer",
+            Scheme::Go => "Go",
+            Scheme::Cargo => "cargo",
+        }
+    }
+
+    /// The spelling of a package's name under which records are found: PyPI's is normalised, Packagist knows only
+    /// lower case, all others compare exactly (npm keeps old names with capitals apart, crates.io `-` and `_`).
+    pub fn normalise_name(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Scheme::Pep440 => Cow::Owned(pep440::normalise_name(name)),
+            Scheme::Composer => Cow::Owned(name.trim().to_ascii_lowercase()),
+            _ => Cow::Borrowed(name),
         }
     }
 
@@ -37,26 +108,41 @@ impl Scheme {
         match self {
             Scheme::Dpkg => dpkg::Version::parse(text).map(Version::Dpkg),
             Scheme::Pep440 => pep440::Version::parse(text).map(Version::Pep440),
+            Scheme::Maven => maven::Version::parse(text).map(Version::Maven),
+            Scheme::Npm => npm::Version::parse(text).map(Version::Npm),
+            Scheme::RubyGems => rubygems::Version::parse(text).map(Version::RubyGems),
+            Scheme::Composer => composer::Version::parse(text).map(Version::Composer),
+            Scheme::Go => golang::Version::parse(text).map(Version::Go),
+            Scheme::Cargo => cargo::Version::parse(text).map(Version::Cargo),
         }
     }
 
     /// One spelling for all spellings of the same version, used to look a version up in a list.
     /// A version that cannot be parsed stands for itself.
     pub fn canonical(self, text: &str) -> String {
-        match self {
-            Scheme::Dpkg => text.to_owned(),
-            Scheme::Pep440 => pep440::Version::parse(text).map_or_else(|| text.to_owned(), |v| v.canonical()),
-        }
+        self.parse(text).map_or_else(|| text.to_owned(), |version| version.canonical())
     }
 }
 
-/// A parsed version of either scheme. Versions of different schemes have no order.
+/// A parsed version of any scheme. Versions of different schemes have no order.
 #[derive(Clone, Debug)]
 pub enum Version<'a> {
     /// See [`dpkg::Version`].
     Dpkg(dpkg::Version<'a>),
     /// See [`pep440::Version`].
     Pep440(pep440::Version<'a>),
+    /// See [`maven::Version`].
+    Maven(maven::Version<'a>),
+    /// See [`npm::Version`].
+    Npm(npm::Version<'a>),
+    /// See [`rubygems::Version`].
+    RubyGems(rubygems::Version<'a>),
+    /// See [`composer::Version`].
+    Composer(composer::Version<'a>),
+    /// See [`golang::Version`].
+    Go(golang::Version<'a>),
+    /// See [`cargo::Version`].
+    Cargo(cargo::Version),
 }
 
 impl Version<'_> {
@@ -65,9 +151,8 @@ impl Version<'_> {
     /// version specifiers do: `1.0+cu118` is still covered by "last affected 1.0".
     pub fn compare_to_boundary(&self, boundary: &Version<'_>) -> Option<Ordering> {
         match (self, boundary) {
-            (Version::Dpkg(a), Version::Dpkg(b)) => Some(a.cmp(b)),
             (Version::Pep440(a), Version::Pep440(b)) => Some(a.compare_to_boundary(b)),
-            _ => None,
+            _ => self.compare(boundary),
         }
     }
 
@@ -76,6 +161,12 @@ impl Version<'_> {
         match self {
             Version::Dpkg(version) => version.text().to_owned(),
             Version::Pep440(version) => version.canonical(),
+            Version::Maven(version) => version.canonical(),
+            Version::Npm(version) => version.canonical(),
+            Version::RubyGems(version) => version.canonical(),
+            Version::Composer(version) => version.canonical(),
+            Version::Go(version) => version.canonical(),
+            Version::Cargo(version) => version.canonical(),
         }
     }
 
@@ -94,6 +185,12 @@ impl Version<'_> {
         match (self, other) {
             (Version::Dpkg(a), Version::Dpkg(b)) => Some(a.cmp(b)),
             (Version::Pep440(a), Version::Pep440(b)) => Some(a.cmp(b)),
+            (Version::Maven(a), Version::Maven(b)) => Some(a.cmp(b)),
+            (Version::Npm(a), Version::Npm(b)) => Some(a.cmp(b)),
+            (Version::RubyGems(a), Version::RubyGems(b)) => Some(a.cmp(b)),
+            (Version::Composer(a), Version::Composer(b)) => Some(a.cmp(b)),
+            (Version::Go(a), Version::Go(b)) => Some(a.cmp(b)),
+            (Version::Cargo(a), Version::Cargo(b)) => Some(a.cmp(b)),
             _ => None,
         }
     }

@@ -3,7 +3,10 @@
 #![allow(dead_code)]
 #![allow(clippy::print_stdout)]
 
+pub mod oracle;
+
 use plimsoll_vulndb::{Assessment, BuildReport, Database, Finding, PackageQuery, build};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -114,4 +117,25 @@ pub fn tool_present(what: &str, present: bool) -> bool {
         println!("skipped: {what} is not here");
     }
     present
+}
+
+/// Every version that a record of the sample names for an ecosystem: listed ones and boundaries.
+pub fn versions_of_sample(export: &Path, ecosystem: &str) -> BTreeSet<String> {
+    let file = fs::File::open(export.join(ecosystem).join("all.zip")).unwrap();
+    let mut archive = zip::ZipArchive::new(file).unwrap();
+    let mut versions = BTreeSet::new();
+    for index in 0..archive.len() {
+        let record: serde_json::Value = serde_json::from_reader(archive.by_index(index).unwrap()).unwrap();
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        for affected in list(&record["affected"]) {
+            versions.extend(list(&affected["versions"]).iter().filter_map(|v| Some(v.as_str()?.to_owned())));
+            for range in list(&affected["ranges"]).iter().filter(|range| range["type"] != "GIT") {
+                for event in list(&range["events"]) {
+                    let texts = event.as_object().into_iter().flat_map(|event| event.values());
+                    versions.extend(texts.filter_map(|v| Some(v.as_str()?.to_owned())));
+                }
+            }
+        }
+    }
+    versions
 }
