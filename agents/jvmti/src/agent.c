@@ -259,12 +259,19 @@ static size_t put_property(char *to, size_t at, size_t room, const char *name)
 
 static void hello(void)
 {
-	char name[256], home[PLACE_MAX_BYTES];
+	/* Of modules, and before these of a JRE. */
+	static const char *const images[] = { "/lib/modules", "/lib/rt.jar" };
+	char name[256], home[PLACE_MAX_BYTES], image[PLACE_MAX_BYTES];
 	const char *mode = attached ? "\nattach" : "\nstart";
 	size_t length = put_property(name, 0, 128, "java.vm.version");
+	size_t home_length = put_property(home, 0, sizeof(home) - 16, "java.home"), image_length = 0;
 
 	length = put_bytes(name, length, mode, length_of(mode));
-	report("JH", name, length, home, put_property(home, 0, sizeof(home), "java.home"));
+	for (int i = 0; i < 2 && home_length && !image_length; i++) {
+		home[put_bytes(home, home_length, images[i], length_of(images[i]))] = 0;
+		image_length = real_path(home, image, sizeof(image));
+	}
+	report("JH", name, length, image, image_length);
 }
 
 static void finish(interface jni)

@@ -9,6 +9,7 @@
 #define O_WRONLY 01
 #define O_NONBLOCK 04000
 #define O_CLOEXEC 02000000
+#define O_PATH 010000000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
 #define SIG_BLOCK 0
@@ -26,6 +27,7 @@
 #define SYS_futex 202
 #define SYS_clock_gettime 228
 #define SYS_openat 257
+#define SYS_readlinkat 267
 #define STAT_MODE_AT 24
 static long system_call(long number, long a, long b, long c, long d)
 {
@@ -41,6 +43,7 @@ static long system_call(long number, long a, long b, long c, long d)
 #define SYS_openat 56
 #define SYS_close 57
 #define SYS_write 64
+#define SYS_readlinkat 78
 #define SYS_fstat 80
 #define SYS_futex 98
 #define SYS_clock_gettime 113

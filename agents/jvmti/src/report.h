@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Reports to the agent: each is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
- * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its home), JC classes of one place (name:
- * internal names, each ended by ';'; path: URL of the place), JS all classes loaded before were told, JG counts (name:
+ * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image), JC classes of one place
+ * (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the real path of the file or
+ * directory that holds it), JS all classes loaded before were told, JG counts (name:
  * hidden ' ' generated ' ' unloaded), JF a failure (name: why), JE the JVM ends and everything was told.
  * Only the agent's own thread, or the one that starts it, may write: waiting here holds up nobody else. */
 #pragma once
@@ -13,6 +14,8 @@
 #define BODY_MAX_BYTES (REPORT_MAX_BYTES - HEAD_MAX_BYTES)
 /* Places whose classes are gathered at the same time. */
 #define BATCHES 16
+/* Room for the real path of a place. */
+#define REAL_PATH_BYTES 1024
 /* Longest wait for room in the FIFO; after that the report is lost. */
 #define WRITE_MAX_MS 30000
 #define WRITE_PAUSE_MS 2
@@ -140,8 +143,86 @@ static void report(const char *kind, const char *name, size_t name_length, const
 		lost++;
 }
 
+/* The real path of a file, as this process sees it; its length, or 0. */
+static size_t real_path(const char *path, char *real, size_t room)
+{
+	char link[32] = "/proc/self/fd/";
+	long file = system_call(SYS_openat, AT_FDCWD, (long)path, O_PATH | O_CLOEXEC, 0);
+	size_t at = 13;
+	long length;
+
+	if (file < 0)
+		return 0;
+	/* put_number begins with a space. */
+	at = put_number(link, at, (unsigned long)file);
+	link[13] = '/';
+	link[at] = 0;
+	length = system_call(SYS_readlinkat, AT_FDCWD, (long)link, (long)real, (long)room);
+	system_call(SYS_close, file, 0, 0, 0);
+	return length > 0 && (size_t)length < room && real[0] == '/' ? (size_t)length : 0;
+}
+
+static int hex_digit(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	digit |= 0x20;
+	return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/* The path of the outermost file that a URL names, decoded (RFC 3986) or as it stands. */
+static int path_in(const char *url, size_t length, char *path, size_t room, int decode)
+{
+	static const char *const schemes[] = { "file:", "nested:" };
+	size_t from = length, to = 0;
+
+	for (size_t i = 0; i < length && from == length; i++)
+		for (int s = 0; s < 2; s++)
+			if (starts_with(url + i, length - i, schemes[s]))
+				from = i + length_of(schemes[s]);
+	while (from + 1 < length && url[from] == '/' && url[from + 1] == '/')
+		from++;
+	for (; from < length && to + 1 < room; from++) {
+		int high = from + 2 < length ? hex_digit(url[from + 1]) : -1;
+		int low = from + 2 < length ? hex_digit(url[from + 2]) : -1;
+
+		/* An entry of an archive begins, in one of three spellings. */
+		if (from + 1 < length && ((url[from] == '!' && url[from + 1] == '/') ||
+					  (url[from] == '/' && url[from + 1] == '!') ||
+					  (url[from] == '*' && url[from + 1] == '/')))
+			break;
+		if (decode && url[from] == '%' && high >= 0 && low >= 0) {
+			path[to++] = (char)(high << 4 | low);
+			from += 2;
+		} else {
+			path[to++] = url[from];
+		}
+	}
+	path[to] = 0;
+	return to > 0 && path[0] == '/' && to + 1 < room;
+}
+
+/* Appends a zero byte and the real path to a place, if there is one. */
+static size_t put_real_path(char *place, size_t length, size_t room)
+{
+	char path[REPORT_MAX_BYTES], real[REPORT_MAX_BYTES];
+	size_t real_length = 0;
+
+	for (int decode = 1; decode >= 0 && !real_length; decode--)
+		if (path_in(place, length, path, sizeof(path), decode))
+			real_length = real_path(path, real, sizeof(real));
+	if (!real_length || length + 1 + real_length > room)
+		return length;
+	place[length++] = 0;
+	return put_bytes(place, length, real, real_length);
+}
+
 static void flush_batch(struct batch *batch)
 {
+	/* Room for it was kept free. */
+	if (batch->names_length)
+		batch->place_length = put_real_path(batch->place, batch->place_length,
+						    BODY_MAX_BYTES - batch->names_length);
 	if (batch->names_length)
 		report("JC", batch->names, batch->names_length, batch->place, batch->place_length);
 	batch->names_length = 0;
@@ -175,7 +256,8 @@ static void tell(const char *name, size_t name_length, const char *place, size_t
 		next_batch = (next_batch + 1) % BATCHES;
 		flush_batch(batch);
 	}
-	if (batch->names_length + name_length + 1 + place_length > BODY_MAX_BYTES)
+	if (batch->names_length &&
+	    batch->names_length + name_length + 1 + place_length + REAL_PATH_BYTES > BODY_MAX_BYTES)
 		flush_batch(batch);
 	if (!batch->names_length)
 		batch->place_length = put_bytes(batch->place, 0, place, place_length);
