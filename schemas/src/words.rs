@@ -19,6 +19,35 @@ pub mod probe {
     pub const PHP_INCLUDE: &str = "php-include";
     /// What already ran when watching began; only raises rungs.
     pub const RESYNC: &str = "resync";
+
+    /// What a probe looks at, in words for people; an unknown one is named as it is.
+    pub fn describe(probe: &str) -> &str {
+        match probe {
+            EBPF_FILES => "eBPF: files that were executed, mapped or read",
+            LD_AUDIT => "dynamic linker: shared libraries that were loaded",
+            PYTHON_IMPORT => "import hook in Python: modules",
+            JVMTI => "JVM tool interface: classes that were defined",
+            NODE_MODULE => "module hook in Node.js: CommonJS and ES modules",
+            RUBY_FEATURE => "hook in Ruby: required features",
+            PHP_INCLUDE => "hook in PHP: included files",
+            RESYNC => "look at what already ran",
+            other => other,
+        }
+    }
+}
+
+/// The language of an ecosystem's packages, for people; `None` for those of an operating system or unknown ones.
+pub fn language(ecosystem: &str) -> Option<&'static str> {
+    Some(match ecosystem {
+        "maven" => "Java",
+        "pypi" => "Python",
+        "npm" => "Node.js",
+        "gem" => "Ruby",
+        "composer" => "PHP",
+        "golang" => "Go",
+        "cargo" => "Rust",
+        _ => return None,
+    })
 }
 
 /// Strength of the evidence of use.

@@ -6,15 +6,21 @@ use plimsoll_schemas::events::{
     UsageItem,
 };
 use plimsoll_schemas::identity::component_path;
-use plimsoll_schemas::words::{FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, mount, ownership_state, path_role};
+use plimsoll_schemas::words::{
+    FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, mount, ownership_state, path_role, usage_kind,
+};
 
 use crate::Order;
 use crate::artifact::Artifact;
+use crate::classes::ClassItem;
+use crate::credit::Credits;
 use crate::entity::{
     Component, EntityKey, EvidenceKey, Findings, Manifest, Ownership, Package, PathKey, Span,
 };
 use crate::event::Refusal;
-use crate::limits::{ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, WARNINGS_MAX};
+use crate::limits::{
+    ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, NAME_MAX_BYTES, WARNINGS_MAX,
+};
 use crate::merge::earlier;
 
 impl Artifact {
@@ -144,6 +150,10 @@ impl Artifact {
             self.cache.sort_path(&path, Some(&ownership.state));
             self.cache.artifact_dirty = true;
         }
+        match Credits::of(&ownership.owners) {
+            Some(credits) => drop(self.cache.credits.insert(path.clone(), credits)),
+            None => drop(self.cache.credits.remove(&path)),
+        }
         for owner in &ownership.owners {
             self.cache.owned.entry(owner.package_id.clone()).or_default().insert(path.clone());
             self.cache.dirty_packages.insert(owner.package_id.clone());
@@ -204,16 +214,19 @@ impl Artifact {
         let at = path_key(item.path, item.file_identity)?;
         let first_ms = if item.first_seen_ms == 0 { emitted_at_ms } else { item.first_seen_ms };
         let span = Span { first_ms, last_ms: item.last_seen_ms.max(first_ms) };
-        let key = EvidenceKey { at, component: component.to_owned(), kind: item.kind, name: item.name };
+        let name = bounded_name(item.name);
+        if item.kind == usage_kind::CLASS && rung >= Rung::Loaded {
+            self.apply_class(ClassItem { at, component, name: &name, rung, span, probe: &item.probe });
+            return Ok(());
+        }
+        let key = EvidenceKey { at, component: component.to_owned(), kind: item.kind, name };
         let owner = self.ownership.get(&key.at);
         if !self.evidence.contains_key(&key) {
             let waits = owner.is_none() && !self.cache.waiting.contains(&key.at);
-            if self.evidence.len() >= EVIDENCE_MAX_ENTRIES
+            if self.evidence_count() >= EVIDENCE_MAX_ENTRIES
                 || (waits && self.cache.waiting.len() >= EVIDENCE_WAITING_MAX_ENTRIES)
             {
-                self.overflow.items = self.overflow.items.saturating_add(1);
-                self.cache.coverage_dirty = true;
-                self.touch(EntityKey::Overflow);
+                self.count_overflow();
                 return Ok(());
             }
         }
@@ -277,6 +290,15 @@ impl Artifact {
             }
         }
     }
+}
+
+/// A name cut to [`NAME_MAX_BYTES`], with a mark that it was.
+fn bounded_name(mut name: String) -> String {
+    if name.len() > NAME_MAX_BYTES {
+        name.truncate(name.floor_char_boundary(NAME_MAX_BYTES));
+        name.push('…');
+    }
+    name
 }
 
 /// An empty identity means that the file is the image's.

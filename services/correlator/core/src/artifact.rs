@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cache::Cache;
+use crate::credit::Credits;
 use crate::entity::{
-    self, Alert, Component, Emitted, EntityKey, Evidence, EvidenceKey, Findings, Overflow, Ownership,
-    Package, PathKey, STATE_FORMAT, Scan, Workload,
+    self, Alert, Classes, ClassesKey, Component, Emitted, EntityKey, Evidence, EvidenceKey, Findings,
+    Overflow, Ownership, Package, PathKey, STATE_FORMAT, Scan, Workload,
 };
 use crate::event::{Event, Refusal};
 use crate::output::Output;
@@ -35,6 +36,7 @@ pub struct Artifact {
     pub(crate) workloads: BTreeMap<String, Workload>,
     pub(crate) components: BTreeMap<String, Component>,
     pub(crate) evidence: BTreeMap<EvidenceKey, Evidence>,
+    pub(crate) classes: BTreeMap<ClassesKey, Classes>,
     pub(crate) alerts: BTreeMap<String, Alert>,
     pub(crate) emitted: BTreeMap<String, Emitted>,
     /// The scan that counts, derived.
@@ -113,6 +115,9 @@ impl Artifact {
     pub fn entity_count(&self) -> usize {
         self.ownership.len()
             + self.evidence.len()
+            + self.classes.len()
+            // A class takes about a quarter of what an entity of its own would.
+            + self.cache.class_count / 4
             + self.workloads.len()
             + self.components.len()
             + self.alerts.len()
@@ -191,6 +196,7 @@ impl Artifact {
             EntityKey::Workload(id) => self.workloads.get(id).map(entity::encode),
             EntityKey::Component(path) => self.components.get(path).map(entity::encode),
             EntityKey::Evidence(key) => self.evidence.get(key).map(entity::encode),
+            EntityKey::Classes(key) => self.classes.get(key).map(entity::encode),
             EntityKey::Alert(id) => self.alerts.get(id).map(entity::encode),
             EntityKey::Emitted(what) => self.emitted.get(what).map(entity::encode),
         }
@@ -213,6 +219,7 @@ impl Artifact {
             EntityKey::Workload(id) => drop(self.workloads.insert(id, entity::decode(body)?)),
             EntityKey::Component(path) => drop(self.components.insert(path, entity::decode(body)?)),
             EntityKey::Evidence(key) => drop(self.evidence.insert(key, entity::decode(body)?)),
+            EntityKey::Classes(key) => drop(self.classes.insert(key, entity::decode(body)?)),
             EntityKey::Alert(id) => drop(self.alerts.insert(id, entity::decode(body)?)),
             EntityKey::Emitted(what) => drop(self.emitted.insert(what, entity::decode(body)?)),
         }
@@ -224,12 +231,17 @@ impl Artifact {
         self.current = scan::newest_complete(&mut self.scans);
         self.cache = Cache::default();
         self.cache.all_dirty = true;
+        self.cache.class_count = self.classes.values().map(|classes| classes.by_name.len()).sum();
         for (path, ownership) in &self.ownership {
+            if let Some(credits) = Credits::of(&ownership.owners) {
+                self.cache.credits.insert(path.clone(), credits);
+            }
             for owner in &ownership.owners {
                 self.cache.owned.entry(owner.package_id.clone()).or_default().insert(path.clone());
             }
         }
-        let mut paths: Vec<PathKey> = self.evidence.keys().map(|key| key.at.clone()).collect();
+        let used = self.evidence.keys().map(|key| &key.at).chain(self.classes.keys().map(|key| &key.at));
+        let mut paths: Vec<PathKey> = used.cloned().collect();
         paths.dedup();
         for path in paths {
             self.cache.sort_path(&path, self.ownership.get(&path).map(|o| o.state.as_str()));

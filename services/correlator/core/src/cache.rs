@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plimsoll_schemas::words::ownership_state;
 
 use crate::coverage::Facts;
+use crate::credit::Credits;
 use crate::entity::PathKey;
 
 /// Whose use is looked at: the whole artifact's (`None`) or one component's, by its path.
@@ -21,6 +22,10 @@ pub(crate) struct Cache {
     pub unresolved: BTreeSet<PathKey>,
     /// Used paths that no package owns.
     pub unowned: BTreeSet<PathKey>,
+    /// Who gets the classes of a path that several application packages own.
+    pub credits: BTreeMap<PathKey, Credits>,
+    /// Classes in all entities of evidence.
+    pub class_count: usize,
     pub scopes: BTreeMap<Scope, ScopeCache>,
     /// Everything is to be computed anew.
     pub all_dirty: bool,

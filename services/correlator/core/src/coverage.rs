@@ -204,12 +204,12 @@ impl Artifact {
         if now_ms == 0 {
             return false;
         }
-        let first = self.evidence_at(path).flat_map(|(_, evidence)| evidence.rungs.values());
-        first.map(|span| span.first_ms).min().is_some_and(|first_ms| first_ms + OWNERSHIP_WAIT_MS < now_ms)
+        let first = self.evidence_at(path).filter_map(|seen| seen.first_ms()).min();
+        first.is_some_and(|first_ms| first_ms + OWNERSHIP_WAIT_MS < now_ms)
     }
 
     fn used_by(&self, path: &PathKey, component: Option<&str>) -> bool {
-        component.is_none_or(|component| self.evidence_at(path).any(|(key, _)| key.component == component))
+        component.is_none_or(|component| self.evidence_at(path).any(|seen| seen.component() == component))
     }
 }
 

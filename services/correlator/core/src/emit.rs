@@ -137,7 +137,7 @@ impl Artifact {
     }
 
     fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known) -> Use {
-        let evidence = self.package_evidence(package.id, scope.as_deref());
+        let evidence = self.package_evidence(package, scope.as_deref());
         let unresolved = if facts.coverage.unresolved_path_count == 0 {
             0
         } else {

@@ -42,6 +42,19 @@ pub struct EvidenceKey {
     pub name: String,
 }
 
+/// Classes of one Java package that a component loaded from one place. One entity for all of them: a JVM loads tens
+/// of thousands of classes, which as entities of their own would be most of the state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClassesKey {
+    /// The archive, directory or modules image, and its identity.
+    pub at: PathKey,
+    /// With its trailing dot; empty for the unnamed package. Before the component, so that a range over the map gives
+    /// what lies below a prefix.
+    pub package: String,
+    /// Component path (`application/component/version`).
+    pub component: String,
+}
+
 /// Key of an entity within its artifact.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntityKey {
@@ -65,6 +78,8 @@ pub enum EntityKey {
     Component(String),
     /// Evidence of use.
     Evidence(EvidenceKey),
+    /// Evidence of the use of classes.
+    Classes(ClassesKey),
     /// An alert by its id.
     Alert(String),
     /// What was emitted last for a package (`package/<id>`), an alert (`alert/<id>`) or the artifact (`artifact`).
@@ -88,6 +103,7 @@ impl EntityKey {
             Self::Workload(id) => ("workload", id.clone().into_bytes()),
             Self::Component(path) => ("component", path.clone().into_bytes()),
             Self::Evidence(key) => ("evidence", encode(key)),
+            Self::Classes(key) => ("classes", encode(key)),
             Self::Alert(id) => ("alert", id.clone().into_bytes()),
             Self::Emitted(what) => ("emitted", what.clone().into_bytes()),
         }
@@ -113,6 +129,7 @@ impl EntityKey {
             "workload" => Self::Workload(text()?),
             "component" => Self::Component(text()?),
             "evidence" => Self::Evidence(decode(entity)?),
+            "classes" => Self::Classes(decode(entity)?),
             "alert" => Self::Alert(text()?),
             "emitted" => Self::Emitted(text()?),
             _ => return None,
@@ -253,6 +270,24 @@ pub struct Evidence {
     pub probes: BTreeSet<String>,
 }
 
+/// The classes of one [`ClassesKey`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Classes {
+    /// By name without the package.
+    pub by_name: BTreeMap<String, ClassUse>,
+    pub probes: BTreeSet<String>,
+}
+
+/// How one class was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassUse {
+    /// The highest.
+    pub rung: u8,
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
 /// First and last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -333,6 +368,11 @@ mod tests {
                 component: "a/b/c".into(),
                 kind: "module".into(),
                 name: "m".into(),
+            }),
+            EntityKey::Classes(ClassesKey {
+                at: PathKey { path: b"app.jar!/BOOT-INF/lib/x.jar".to_vec(), identity: "image".into() },
+                package: "org.example.".into(),
+                component: "a/b/c".into(),
             }),
             EntityKey::Alert("x".into()),
             EntityKey::Emitted("package/p".into()),

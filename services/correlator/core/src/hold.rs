@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plimsoll_schemas::events::ScanPackage;
 use plimsoll_schemas::words::package_kind;
 
 use crate::artifact::Artifact;
@@ -11,15 +12,18 @@ use crate::limits::HELD_BY_MAX;
 /// What stands in `held_by` for a package that the system cannot do without.
 pub(crate) const ESSENTIAL: &str = "essential";
 
-/// Names under which a package may be depended on, by kind: OS packages and application packages are apart.
-fn normalised(kind: &str, name: &str) -> (bool, String) {
-    let os = kind == package_kind::OS;
+/// Names under which a package may be depended on: OS packages are apart, and so is each language.
+fn normalised(package: &ScanPackage, name: &str) -> (String, String) {
     let bare = name.split([' ', '(', '[', ';', '<', '>', '=', '!', '~']).next().unwrap_or(name);
-    if os {
+    if package.kind == package_kind::OS {
         // dpkg's architecture qualifier (`python3:any`).
-        return (true, bare.split(':').next().unwrap_or(bare).to_owned());
+        return (String::new(), bare.split(':').next().unwrap_or(bare).to_owned());
     }
-    (false, bare.to_lowercase().replace(['_', '.'], "-"))
+    let name = match package.ecosystem.as_str() {
+        "pypi" => bare.to_lowercase().replace(['_', '.'], "-"),
+        _ => bare.to_owned(),
+    };
+    (package.ecosystem.clone(), name)
 }
 
 impl Artifact {
@@ -28,11 +32,11 @@ impl Artifact {
     pub(crate) fn holds(&self, used: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
         let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let Some(scan) = self.current.as_ref().and_then(|id| self.scans.get(id)) else { return held };
-        let mut providers: BTreeMap<(bool, String), Vec<&str>> = BTreeMap::new();
+        let mut providers: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
         for (id, package) in &scan.packages {
             let record = &package.record;
             for name in std::iter::once(&record.name).chain(&record.provides) {
-                providers.entry(normalised(&record.kind, name)).or_default().push(id);
+                providers.entry(normalised(record, name)).or_default().push(id);
             }
             if record.essential && !used.contains(id) {
                 held.insert(id.clone(), vec![ESSENTIAL.to_owned()]);
@@ -51,10 +55,11 @@ impl Artifact {
             let mut entered = BTreeSet::new();
             while let Some(id) = stack.pop() {
                 let Some(package) = scan.packages.get(id) else { continue };
-                let kind = &package.record.kind;
                 let wanted = package.record.dependencies.iter().flat_map(|list| list.split('|'));
                 for wanted in wanted {
-                    for needed in providers.get(&normalised(kind, wanted.trim())).into_iter().flatten() {
+                    for needed in
+                        providers.get(&normalised(&package.record, wanted.trim())).into_iter().flatten()
+                    {
                         if used.contains(*needed) || !entered.insert(*needed) {
                             continue;
                         }

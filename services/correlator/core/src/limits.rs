@@ -1,10 +1,17 @@
 //! Bounds of the state and of the outputs, each with its unit.
 //! Nothing here may depend on configuration: two correlators must come to the same end state.
 
-/// Evidence entries (component, path, kind, name) kept per artifact; more are counted as lost and lower coverage.
+/// Evidence entries (component, path, kind, name), classes among them, kept per artifact; more are counted as lost
+/// and lower coverage.
 pub const EVIDENCE_MAX_ENTRIES: usize = 200_000;
 /// Evidence entries of paths without known ownership kept per artifact.
 pub const EVIDENCE_WAITING_MAX_ENTRIES: usize = 20_000;
+/// Names of the classes of one Java package at one path, in bytes: keeps their entity below the records' 1 MB.
+pub const CLASSES_MAX_BYTES: usize = 400 * 1024;
+/// Classes of one Java package at one path.
+pub const CLASSES_MAX: usize = 12_000;
+/// Name of a class or module, in bytes; the rest is cut off.
+pub const NAME_MAX_BYTES: usize = 1_024;
 /// Alerts kept per artifact.
 pub const ALERTS_MAX: usize = 10_000;
 /// An alert is dropped by a tick this long after it was raised, in milliseconds.
@@ -37,14 +44,18 @@ pub const VULNERABILITIES_MAX: usize = 200;
 pub const ALERT_VULNERABILITIES_MAX: usize = 50;
 /// Locations shown per package.
 pub const LOCATIONS_MAX: usize = 100;
+/// Other packages named per package whose use is ambiguous.
+pub const AMBIGUOUS_WITH_MAX: usize = 10;
 /// Names of holders shown per package.
 pub const HELD_BY_MAX: usize = 10;
 /// Files and classes of one chunk of correlation.usage, in entries.
 pub const CHUNK_MAX_ENTRIES: usize = 1_000;
+/// Entries from which a chunk may end where its entries' names say so.
+pub const CHUNK_MIN_ENTRIES: usize = 250;
 /// Paths and names of one chunk of correlation.usage, in bytes.
 pub const CHUNK_MAX_BYTES: usize = 400 * 1024;
 /// Chunks of correlation.usage per package; what lies behind them is only counted.
-pub const CHUNKS_MAX: usize = 64;
+pub const CHUNKS_MAX: usize = 400;
 
 /// One minute in milliseconds.
 pub const MINUTE_MS: i64 = 60_000;

@@ -6,6 +6,7 @@ use plimsoll_schemas::words::{package_kind, severity, vulnerable};
 
 use crate::artifact::Artifact;
 use crate::limits::VULNERABILITIES_MAX;
+use crate::place;
 use crate::usage::default_observable_by;
 
 /// What is known of a package apart from findings and use.
@@ -26,17 +27,10 @@ pub(crate) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether a path of unknown owner could be one of the package: it lies below the directory that the package was
-    /// installed in.
+    /// Whether a path of unknown owner could be one of the package.
     pub fn may_hold(&self, path: &[u8]) -> bool {
         let Some(scan) = self.scan else { return true };
-        scan.locations.iter().any(|location| {
-            let parent = match location.path.iter().rposition(|byte| *byte == b'/') {
-                Some(slash) => &location.path[..=slash],
-                None => b"",
-            };
-            path.starts_with(parent)
-        })
+        scan.locations.iter().any(|location| place::may_hold(self.ecosystem, location, path))
     }
 }
 

@@ -30,6 +30,7 @@ impl Artifact {
             && self.components.is_empty()
             && self.workloads.is_empty()
             && self.evidence.is_empty()
+            && self.classes.is_empty()
             && self.alerts.is_empty();
         if nothing {
             return None;

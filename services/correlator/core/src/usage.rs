@@ -1,15 +1,19 @@
 //! Whether a package is used: evidence against the ecosystem's threshold, and the lack of it against coverage.
 //! What was not looked at from the first exec must never come out as unused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_schemas::words::{Rung, package_kind, path_role, probe, usage};
+use plimsoll_schemas::words::{Rung, package_kind, probe, usage};
 
 use crate::artifact::Artifact;
 use crate::coverage::Facts;
-use crate::entity::{Evidence, EvidenceKey, Ownership, PathKey, Span};
+use crate::entity::Span;
+use crate::limits::AMBIGUOUS_WITH_MAX;
 use crate::merge::earlier;
 use crate::package::Known;
+
+/// Packages that a reason names for a use in doubt.
+const RIVALS_SHOWN_MAX: usize = 3;
 
 /// The rung from which a package counts as used, by ecosystem (DESIGN section 3).
 const THRESHOLDS: &[(&str, Rung)] = &[
@@ -27,8 +31,19 @@ const THRESHOLDS: &[(&str, Rung)] = &[
 ];
 
 /// The probes that could see a use of a package which no scan described, by ecosystem.
-const OBSERVABLE_BY: &[(&str, &[&str])] =
-    &[("debian", &[probe::EBPF_FILES]), ("pypi", &[probe::EBPF_FILES, probe::PYTHON_IMPORT])];
+const OBSERVABLE_BY: &[(&str, &[&str])] = &[
+    ("debian", &[probe::EBPF_FILES]),
+    ("ubuntu", &[probe::EBPF_FILES]),
+    ("alpine", &[probe::EBPF_FILES]),
+    ("rpm", &[probe::EBPF_FILES]),
+    ("pypi", &[probe::EBPF_FILES, probe::PYTHON_IMPORT]),
+    ("npm", &[probe::EBPF_FILES, probe::NODE_MODULE]),
+    ("gem", &[probe::EBPF_FILES, probe::RUBY_FEATURE]),
+    ("composer", &[probe::EBPF_FILES, probe::PHP_INCLUDE]),
+    ("maven", &[probe::JVMTI]),
+    ("golang", &[probe::EBPF_FILES]),
+    ("cargo", &[probe::EBPF_FILES]),
+];
 
 /// The rung from which a package counts as used. An ecosystem that the table lacks is judged by its kind.
 pub(crate) fn threshold(kind: &str, ecosystem: &str) -> Rung {
@@ -54,15 +69,21 @@ pub(crate) struct Use {
     pub last_used_ms: i64,
     /// Last sign of any use, below the threshold too.
     pub last_evidence_ms: i64,
+    /// Package URLs of those that part of the use may be of instead.
+    pub ambiguous_with: Vec<String>,
 }
 
 /// Evidence about one package, joined over its paths.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PackageEvidence {
+pub(crate) struct PackageEvidence<'a> {
     pub rungs: BTreeMap<u8, Span>,
+    /// Something at or above the threshold can only be its own.
+    pub certain: bool,
+    /// Package URLs of those that the rest at or above the threshold may be of instead.
+    pub rivals: BTreeSet<&'a str>,
 }
 
-impl PackageEvidence {
+impl PackageEvidence<'_> {
     fn highest(&self) -> Option<Rung> {
         let number = *self.rungs.keys().next_back()?;
         Rung::ALL.into_iter().find(|rung| *rung as u8 == number)
@@ -70,40 +91,17 @@ impl PackageEvidence {
 }
 
 impl Artifact {
-    /// All evidence of a path.
-    pub(crate) fn evidence_at<'a>(
-        &'a self,
-        path: &'a PathKey,
-    ) -> impl Iterator<Item = (&'a EvidenceKey, &'a Evidence)> {
-        let from = EvidenceKey {
-            at: path.clone(),
-            component: String::new(),
-            kind: String::new(),
-            name: String::new(),
-        };
-        self.evidence.range(from..).take_while(move |(key, _)| key.at == *path)
-    }
-
-    /// The evidence that counts for a package: on paths that it owns and that are neither metadata nor documentation.
-    pub(crate) fn evidence_of<'a>(
-        &'a self,
-        package_id: &str,
-        component: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a EvidenceKey, &'a Evidence, &'a Ownership)> {
-        let paths = self.cache.owned.get(package_id).into_iter().flatten();
-        paths
-            .filter_map(|path| self.ownership.get(path).map(|ownership| (path, ownership)))
-            .filter(|(_, ownership)| counts(&ownership.role))
-            .flat_map(|(path, ownership)| self.evidence_at(path).map(move |(key, e)| (key, e, ownership)))
-            .filter(move |(key, ..)| component.is_none_or(|component| key.component == component))
-    }
-
-    pub(crate) fn package_evidence(&self, package_id: &str, component: Option<&str>) -> PackageEvidence {
+    /// The evidence about a package by which it is judged.
+    pub(crate) fn package_evidence(&self, package: &Known, component: Option<&str>) -> PackageEvidence<'_> {
+        let threshold = threshold(package.kind, package.ecosystem) as u8;
         let mut joined = PackageEvidence::default();
-        for (_, evidence, _) in self.evidence_of(package_id, component) {
-            for (rung, span) in &evidence.rungs {
-                joined.rungs.entry(*rung).and_modify(|kept| *kept = kept.join(*span)).or_insert(*span);
+        for credit in self.evidence_of(package.id, component) {
+            credit.seen.join_into(&mut joined.rungs);
+            if !credit.seen.reaches(threshold) {
+                continue;
             }
+            joined.certain |= credit.rivals.is_empty();
+            joined.rivals.extend(credit.rivals.iter().map(|owner| owner.purl.as_str()));
         }
         joined
     }
@@ -114,18 +112,12 @@ impl Artifact {
         self.unresolved_paths()
             .filter(|path| package.kind == package_kind::OS || package.may_hold(&path.path))
             .filter(|path| {
-                self.evidence_at(path).any(|(key, evidence)| {
-                    component.is_none_or(|component| key.component == component)
-                        && evidence.rungs.keys().any(|rung| *rung >= threshold)
+                self.evidence_at(path).any(|seen| {
+                    component.is_none_or(|component| seen.component() == component) && seen.reaches(threshold)
                 })
             })
             .count()
     }
-}
-
-/// Whether a read of such a path is a use of its package.
-fn counts(role: &str) -> bool {
-    role != path_role::METADATA && role != path_role::DOCUMENTATION
 }
 
 /// Judges a package: `unresolved` is the number of used paths of unknown owner that could belong to it.
@@ -151,6 +143,11 @@ pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, 
             _ => "a vulnerable function of it was seen executing",
         }
         .to_owned();
+        if !evidence.certain && !evidence.rivals.is_empty() {
+            judged.reason += &doubt(&evidence.rivals);
+        }
+        judged.ambiguous_with =
+            evidence.rivals.iter().take(AMBIGUOUS_WITH_MAX).map(|purl| (*purl).to_owned()).collect();
         return judged;
     }
     let (usage, reason, remedy) = judge_lack(package, highest, facts, unresolved);
@@ -158,6 +155,16 @@ pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, 
     judged.reason = reason;
     judged.remedy = remedy;
     judged
+}
+
+/// Said of a use that rests on nothing but what may be another package's.
+fn doubt(rivals: &BTreeSet<&str>) -> String {
+    let shown: Vec<&str> = rivals.iter().take(RIVALS_SHOWN_MAX).copied().collect();
+    let more = match rivals.len().saturating_sub(RIVALS_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" or {more} more"),
+    };
+    format!(", unless it is of {}{more}: they share the place and the names", shown.join(" or "))
 }
 
 /// What it means that nothing was seen.

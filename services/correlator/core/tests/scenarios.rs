@@ -50,15 +50,21 @@ fn the_whole_table() {
     check("py-jinja", "no", "unused", "accessed", "no_action");
     // Only its metadata was read.
     check("py-never", "yes", "unused", "deployed", "remove");
+    // Classes of a shaded jar; what carries the jar was used by any of them.
+    for name in ["jv-app", "jv-log", "jv-core", "jv-twin"] {
+        check(name, "no", "used", "loaded", "no_action");
+    }
+    assert_eq!(end.package("jv-twin").ambiguous_with, ["pkg:maven/jv-core@1"]);
+    check("jdk", "not_assessed", "used", "loaded", "no_feed");
     // Upgraded at run time in one replica.
     check("libc-2", "not_assessed", "used", "loaded", "no_feed");
     assert!(!end.package("libc-2").scanned);
     assert_eq!(end.package("libtinfo").held_by, ["bash"]);
     assert_eq!(end.package("libc").vulnerabilities.len(), 1, "the newer database took one back");
     let record = end.artifact();
-    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (9, 2, 2));
-    assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 9);
-    assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 1));
+    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (14, 2, 2));
+    assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 14);
+    assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 2));
     assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (2, 2, 1));
     assert_eq!(record.warnings[0].code, "scan-incomplete");
     assert_eq!(record.scan_id, "s2");

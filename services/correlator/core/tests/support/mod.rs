@@ -14,6 +14,19 @@ pub fn order(offset: i64) -> Order {
     Order { epoch: 0, offset }
 }
 
+/// Ecosystem of an application package, and what can see its use.
+fn language(name: &str) -> (&'static str, &'static [&'static str]) {
+    if name.starts_with("jv") { ("maven", &["jvmti"]) } else { ("pypi", &["ebpf-files", "python-import"]) }
+}
+
+fn location(name: &str) -> Location {
+    let path = match language(name).0 {
+        "maven" => "app/shaded.jar".to_owned(),
+        _ => format!("app/site/{name}-1.dist-info"),
+    };
+    Location { path: path.into_bytes(), ..Location::default() }
+}
+
 pub fn package(scan: &str, name: &str, kind: &str, dependencies: &[&str]) -> ScanPackage {
     let os = kind == "os";
     ScanPackage {
@@ -21,20 +34,17 @@ pub fn package(scan: &str, name: &str, kind: &str, dependencies: &[&str]) -> Sca
         emitted_at_ms: T0,
         scan_id: scan.into(),
         package_id: format!("id-{name}"),
-        purl: format!("pkg:{}/{name}@1", if os { "deb/debian" } else { "pypi" }),
+        purl: format!("pkg:{}/{name}@1", if os { "deb/debian" } else { language(name).0 }),
         name: name.into(),
         version: "1".into(),
         kind: kind.into(),
-        ecosystem: if os { "debian" } else { "pypi" }.into(),
-        locations: vec![Location {
-            path: format!("app/site/{name}-1.dist-info").into_bytes(),
-            ..Location::default()
-        }],
+        ecosystem: if os { "debian" } else { language(name).0 }.into(),
+        locations: vec![location(name)],
         dependencies: dependencies.iter().map(|d| (*d).to_owned()).collect(),
         observable_by: if os {
             vec!["ebpf-files".into()]
         } else {
-            vec!["ebpf-files".into(), "python-import".into()]
+            language(name).1.iter().map(|probe| (*probe).to_owned()).collect()
         },
         ..ScanPackage::default()
     }
@@ -85,7 +95,12 @@ pub fn findings(scan: &str, name: &str, ids: &[&str]) -> ScanFindings {
 }
 
 pub fn owned(path: &str, identity: &str, name: &str, role: &str) -> PackageOwnership {
-    let scan = package("", name, if name.starts_with("py") { "application" } else { "os" }, &[]);
+    let scan = package(
+        "",
+        name,
+        if name.starts_with("py") || name.starts_with("jv") { "application" } else { "os" },
+        &[],
+    );
     PackageOwnership {
         artifact: IMAGE.into(),
         path: path.into(),
@@ -105,6 +120,22 @@ pub fn owned(path: &str, identity: &str, name: &str, role: &str) -> PackageOwner
         resolved_at_ms: T0 + 20,
         ..PackageOwnership::default()
     }
+}
+
+/// A path with several owners: name and class prefixes of each.
+pub fn shaded(path: &str, owners: &[(&str, &[&str])]) -> PackageOwnership {
+    let mut ownership = owned(path, "image", "x", "code");
+    ownership.owners.clear();
+    for (name, prefixes) in owners {
+        let mut owner = owned(path, "image", name, "code").owners.remove(0);
+        owner.class_prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        ownership.owners.push(owner);
+    }
+    ownership
+}
+
+pub fn class(path: &str, name: &str, first_seen_ms: i64) -> UsageItem {
+    UsageItem { name: name.into(), probe: "jvmti".into(), ..item(path, "class", "loaded", first_seen_ms) }
 }
 
 pub fn not_owned(path: &str, state: &str) -> PackageOwnership {
@@ -188,6 +219,10 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
         package("s1", "py-flask", "application", &["py-jinja"]),
         package("s1", "py-jinja", "application", &[]),
         package("s1", "py-never", "application", &[]),
+        package("s1", "jv-app", "application", &[]),
+        package("s1", "jv-log", "application", &[]),
+        package("s1", "jv-core", "application", &[]),
+        package("s1", "jv-twin", "application", &[]),
     ];
     // The second scan lacks `old` and finds something new.
     let mut second: Vec<ScanPackage> = first
@@ -244,6 +279,18 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             Event::Ownership(owned("app/site/jinja.py", "image", "py-jinja", "code")),
             Event::Ownership(owned("app/site/never-1.dist-info/METADATA", "image", "py-never", "metadata")),
             Event::Ownership(not_owned("app/main.py", "unowned")),
+            // First read as if one component were all of it.
+            Event::Ownership(owned("app/shaded.jar", "image", "jv-app", "code")),
+            Event::Ownership(shaded(
+                "app/shaded.jar",
+                &[
+                    ("jv-app", &[]),
+                    ("jv-log", &["org.log."]),
+                    ("jv-core", &["org.log.core.", "org.twin."]),
+                    ("jv-twin", &["org.twin."]),
+                    ("jdk", &[]),
+                ],
+            )),
         ],
         vec![
             Event::Workload(workload("w1", "web", T0, T0 + 30_000, true)),
@@ -270,6 +317,23 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
                     item("app/site/jinja.py", "file", "accessed", T0 + 700),
                     item("app/site/never-1.dist-info/METADATA", "file", "accessed", T0 + 700),
                 ],
+            )),
+            Event::Usage(usage(
+                "w1",
+                "web",
+                vec![
+                    class("app/shaded.jar", "org.log.core.Layout", T0 + 800),
+                    class("app/shaded.jar", "org.log.core.Layout$1", T0 + 810),
+                    class("app/shaded.jar", "org.log.Logger", T0 + 790),
+                    class("app/shaded.jar", "org.twin.Twin", T0 + 820),
+                    class("app/shaded.jar", "Main", T0 + 700),
+                    class("app/classes.dir", "org.app.Late", T0 + 900),
+                ],
+            )),
+            Event::Usage(usage(
+                "w2",
+                "worker",
+                vec![class("app/shaded.jar", "org.log.core.Layout", T0 + 600)],
             )),
             Event::Usage(usage("w2", "worker", vec![modified, item("tmp/x", "file", "accessed", T0 + 9000)])),
         ],

@@ -1,0 +1,149 @@
+//! Evidence read back, single items and sets of classes alike: by path, and by the package that it is credited to.
+//! It must never credit metadata or documentation, nor keep a class from a package that may have loaded it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use plimsoll_schemas::events::Owner;
+use plimsoll_schemas::words::{package_kind, path_role};
+
+use crate::artifact::Artifact;
+use crate::credit::rivals;
+use crate::entity::{Classes, ClassesKey, Evidence, EvidenceKey, Ownership, PathKey, Span};
+
+/// A piece of evidence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seen<'a> {
+    Item(&'a EvidenceKey, &'a Evidence),
+    Classes(&'a ClassesKey, &'a Classes),
+}
+
+/// A piece of evidence and how surely it is a package's.
+#[derive(Clone, Debug)]
+pub(crate) struct Credit<'a> {
+    pub seen: Seen<'a>,
+    /// The owners that it may be of instead; empty if it can only be the package's.
+    pub rivals: Vec<&'a Owner>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn component(&self) -> &'a str {
+        match self {
+            Self::Item(key, _) => &key.component,
+            Self::Classes(key, _) => &key.component,
+        }
+    }
+
+    /// When it was first seen; `None` of nothing.
+    pub fn first_ms(&self) -> Option<i64> {
+        match self {
+            Self::Item(_, evidence) => evidence.rungs.values().map(|span| span.first_ms).min(),
+            Self::Classes(_, classes) => classes.by_name.values().map(|class| class.first_ms).min(),
+        }
+    }
+
+    /// Whether a part of it stands on that rung or above.
+    pub fn reaches(&self, rung: u8) -> bool {
+        match self {
+            Self::Item(_, evidence) => evidence.rungs.keys().any(|seen| *seen >= rung),
+            Self::Classes(_, classes) => classes.by_name.values().any(|class| class.rung >= rung),
+        }
+    }
+
+    /// Adds it to first and last times by rung.
+    pub fn join_into(&self, rungs: &mut BTreeMap<u8, Span>) {
+        let mut join = |rung: u8, span: Span| {
+            rungs.entry(rung).and_modify(|kept| *kept = kept.join(span)).or_insert(span);
+        };
+        match self {
+            Self::Item(_, evidence) => evidence.rungs.iter().for_each(|(rung, span)| join(*rung, *span)),
+            Self::Classes(_, classes) => classes
+                .by_name
+                .values()
+                .for_each(|c| join(c.rung, Span { first_ms: c.first_ms, last_ms: c.last_ms })),
+        }
+    }
+}
+
+impl Artifact {
+    /// All evidence of a path.
+    pub(crate) fn evidence_at<'a>(&'a self, path: &'a PathKey) -> impl Iterator<Item = Seen<'a>> {
+        self.items_at(path).chain(self.classes_below(path, ""))
+    }
+
+    fn items_at<'a>(&'a self, path: &'a PathKey) -> impl Iterator<Item = Seen<'a>> {
+        let from = EvidenceKey {
+            at: path.clone(),
+            component: String::new(),
+            kind: String::new(),
+            name: String::new(),
+        };
+        let items = self.evidence.range(from..).take_while(move |(key, _)| key.at == *path);
+        items.map(|(key, evidence)| Seen::Item(key, evidence))
+    }
+
+    /// The classes of a path whose Java packages begin with a prefix.
+    fn classes_below<'s: 'a, 'a>(
+        &'s self,
+        path: &'s PathKey,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = Seen<'s>> {
+        let from = ClassesKey { at: path.clone(), package: prefix.to_owned(), component: String::new() };
+        let sets = self.classes.range((Bound::Included(from), Bound::Unbounded));
+        sets.take_while(move |(key, _)| key.at == *path && key.package.starts_with(prefix))
+            .map(|(key, classes)| Seen::Classes(key, classes))
+    }
+
+    /// The evidence that counts for a package: on paths that it owns and that are neither metadata nor documentation.
+    pub(crate) fn evidence_of<'s: 'a, 'a>(
+        &'s self,
+        package_id: &'a str,
+        component: Option<&'a str>,
+    ) -> impl Iterator<Item = Credit<'s>> {
+        let paths = self.cache.owned.get(package_id).into_iter().flatten();
+        paths
+            .filter_map(|path| self.ownership.get(path).map(|ownership| (path, ownership)))
+            .filter(|(_, ownership)| counts(&ownership.role))
+            .flat_map(move |(path, ownership)| {
+                let items = self.items_at(path).map(move |seen| Credit {
+                    seen,
+                    rivals: rivals(&ownership.owners, package_id).collect(),
+                });
+                items.chain(self.classes_of(package_id, path, ownership))
+            })
+            .filter(move |credit| component.is_none_or(|component| credit.seen.component() == component))
+    }
+
+    /// The classes of a path that are credited to one of its owners.
+    fn classes_of<'s: 'a, 'a>(
+        &'s self,
+        package_id: &'a str,
+        path: &'s PathKey,
+        ownership: &'s Ownership,
+    ) -> impl Iterator<Item = Credit<'s>> {
+        let owner = ownership.owners.iter().find(|owner| owner.package_id == package_id);
+        let application = owner.is_some_and(|owner| owner.kind == package_kind::APPLICATION);
+        let credits = self.cache.credits.get(path).filter(|_| application);
+        // Without a choice, all of them; else what lies below its prefixes and no longer one, and what nobody claims.
+        let claims = credits.map(|credits| credits.claims(package_id)).unwrap_or_default();
+        let whole = credits.is_none_or(|credits| credits.gets_rest(package_id)).then_some("");
+        let prefixes = whole.into_iter().chain(claims.iter().map(String::as_str));
+        prefixes.flat_map(move |prefix| {
+            self.classes_below(path, prefix).filter_map(move |seen| {
+                let Seen::Classes(key, _) = seen else { return None };
+                let Some(credits) = credits else { return Some(Credit { seen, rivals: Vec::new() }) };
+                if credits.longest(&key.package).unwrap_or("") != prefix {
+                    return None;
+                }
+                let others = credits.credited(&key.package).iter().filter(|id| *id != package_id);
+                let find = |id: &String| ownership.owners.iter().find(|owner| owner.package_id == *id);
+                Some(Credit { seen, rivals: others.filter_map(find).collect() })
+            })
+        })
+    }
+}
+
+/// Whether a read of such a path is a use of its package.
+fn counts(role: &str) -> bool {
+    role != path_role::METADATA && role != path_role::DOCUMENTATION
+}

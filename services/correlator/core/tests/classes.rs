@@ -1,0 +1,150 @@
+//! Classes of an archive that several packages share: each goes to the package that claims it most closely.
+//! What only a tie speaks for must be said to be in doubt.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use plimsoll_correlator_core::Event;
+use plimsoll_schemas::events::{RuntimeWorkload, UsedFile};
+use support::*;
+
+/// An image with Java packages whose only workload was watched by the JVM tool interface from its first exec.
+fn events(
+    names: &[&str],
+    ownership: Vec<Event>,
+    items: Vec<plimsoll_schemas::events::UsageItem>,
+) -> Compacted {
+    let packages: Vec<_> = names
+        .iter()
+        .map(|name| package("s1", name, if name.starts_with("jv") { "application" } else { "os" }, &[]))
+        .collect();
+    let mut watched: RuntimeWorkload = workload("w", "web", T0, T0 + 60_000, true);
+    watched.watched[0].probe = "jvmti".into();
+    let mut events = vec![Event::Manifest(manifest("s1", &packages))];
+    events.extend(packages.iter().cloned().map(Event::Package));
+    events.extend(names.iter().map(|name| Event::Findings(findings("s1", name, &[]))));
+    events.extend(ownership);
+    events.push(Event::Workload(watched));
+    events.push(Event::Usage(usage("w", "web", items)));
+    run(events.into_iter().enumerate().map(|(offset, event)| (event, order(offset as i64))))
+}
+
+fn names(files: &[UsedFile]) -> Vec<(&str, bool)> {
+    files.iter().map(|file| (file.name.as_str(), file.ambiguous)).collect()
+}
+
+#[test]
+fn each_class_goes_to_the_closest_claim() {
+    let jar = "app/shaded.jar";
+    let got = events(
+        &["jv-app", "jv-log", "jv-core", "jv-never", "deb"],
+        vec![Event::Ownership(shaded(
+            jar,
+            &[
+                ("jv-app", &[]),
+                ("jv-log", &["org.log."]),
+                ("jv-core", &["org.log.core."]),
+                ("jv-never", &["org.never."]),
+                ("deb", &[]),
+            ],
+        ))],
+        vec![
+            class(jar, "org.log.Logger", T0 + 1),
+            class(jar, "org.log.core.net.Socket", T0 + 2),
+            class(jar, "Main", T0 + 3),
+        ],
+    );
+    let classes = |name: &str| names(&got.usage("web", name).unwrap().classes);
+    assert_eq!(classes("jv-app"), [("Main", false)]);
+    assert_eq!(classes("jv-log"), [("org.log.Logger", false)]);
+    assert_eq!(classes("jv-core"), [("org.log.core.net.Socket", false)]);
+    assert_eq!(classes("jv-never"), []);
+    // The OS package that carries the archive was used by any of them.
+    assert_eq!(classes("deb").len(), 3);
+    for (name, expect) in [("jv-app", "used"), ("jv-core", "used"), ("jv-never", "unused"), ("deb", "used")] {
+        assert_eq!(got.package(name).r#use, expect, "{name}");
+        assert_eq!(got.package(name).ambiguous_with, Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(got.usage("web", "jv-core").unwrap().class_count, 1);
+    assert_eq!(got.package("jv-core").first_used_ms, T0 + 2);
+}
+
+#[test]
+fn a_tie_credits_all_and_says_so() {
+    let jar = "app/shaded.jar";
+    let got = events(
+        &["jv-one", "jv-two", "jv-app"],
+        vec![Event::Ownership(shaded(
+            jar,
+            &[("jv-one", &["org.x.", "org.one."]), ("jv-two", &["org.x."]), ("jv-app", &[])],
+        ))],
+        vec![class(jar, "org.x.A", T0 + 1), class(jar, "org.one.B", T0 + 2)],
+    );
+    let two = got.usage("web", "jv-two").unwrap();
+    assert_eq!(names(&two.classes), [("org.x.A", true)]);
+    assert_eq!(
+        (two.r#use.as_str(), two.ambiguous_with.as_slice()),
+        ("used", &["pkg:maven/jv-one@1".into()][..])
+    );
+    assert!(two.use_reason.contains("unless it is of pkg:maven/jv-one@1"), "{}", two.use_reason);
+    // The other one has a class of its own as well: its use is beyond doubt.
+    let one = got.usage("web", "jv-one").unwrap();
+    assert_eq!(names(&one.classes), [("org.one.B", false), ("org.x.A", true)]);
+    assert_eq!(one.use_reason, "code of it was loaded");
+    assert_eq!(one.ambiguous_with, ["pkg:maven/jv-two@1"]);
+    assert_eq!(got.package("jv-app").r#use, "unused");
+}
+
+#[test]
+fn an_opened_archive_proves_nothing() {
+    let jar = "app/shaded.jar";
+    let got = events(
+        &["jv-app", "jv-log"],
+        vec![Event::Ownership(shaded(jar, &[("jv-app", &[]), ("jv-log", &["org.log."])]))],
+        vec![item(jar, "file", "accessed", T0 + 1)],
+    );
+    for name in ["jv-app", "jv-log"] {
+        assert_eq!(got.package(name).r#use, "unused");
+        assert_eq!(got.package(name).ambiguous_with, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn classes_of_unknown_place_hold_back_only_what_they_could_be_of() {
+    let unknown = |path: &str| {
+        let got = events(
+            &["jv-app"],
+            vec![Event::Ownership(not_owned(path, "unresolved"))],
+            vec![class(path, "org.x.A", T0 + 1)],
+        );
+        got.package("jv-app").r#use.clone()
+    };
+    assert_eq!(unknown("app/shaded.jar"), "not_measured");
+    assert_eq!(unknown("app/shaded.jar!/BOOT-INF/lib/inner.jar"), "not_measured");
+    assert_eq!(unknown("app/other.jar"), "unused");
+    assert_eq!(unknown("tmp/generated"), "unused");
+}
+
+#[test]
+fn more_classes_than_one_record_holds_are_all_listed() {
+    let jar = "app/shaded.jar";
+    let classes: Vec<_> = (0..15_000)
+        .map(|number| class(jar, &format!("org.big.p{}.Class{number}", number % 40), T0 + number))
+        .collect();
+    let got = events(&["jv-app"], vec![Event::Ownership(owned(jar, "image", "jv-app", "code"))], classes);
+    let first = got.usage("web", "jv-app").unwrap();
+    assert_eq!(first.class_count, 15_000);
+    let chunks: Vec<_> = got
+        .outputs
+        .values()
+        .filter_map(|output| match output {
+            plimsoll_correlator_core::Output::Usage(usage) => Some(usage),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(chunks.len(), first.chunk_count as usize);
+    assert_eq!(chunks.iter().map(|chunk| chunk.classes.len()).sum::<usize>(), 15_000);
+    let sets = got.state.keys().filter(|(kind, _)| *kind == "classes").count();
+    assert_eq!(sets, 40);
+    assert!(got.state.values().all(|body| body.len() < 900_000));
+}
