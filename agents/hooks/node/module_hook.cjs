@@ -156,11 +156,29 @@
     session.post('Debugger.setSkipAllPauses', { skip: true });
   }
 
+  // A thread with an environment of its own takes no hook from NODE_OPTIONS.
+  function watchWorkers(threads) {
+    const hooked = (env) => typeof env !== 'object' || env === null || String(env.NODE_OPTIONS).includes(__filename);
+    threads.Worker = new Proxy(threads.Worker, {
+      construct(target, values, made) {
+        guard(() => {
+          if (!hooked(values[1] && values[1].env)) {
+            report('NF', 'blind: started a thread with an environment of its own, which has no module hook', '');
+          }
+        });
+        return Reflect.construct(target, values, made);
+      },
+    });
+    Module.syncBuiltinESMExports();
+  }
+
   guard(() => {
-    const { isMainThread, workerData } = require('worker_threads');
+    const threads = require('worker_threads');
+    const { isMainThread } = threads;
     report('NH', `node ${process.version}${isMainThread ? '' : ' worker'}`, process.execPath);
     watchCommonJs();
     watchEsm();
+    watchWorkers(threads);
     // No trace of the hook among the modules.
     delete Module._cache[__filename];
   });

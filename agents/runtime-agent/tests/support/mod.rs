@@ -1,6 +1,8 @@
 //! What the tests share: an agent whose events are collected, and processes that look like containers.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
+pub mod languages;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,4 @@
+'use strict';
+require('./truth.cjs');
+require('picocolors');
+require('nanoid');

@@ -1,0 +1,3 @@
+'use strict';
+require('./truth.cjs');
+require('yaml').parse('a: 1');

@@ -1,0 +1,158 @@
+//! What the tests of languages share: downloads kept in the cache, and runs of an application under one way of
+//! observing, to be compared with the language's own word.
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use plimsoll_schemas::events::RuntimeWorkload;
+
+use super::{Collected, config, start, tree};
+
+/// The two ways of observing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Ebpf,
+    Hooks,
+}
+
+impl Way {
+    /// Those that can be tried here.
+    pub fn all() -> Vec<Self> {
+        let ebpf = super::no_ebpf().is_none().then_some(Self::Ebpf);
+        ebpf.into_iter().chain([Self::Hooks]).collect()
+    }
+}
+
+/// What was seen of one application.
+pub struct Measured {
+    pub collected: Collected,
+    pub output: String,
+    root: PathBuf,
+}
+
+impl Measured {
+    /// Absolute paths of the component's files that were reported as this kind.
+    pub fn paths(&self, kind: &str) -> BTreeSet<PathBuf> {
+        self.collected
+            .items()
+            .into_iter()
+            .filter(|(_, item)| item.kind == kind)
+            .map(|(artifact, item)| {
+                let path = String::from_utf8(item.path).unwrap();
+                if artifact.starts_with("component/") {
+                    self.root.join(path)
+                } else {
+                    Path::new("/").join(path)
+                }
+            })
+            .collect()
+    }
+
+    /// Modules below the component's root, relative to it.
+    pub fn modules(&self) -> BTreeSet<String> {
+        below(&self.root, self.paths("module"))
+    }
+
+    pub fn workload(&self) -> RuntimeWorkload {
+        self.collected.workloads().into_iter().next().unwrap()
+    }
+
+    /// Losses of a probe, as they stand in the workload.
+    pub fn lost(&self, probe: &str) -> i64 {
+        self.workload().losses.iter().filter(|loss| loss.probe == probe).map(|loss| loss.events_lost).sum()
+    }
+
+    pub fn is_watched_by(&self, probe: &str) -> bool {
+        self.workload().watched.iter().any(|watch| watch.probe == probe && watch.from_first_exec)
+    }
+}
+
+/// Paths below a root, relative to it.
+pub fn below(root: &Path, paths: impl IntoIterator<Item = PathBuf>) -> BTreeSet<String> {
+    let inside = |path: PathBuf| Some(path.strip_prefix(root).ok()?.to_str().unwrap().to_owned());
+    paths.into_iter().filter_map(inside).collect()
+}
+
+/// Runs the commands one after the other in one tree with its root there. Their output is the last one's.
+pub fn measure(way: Way, root: &Path, commands: Vec<Command>) -> Measured {
+    let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
+    let (agent, collected) = start(AgentConfig { ebpf, ..config() });
+    let tree = tree(&agent, root);
+    let mut output = String::new();
+    for mut command in commands {
+        command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let what = format!("{command:?}");
+        let done = tree.spawn(command).unwrap().wait_with_output().unwrap();
+        output = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{what}: {} {output}", done.status);
+    }
+    agent.stop(false);
+    Measured { collected, output, root: fs::canonicalize(root).unwrap() }
+}
+
+/// A program of this machine; `None` (said why) without it. In CI it must be there.
+pub fn program(name: &str, remedy: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = found.map(|folder| folder.join(name)).find(|file| file.exists());
+    if found.is_none() {
+        assert!(std::env::var("CI").is_err(), "in CI this must run: {name} is missing ({remedy})");
+        println!("skipped: {name} is missing ({remedy})");
+    }
+    found
+}
+
+/// A folder of the cache, filled once; `None` (said why) if that fails, for want of a network. In CI it must not.
+pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let cache = base.join("plimsoll");
+    fs::create_dir_all(&cache).unwrap();
+    let done = cache.join(name);
+    let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    if done.is_dir() {
+        return Some(done);
+    }
+    let partial = cache.join(format!("{name}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial).unwrap();
+    }
+    fs::create_dir(&partial).unwrap();
+    if let Err(reason) = fill(&partial) {
+        assert!(std::env::var("CI").is_err(), "in CI this must run: {name} cannot be fetched: {reason}");
+        println!("skipped: {name} cannot be fetched: {reason}");
+        return None;
+    }
+    fs::rename(&partial, &done).unwrap();
+    Some(done)
+}
+
+/// Runs a command that fetches something.
+pub fn fetch(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A word for a content, for names in the cache (FNV-1a).
+pub fn mark(content: &str) -> String {
+    let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// A copy of a folder in a temporary directory.
+pub fn copy_of(folder: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let status = Command::new("cp").arg("-a").arg(folder.join(".")).arg(to.path()).status().unwrap();
+    assert!(status.success());
+    to
+}
