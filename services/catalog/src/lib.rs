@@ -10,10 +10,12 @@ mod json;
 mod node;
 mod os_release;
 pub mod ownership;
+mod php;
 mod purl;
 mod python;
 mod record;
 mod role;
+mod ruby;
 mod stanza;
 mod survey;
 #[cfg(test)]
@@ -70,7 +72,8 @@ pub(crate) trait Ecosystem: Sync {
 }
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
-pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python, &node::Node];
+pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] =
+    &[&debian::Debian, &python::Python, &node::Node, &php::Php, &ruby::Ruby];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
