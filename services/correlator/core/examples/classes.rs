@@ -19,7 +19,7 @@ const BATCH: usize = 1_000;
 
 fn item(number: usize, last_seen_ms: i64) -> UsageItem {
     // A tenth of all from the JDK, the rest spread.
-    let archive = if number % 6 == 0 { 0 } else { number % ARCHIVES };
+    let archive = if number.is_multiple_of(6) { 0 } else { number % ARCHIVES };
     UsageItem {
         kind: "class".into(),
         path: format!("app/application.jar!/BOOT-INF/lib/library-number-{archive}-1.2.3.jar").into_bytes(),
