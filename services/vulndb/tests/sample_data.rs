@@ -1,33 +1,19 @@
-//! The real sample of OSV beside the workspace: known cases, and all of PyPI against an oracle in Python.
+//! The real sample of OSV beside the workspace, Debian and PyPI: known cases, and all of PyPI against an oracle in Python.
 //! Skips, saying so, where the sample is absent; nothing of it is kept.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 
-use plimsoll_vulndb::{Database, FeedKind, NotAssessedCode, Severity, build, status};
+use plimsoll_vulndb::{Database, FeedKind, NotAssessedCode, Severity, status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use support::*;
-
-/// The database of the sample, built once; `None` where the sample is absent.
-fn sample() -> Option<(&'static Path, &'static Path)> {
-    static BUILT: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let export = sample_export()?;
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample.db");
-        let _ = build(&export, &output, &mut |_| ()).unwrap();
-        Some((export, output))
-    });
-    built.as_ref().map(|(export, output)| (export.as_path(), output.as_path()))
-}
 
 #[test]
 fn nothing_is_lost() {
-    let Some((export, path)) = sample() else { return };
+    let Some((export, path)) = sample_database() else { return };
     let status = status(path).unwrap();
     let mut total = 0;
     for feed in status.feeds.iter().filter(|feed| feed.kind == FeedKind::Osv) {
@@ -57,7 +43,7 @@ fn nothing_is_lost() {
 
 #[test]
 fn known_cases() {
-    let Some((_, path)) = sample() else { return };
+    let Some((_, path)) = sample_database() else { return };
     let database = Database::open(path).unwrap();
     // (package, version, findings that must be there, findings that must not)
     for (name, version, present, absent) in [
@@ -91,7 +77,7 @@ fn known_cases() {
 
 #[test]
 fn one_finding_in_full() {
-    let Some((_, path)) = sample() else { return };
+    let Some((_, path)) = sample_database() else { return };
     let database = Database::open(path).unwrap();
     let found = findings(&database, &pypi("PyYAML", "5.3"));
     let finding = found.iter().find(|finding| finding.id == "CVE-2020-14343").unwrap();
@@ -113,7 +99,7 @@ fn one_finding_in_full() {
 
 #[test]
 fn known_exploited_ones_are_flagged() {
-    let Some((_, path)) = sample() else { return };
+    let Some((_, path)) = sample_database() else { return };
     let database = Database::open(path).unwrap();
     let found = findings(&database, &pypi("salt", "3000.1"));
     let flagged: Vec<&str> = found.iter().filter(|f| f.known_exploited).map(|f| f.id.as_str()).collect();
@@ -123,7 +109,7 @@ fn known_exploited_ones_are_flagged() {
 
 #[test]
 fn what_no_feed_covers_is_not_assessed() {
-    let Some((_, path)) = sample() else { return };
+    let Some((_, path)) = sample_database() else { return };
     let database = Database::open(path).unwrap();
     for (query, expect) in [
         (debian("99", "openssl", "1"), NotAssessedCode::NoFeed),
@@ -148,7 +134,7 @@ fn what_no_feed_covers_is_not_assessed() {
 /// A Debian advisory has no severity of its own; another ecosystem's record of the same CVE lends its own.
 #[test]
 fn severities_come_from_other_records_of_the_cve() {
-    let Some((_, path)) = sample() else { return };
+    let Some((_, path)) = sample_database() else { return };
     let database = Database::open(path).unwrap();
     for (release, source, cve, expect) in [
         ("8", "libspring-java", "CVE-2014-3578", Severity::Medium),
@@ -219,7 +205,7 @@ for package, entries in sorted(packages.items()):
 
 #[test]
 fn pypi_agrees_with_packaging() {
-    let Some((export, path)) = sample() else { return };
+    let Some((export, path)) = sample_database() else { return };
     let oracle = Command::new("python3").args(["-c", ORACLE]).arg(export.join("PyPI/all.zip")).output();
     let present = oracle.as_ref().is_ok_and(|output| output.status.success());
     if !tool_present("Python's packaging", present) {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use zip::write::SimpleFileOptions;
 
 /// An export directory that goes away with the value.
@@ -74,6 +75,11 @@ pub fn pypi<'a>(name: &'a str, version: &'a str) -> PackageQuery<'a> {
     PackageQuery { ecosystem: "pypi", name, version, ..PackageQuery::default() }
 }
 
+/// A package of a language's ecosystem.
+pub fn application<'a>(ecosystem: &'a str, name: &'a str, version: &'a str) -> PackageQuery<'a> {
+    PackageQuery { ecosystem, name, version, ..PackageQuery::default() }
+}
+
 pub fn debian<'a>(release: &'a str, source: &'a str, version: &'a str) -> PackageQuery<'a> {
     PackageQuery {
         ecosystem: "debian",
@@ -107,6 +113,20 @@ pub fn sample_export() -> Option<PathBuf> {
     }
     println!("skipped: no OSV export at {} (set PLIMSOLL_OSV_DIR)", dir.display());
     None
+}
+
+/// The sample and its database, built once in each test program; `None` where the sample is absent.
+pub fn sample_database() -> Option<(&'static Path, &'static Path)> {
+    static BUILT: OnceLock<Option<(PathBuf, tempfile::TempDir)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let export = sample_export()?;
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let _ = build(&export, &directory.path().join("sample.db"), &mut |_| ()).unwrap();
+        Some((export, directory))
+    });
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let (export, directory) = built.as_ref()?;
+    Some((export, PATH.get_or_init(|| directory.path().join("sample.db"))))
 }
 
 /// Whether a tool that a test compares with can be run; its absence is a failure in CI.
