@@ -33,7 +33,7 @@ int resync_mappings(struct bpf_iter__task_vma *ctx)
 	if (!t || !file)
 		return 0;
 	kind = (vma->vm_flags & VM_EXEC) ? EVENT_MAP : EVENT_OPEN;
-	if (kind == EVENT_OPEN && t->reader == READER_IGNORED)
+	if (kind == EVENT_OPEN && is_ignored(t->reader))
 		return 0;
 	if (kind == EVENT_MAP && file == task->mm->exe_file)
 		report_executable(task, t, tgid, file);
@@ -56,7 +56,7 @@ int resync_files(struct bpf_iter__task_file *ctx)
 	if (task->pid != tgid)
 		return 0;
 	t = bpf_map_lookup_elem(&tracked, &tgid);
-	if (!t || t->reader == READER_IGNORED)
+	if (!t || is_ignored(t->reader))
 		return 0;
 	report(task, t, tgid, file, EVENT_OPEN, t->reader, 0, EVENT_RESYNC, SCRATCH_RESYNC_FILES);
 	return 0;

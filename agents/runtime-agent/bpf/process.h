@@ -71,7 +71,29 @@ static __always_inline bool starts_with(const char *name, const char *prefix, in
 	return true;
 }
 
-static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch *s)
+/* Class of reader, as soon as user space has judged the command line. */
+static __always_inline __u32 reader_of(struct tracked *t)
+{
+	__u32 reader = t->reader, *verdict;
+	__u64 hash;
+
+	if (!(reader & READER_PROVISIONAL))
+		return reader;
+	hash = t->command_hash;
+	verdict = bpf_map_lookup_elem(&verdicts, &hash);
+	if (!verdict)
+		return reader;
+	t->reader = *verdict;
+	return *verdict;
+}
+
+static __always_inline bool is_ignored(__u32 reader)
+{
+	return reader == READER_IGNORED || reader == READER_INSTALLER;
+}
+
+/* `before`: how what calls exec reads. */
+static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch *s, struct tracked *before)
 {
 	struct program_name name = {};
 	__u32 *program, *verdict, class = 0;
@@ -88,8 +110,13 @@ static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch 
 		class = PROGRAM_JUDGED;
 	if (class == PROGRAM_IGNORED)
 		return READER_IGNORED;
-	if (class != PROGRAM_JUDGED)
+	if (before->reader == READER_INSTALLER)
+		return READER_INSTALLER;
+	/* What an installer executes is judged by that, and it is not known yet whether this is one. */
+	if (class != PROGRAM_JUDGED && !(before->reader & READER_PROVISIONAL))
 		return READER_PLAIN;
+	if (before->reader & READER_PROVISIONAL)
+		hash ^= before->command_hash;
 	for (int i = 0; i < HASHED_ARGUMENT_BYTES; i++) {
 		if (i >= s->argument_bytes)
 			break;
@@ -155,7 +182,8 @@ int on_exec(__u64 *ctx)
 	before = *t;
 	next = before;
 	next.mount_ns = mount_ns;
-	next.reader = classify(bprm, s);
+	before.reader = reader_of(&before);
+	next.reader = classify(bprm, s, &before);
 	next.command_hash = s->event.command_hash;
 	next.exec_id = exec_id;
 	/* Before user space can hear of it: a workload with no process counts as ended. */

@@ -2,22 +2,6 @@
  * System calls that open and map files, and what does so without one. */
 #pragma once
 
-/* Class of reader, as soon as user space has judged the command line. */
-static __always_inline __u32 reader_of(struct tracked *t)
-{
-	__u32 reader = t->reader, *verdict;
-	__u64 hash;
-
-	if (!(reader & READER_PROVISIONAL))
-		return reader;
-	hash = t->command_hash;
-	verdict = bpf_map_lookup_elem(&verdicts, &hash);
-	if (!verdict)
-		return reader;
-	t->reader = *verdict;
-	return *verdict;
-}
-
 static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 {
 	struct fdtable *table = task->files->fdt;
@@ -121,7 +105,7 @@ int on_syscall(__u64 *ctx)
 
 	if (action == ACTION_OPEN) {
 		reader = reader_of(t);
-		if (reader == READER_IGNORED)
+		if (is_ignored(reader))
 			return 0;
 		file = file_of(task, (__u32)result);
 		if (file)
@@ -208,7 +192,7 @@ int on_io_uring(__u64 *ctx)
 	if (!t || fd < 0)
 		return 0;
 	reader = reader_of(t);
-	file = reader == READER_IGNORED ? NULL : file_of(task, fd);
+	file = is_ignored(reader) ? NULL : file_of(task, fd);
 	if (file)
 		report(task, t, tgid, file, EVENT_OPEN, reader, 0, 0, SCRATCH_IO_URING);
 	return 0;

@@ -41,6 +41,7 @@ enum { PROGRAM_PLAIN = 0, PROGRAM_IGNORED = 1, PROGRAM_JUDGED = 2 };
 #define READER_PHP 5u
 #define READER_JAVA 6u
 #define READER_EMBEDDED 7u
+#define READER_INSTALLER 8u /* reads do not count, nor do those of what it executes */
 #define READER_PROVISIONAL 0x80000000u
 
 enum { WORKLOAD_FROM_FIRST_EXEC = 1, WORKLOAD_IGNORED = 2, WORKLOAD_TREE = 4 };

@@ -58,7 +58,7 @@ fn is_module(reader: Reader, path: &[u8]) -> bool {
     let ends = |endings: &[&[u8]]| endings.iter().any(|ending| path.ends_with(ending));
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     match reader {
-        Reader::Plain | Reader::Java | Reader::Ignored => false,
+        Reader::Plain | Reader::Java | Reader::Ignored | Reader::Installer => false,
         Reader::Python => ends(PYTHON_MODULES),
         // A package whose main file is JSON is loaded by reading it.
         Reader::Node => {
@@ -86,7 +86,7 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
         FileAction::Exec => (usage_kind::EXECUTABLE, Rung::Loaded),
         FileAction::Map => (usage_kind::LIBRARY, Rung::Loaded),
         FileAction::Open => match reader {
-            Reader::Ignored => return None,
+            Reader::Ignored | Reader::Installer => return None,
             reader if is_module(reader, &event.path) => (usage_kind::MODULE, Rung::Loaded),
             _ => (usage_kind::FILE, Rung::Accessed),
         },

@@ -92,3 +92,72 @@ fn modules_are_what_the_loaders_say() {
         }
     }
 }
+
+#[test]
+fn installers_use_nothing_and_runners_run() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    // A script of a package that an installer runs, by way of a shell.
+    let package = root.join("node_modules/lodash/package.json");
+    let text = fs::read_to_string(&package).unwrap();
+    let script = r#""scripts": { "install": "node -e \"require('moment'); require('fs').writeFileSync('ran', '')\"" }"#;
+    let head = text.trim_end().strip_suffix('}').unwrap();
+    fs::write(&package, format!("{head}, {script} }}\n")).unwrap();
+    // Where npm remembers that the package has none.
+    fs::remove_file(root.join("node_modules/.package-lock.json")).unwrap();
+    let ran = root.join("node_modules/lodash/ran");
+    for way in Way::all() {
+        let npm = |arguments: &[&str]| {
+            let mut npm = Command::new("npm");
+            npm.args(arguments).env("npm_config_audit", "false").env("npm_config_fund", "false");
+            npm.env("npm_config_update_notifier", "false");
+            npm
+        };
+        let mut tsc = Command::new("node");
+        tsc.args(["--check", "node_modules/jquery/dist/jquery.js"]);
+        let quiet =
+            measure(way, root, vec![npm(&["ls", "--all"]), npm(&["rebuild", "--foreground-scripts"]), tsc]);
+        assert!(ran.exists(), "the script of the package ran");
+        fs::remove_file(&ran).unwrap();
+        assert_eq!(of_packages(quiet.modules()), BTreeSet::new(), "{way:?}");
+
+        let mut npx = Command::new("npx");
+        npx.args(["--no-install", "cowsay", "moo"]).env("npm_config_update_notifier", "false");
+        let loud = measure(way, root, vec![npx]);
+        assert!(loud.output.contains("moo"), "{}", loud.output);
+        let modules = of_packages(loud.modules());
+        assert!(modules.contains("node_modules/cowsay/cli.js"), "{way:?} {modules:?}");
+        assert!(!modules.iter().any(|path| path.starts_with("node_modules/lodash/")), "{way:?} {modules:?}");
+        assert_complete(way, &loud);
+    }
+}
+
+#[test]
+fn the_application_keeps_its_options_and_notices_nothing() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    fs::write(root.join("own.cjs"), "globalThis.own = require('semver').valid('1.2.3');\n").unwrap();
+    let script = "const m = require('module'); require('dotenv'); require('./none.json');";
+    fs::write(root.join("none.json"), "{}").unwrap();
+    let program = format!(
+        "{script} console.log(own, Object.keys(require.cache).length, Object.keys(globalThis).length, \
+         process.execArgv, Object.keys(m.Module._extensions), delete require.cache[require.resolve('dotenv')], \
+         new Error('x').stack.split('\\n').slice(0, 3), require.main === module);\n\
+         process.exitCode = 3; process.on('exit', () => {{ throw new Error('at the end') }});"
+    );
+    fs::write(root.join("strange.js"), program).unwrap();
+    let command = || {
+        let mut command = Command::new("node");
+        command.arg("strange.js").env("NODE_OPTIONS", "--require ./own.cjs").current_dir(root);
+        command
+    };
+    let plain = command().output().unwrap();
+    let session = plimsoll_runtime_agent::hooks::HookSession::start(root).unwrap();
+    let mut hooked = command();
+    session.environment().apply(&mut hooked);
+    let hooked = hooked.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(text(&hooked.stdout), text(&plain.stdout));
+    assert_eq!(text(&hooked.stderr), text(&plain.stderr));
+    assert_eq!(hooked.status, plain.status);
+}

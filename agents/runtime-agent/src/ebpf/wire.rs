@@ -74,6 +74,8 @@ pub mod reader {
     pub const JAVA: u32 = 6;
     /// A program that has mapped an interpreter as a library.
     pub const EMBEDDED: u32 = 7;
+    /// Reads do not count, nor do those of the programs that it executes.
+    pub const INSTALLER: u32 = 8;
     /// Not judged yet; the low bits are the command line's hash.
     pub const PROVISIONAL: u32 = 0x8000_0000;
 }

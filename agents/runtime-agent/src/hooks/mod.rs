@@ -8,13 +8,14 @@ pub mod environment;
 mod files;
 mod in_use;
 pub mod language;
-mod leftover;
+pub(crate) mod leftover;
 mod php_settings;
 mod place;
 pub mod report;
 pub mod session;
 mod survey;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ use plimsoll_schemas::words::{probe, usage_kind};
 pub use environment::HookEnvironment;
 pub use session::{HookError, HookSession};
 
+use crate::ebpf::event::split_arguments;
 use crate::procfs;
+use crate::sweep::{self, Reader};
 use crate::workload::{NO_POSITION, Watch, Workload};
 use coverage::{Coverage, probe_of};
 use in_use::{InUse, Use};
@@ -34,6 +37,8 @@ use report::{Report, ReportKind};
 
 /// What living processes hold loaded is told again this often.
 const EPOCH: Duration = Duration::from_secs(3_600);
+/// Processes of installers that are remembered.
+const INSTALLERS_MAX: usize = 16_384;
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
@@ -44,6 +49,8 @@ struct Inner {
     session: HookSession,
     places: Places,
     in_use: InUse,
+    /// Processes of installers, compilers and the like: what they load is no use of the application.
+    installers: HashSet<u32>,
     next_epoch: Instant,
 }
 
@@ -54,8 +61,13 @@ impl Hooks {
     /// A [`HookError`].
     pub fn create(parent: &Path) -> std::io::Result<Self> {
         let session = HookSession::start(parent)?;
-        let (places, in_use) = (Places::default(), InUse::default());
-        Ok(Self(Box::new(Inner { session, places, in_use, next_epoch: Instant::now() + EPOCH })))
+        Ok(Self(Box::new(Inner {
+            session,
+            places: Places::default(),
+            in_use: InUse::default(),
+            installers: HashSet::new(),
+            next_epoch: Instant::now() + EPOCH,
+        })))
     }
 
     /// What the environment of the tree's first process needs.
@@ -72,10 +84,21 @@ impl Hooks {
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, next_epoch } = &mut *self.0;
+        let Inner { session, places, in_use, installers, next_epoch } = &mut *self.0;
         session.drain(|coverage, report, time_ms| {
             if report.kind == ReportKind::AuditStarted {
                 in_use.forget(report.pid);
+                installers.remove(&report.pid);
+                let judged = sweep::judge(&report.path, &split_arguments(&report.name));
+                // What has ended by now is not known to be an installer's: npm's own scripts tell it by themselves.
+                let by_installer =
+                    || procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent));
+                if (judged == Reader::Installer || by_installer()) && installers.len() < INSTALLERS_MAX {
+                    installers.insert(report.pid);
+                }
+            }
+            if matches!(report.kind, ReportKind::Module(_)) && installers.contains(&report.pid) {
+                return;
             }
             for one in uses(places, coverage, &report) {
                 add(workload, &one, time_ms);

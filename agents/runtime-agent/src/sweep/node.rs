@@ -178,7 +178,7 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
     while let Some(argument) = arguments.get(at) {
         match argument.as_str() {
             // A check of syntax, and the preparation of a single executable, read only.
-            "-c" | "--check" | "--experimental-sea-config" | "--build-sea" => return Reader::Ignored,
+            "-c" | "--check" | "--experimental-sea-config" | "--build-sea" => return Reader::Installer,
             "-e" | "--eval" | "-p" | "--print" | "-pe" | "-" | "--run" | "--test" => return Reader::Node,
             "--" => {
                 at += 1;
@@ -202,7 +202,7 @@ pub(super) fn judge_other_runtime(name: &str, arguments: &[String]) -> Reader {
     ];
     match subcommand(arguments) {
         Some(word) if name != "bunx" && (INSTALLING.contains(&word) || READING.contains(&word)) => {
-            Reader::Ignored
+            Reader::Installer
         }
         _ => Reader::Node,
     }
@@ -223,7 +223,7 @@ pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
                 (Some(tool @ ("npm" | "npx" | "pnpm" | "pnpx" | "yarn")), Some(at)) => {
                     judge_tool(tool, &rest[at + 1..])
                 }
-                _ => Reader::Ignored,
+                _ => Reader::Installer,
             };
         }
         tool if READING_TOOLS.contains(&tool) => false,
@@ -232,7 +232,7 @@ pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
             None => true,
         },
     };
-    if runs { Reader::Node } else { Reader::Ignored }
+    if runs { Reader::Node } else { Reader::Installer }
 }
 
 /// The name of the tool whose script this is: `npm-cli.js`, `.yarn/releases/yarn-4.1.0.cjs`,

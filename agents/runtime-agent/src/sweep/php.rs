@@ -91,11 +91,11 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
         match argument.as_str() {
             // A check of syntax, and the printing of sources.
             "-l" | "--syntax-check" | "-w" | "--strip" | "-s" | "--syntax-highlight" => {
-                return Reader::Ignored;
+                return Reader::Installer;
             }
             "-r" | "--run" => {
                 let warms = arguments.get(at + 1).is_some_and(|code| code.contains("opcache_compile_file"));
-                return if warms { Reader::Ignored } else { Reader::Php };
+                return if warms { Reader::Installer } else { Reader::Php };
             }
             "-S" | "--server" | "-a" | "-B" | "-R" | "-F" | "-E" => return Reader::Php,
             "-f" | "--file" | "--" => {
@@ -118,11 +118,11 @@ fn judge_script(script: &str, rest: &[String]) -> Reader {
     let stem = name.strip_suffix(".phar").or_else(|| name.strip_suffix(".php")).unwrap_or(&name);
     if stem == "composer" {
         let word = subcommand(rest).unwrap_or_default();
-        return if INSTALLING.contains(&word) { Reader::Ignored } else { Reader::Php };
+        return if INSTALLING.contains(&word) { Reader::Installer } else { Reader::Php };
     }
     // Scripts that only fill the cache: opcache-warm.php, compile_opcache.php.
     if READING_TOOLS.contains(&stem) || stem.to_ascii_lowercase().contains("opcache") {
-        return Reader::Ignored;
+        return Reader::Installer;
     }
     Reader::Php
 }

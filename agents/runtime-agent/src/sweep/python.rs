@@ -29,6 +29,10 @@ const TOOLS: &[&str] = &[
     "py3compile",
     "pyclean",
     "py3clean",
+];
+
+/// Package managers of systems, and backups. What they execute may be a service that stays.
+const SYSTEM_TOOLS: &[&str] = &[
     "dnf",
     "dnf-3",
     "yum",
@@ -98,14 +102,21 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
 fn judge_tool(tool: &str, rest: &[String]) -> Reader {
     // pip3.11 is pip.
     let bare = without_version(tool);
+    if SYSTEM_TOOLS.contains(&tool) {
+        return Reader::Ignored;
+    }
     if !TOOLS.contains(&tool) && !TOOLS.contains(&bare) {
         return Reader::Python;
     }
     let runs = RUNNERS.contains(&bare) && subcommand(rest).is_some_and(|word| RUNNING.contains(&word));
-    if runs { Reader::Python } else { Reader::Ignored }
+    if runs { Reader::Python } else { Reader::Installer }
 }
 
 /// uv itself reads packages to install them; what it runs is another program.
 pub(super) fn judge_uv(rest: &[String]) -> Reader {
-    if subcommand(rest).is_some_and(|word| RUNNING.contains(&word)) { Reader::Plain } else { Reader::Ignored }
+    if subcommand(rest).is_some_and(|word| RUNNING.contains(&word)) {
+        Reader::Plain
+    } else {
+        Reader::Installer
+    }
 }

@@ -31,7 +31,7 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
                 // `-wc`: the syntax is checked, nothing runs. Letters that take a value end the list.
                 let letters = option[1..].chars().take_while(|letter| !"eIrCEKTWx0iF".contains(*letter));
                 if letters.clone().any(|letter| letter == 'c') {
-                    return Reader::Ignored;
+                    return Reader::Installer;
                 }
                 if option[1..].contains('e') && letters.count() + 2 == option.len() {
                     return Reader::Ruby;
@@ -60,15 +60,15 @@ fn judge_tool(tool: &str, rest: &[String]) -> Reader {
         // gem3.1, bundle3.1
         "gem" => match (word, at) {
             (Some("exec"), Some(at)) => next(at),
-            _ => Reader::Ignored,
+            _ => Reader::Installer,
         },
         "bundle" | "bundler" => match (word, at) {
             (Some("console"), _) => Reader::Ruby,
             (Some(word), Some(at)) if BUNDLER_RUNNING.contains(&word) => next(at),
-            _ => Reader::Ignored,
+            _ => Reader::Installer,
         },
-        "bootsnap" => Reader::Ignored,
-        tool if READING_TOOLS.contains(&tool) => Reader::Ignored,
+        "bootsnap" => Reader::Installer,
+        tool if READING_TOOLS.contains(&tool) => Reader::Installer,
         _ => Reader::Ruby,
     }
 }
