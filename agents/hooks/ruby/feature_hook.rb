@@ -1,0 +1,119 @@
+# Reports each file that Ruby loads as code to Plimsoll's FIFO. Loaded by -r in RUBYOPT.
+#
+# It must never raise, print, wait, require anything, or stand in a backtrace: Ruby tells it of each script that was
+# compiled (or taken from a cache of compiled ones) before that runs, so that nothing of it is on the stack by then.
+# Wrappers around require would show in every backtrace.
+#
+# A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
+#     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
+# kind: RH = the hook is at work (name: version), RM = a file was loaded, RF = the hook failed, or cannot see something.
+lambda do
+  own = __FILE__
+  base = File.dirname(File.dirname(own))
+  fifo, losses = base + "/reports", base + "/losses"
+  # For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now.
+  fifo_flags = File::RDWR | File::NONBLOCK
+  loss_flags = File::WRONLY | File::APPEND
+  lost, lost_pid, failures, seen_features = 0, 0, 0, 0
+  reported = {}
+
+  # A descriptor for a moment only: a program may close those that it does not know.
+  write_once = lambda do |path, flags, record|
+    io = IO.for_fd(IO.sysopen(path, flags), "wb", autoclose: true)
+    begin
+      io.write_nonblock(record, exception: false) == record.bytesize
+    ensure
+      io.close
+    end
+  end
+
+  report = lambda do |kind, name, path|
+    pid = Process.pid
+    # A fork: its parent tells what was lost before.
+    lost, lost_pid = 0, pid if pid != lost_pid
+    name, path = name.b[0, 512], path.b
+    room = 4096 - 128 - name.bytesize
+    flags = path.bytesize > room ? "t" : "-"
+    path = path[0, room]
+    head = "\x1e#{kind} #{pid} #{lost} #{flags} #{name.bytesize} #{path.bytesize}\n".b
+    told = begin
+      write_once.call(fifo, fifo_flags, head << name << path)
+    rescue SystemCallError, IOError
+      false
+    end
+    next lost = 0 if told
+    # One byte per lost report: what a process that ends now could tell no more.
+    told = begin
+      write_once.call(losses, loss_flags, "R")
+    rescue SystemCallError, IOError
+      false
+    end
+    lost += 1 unless told
+  end
+
+  # Runs a piece of the hook: its errors are no one's but the agent's.
+  guard = lambda do |&work|
+    begin
+      work.call
+    rescue StandardError => error
+      failures += 1
+      begin
+        report.call("RF", "#{error.class}: #{error.message}", "") if failures <= 3
+      rescue StandardError
+        nil
+      end
+    end
+  end
+
+  loaded = lambda do |path|
+    next if !path.is_a?(String) || !path.start_with?("/") || path == own || reported.key?(path)
+    reported[path] = true
+    report.call("RM", "", path)
+  end
+
+  # Shared objects are no scripts: they stand in the list of features once they are loaded.
+  features = lambda do
+    size = $LOADED_FEATURES.size
+    if size != seen_features
+      # Entries can have been taken away: then all are looked at.
+      from = size > seen_features ? seen_features : 0
+      $LOADED_FEATURES[from..-1].each { |path| loaded.call(path) }
+      seen_features = size
+    end
+  end
+
+  guard.call do
+    version = "#{RUBY_ENGINE} #{RUBY_ENGINE_VERSION}"
+    program = begin
+      File.readlink("/proc/self/exe")
+    rescue SystemCallError
+      RUBY_ENGINE
+    end
+    report.call("RH", version, program)
+    features.call
+    begin
+      trace = TracePoint.new(:script_compiled) do |point|
+        guard.call do
+          unless point.eval_script
+            script = point.instruction_sequence
+            loaded.call(script.absolute_path || File.expand_path(script.path))
+          end
+          features.call
+        end
+      end
+      trace.enable
+    rescue ArgumentError
+      report.call("RF", "blind: is older than Ruby 2.6, which tells of what it loaded at its end only", "")
+    end
+  end
+  # Registered before all of the application's, so run after them.
+  at_exit { guard.call { features.call } }
+
+  # No trace of the hook among the features once it is one.
+  remover = TracePoint.new(:script_compiled) do
+    $LOADED_FEATURES.delete(own)
+    seen_features = 0
+    remover.disable
+  end
+  remover.enable
+end.call
