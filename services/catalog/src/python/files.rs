@@ -1,11 +1,14 @@
 //! Which files a Python distribution owns: RECORD, installed-files.txt, else its top-level modules; editable projects.
 //! Never claims a namespace package as a whole, since several distributions share it.
 
+use super::editable::{self, Sources};
 use super::metadata::{self, Metadata};
 use super::{Distribution, Format, MAX_RECORD_BYTES, MAX_SMALL_FILE_BYTES, VENV_MARKER, is_site_directory};
+use crate::record::PackageRecord;
 use crate::role::{Role, is_shared_library, role_of};
 use crate::survey::Survey;
 use crate::tree::{FileKind, FileTree, Walk, path};
+use plimsoll_schemas::words::probe;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -16,7 +19,8 @@ const MAX_COUNTED_FILES: u64 = 100_000;
 /// Most top-level modules of one distribution.
 const MAX_TOP_LEVEL: usize = 1_000;
 
-const METHOD_EDITABLE: &str = "direct-url";
+const METHOD_DIRECT_URL: &str = "direct-url";
+const METHOD_EDITABLE: &str = "editable";
 
 /// What a distribution owns. Paths are relative to the root.
 #[derive(Debug, Default)]
@@ -24,17 +28,19 @@ pub(crate) struct OwnedFiles {
     pub files: Vec<Vec<u8>>,
     /// Directories that are its own as a whole.
     pub directories: Vec<Vec<u8>>,
-    /// Directory of the project of an editable install.
+    /// Directory of the project of an editable install, by direct_url.json.
     pub project: Option<Vec<u8>>,
+    /// Where else its sources stand, by .pth files and finders.
+    pub sources: Sources,
     /// Modules, shared libraries and scripts; bytecode is not counted.
     pub loadable_file_count: u64,
-    pub has_shared_library: bool,
+    pub shared_library_count: u64,
     /// Whether the installer or the build left some list to go by.
     pub is_listed: bool,
 }
 
 impl OwnedFiles {
-    fn add(&mut self, path: Vec<u8>) {
+    pub fn add(&mut self, path: Vec<u8>) {
         if self.files.len() < MAX_FILES {
             self.count(&path);
             self.files.push(path);
@@ -45,7 +51,28 @@ impl OwnedFiles {
         let is_bytecode = path.ends_with(b".pyc") || path.ends_with(b".pyo");
         if !is_bytecode && role_of(path) == Role::Code {
             self.loadable_file_count += 1;
-            self.has_shared_library |= is_shared_library(path::file_name(path));
+            self.shared_library_count += u64::from(is_shared_library(path::file_name(path)));
+        }
+    }
+
+    /// Where the sources of an editable install stand.
+    pub fn projects(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.project.iter().chain(&self.sources.directories)
+    }
+
+    /// Sets what could see a use of these files, or why nothing could.
+    pub fn say_what_sees_it(&self, record: &mut PackageRecord) {
+        record.loadable_file_count = self.loadable_file_count;
+        if self.loadable_file_count > 0 {
+            record.observable_by = vec![probe::EBPF_FILES, probe::PYTHON_IMPORT];
+            // It sees no Python source: only of a package without any could it tell that nothing was used.
+            if self.shared_library_count == self.loadable_file_count {
+                record.observable_by.push(probe::LD_AUDIT);
+            }
+        } else if self.is_listed {
+            record.not_measurable_reason = "it has no Python module, shared library or script".to_owned();
+        } else {
+            record.not_measurable_reason = "its installer left no list of its files".to_owned();
         }
     }
 }
@@ -88,9 +115,17 @@ pub(crate) fn read(
         own_top_level(survey.tree, distribution.site, &names, &words(&namespaces), &sources, &mut owned);
     }
     if let Some(json) = read(survey, "direct_url.json", MAX_SMALL_FILE_BYTES) {
-        owned.project = editable_project(&json, survey.tree.root_path());
+        owned.project = editable::project(&json, survey.tree.root_path());
     }
-    let roots: Vec<Vec<u8>> = owned.directories.iter().chain(&owned.project).cloned().collect();
+    owned.sources = editable::follow(survey, distribution.site, &owned.files);
+    let project = owned.project.clone();
+    owned.sources.directories.retain(|directory| {
+        !project.as_ref().is_some_and(|project| directory == project || path::is_below(directory, project))
+    });
+    for file in owned.sources.files.clone() {
+        owned.count(&file);
+    }
+    let roots: Vec<Vec<u8>> = owned.directories.iter().chain(owned.projects()).cloned().collect();
     for directory in roots {
         count_below(survey.tree, &directory, &mut owned);
     }
@@ -117,7 +152,14 @@ pub(crate) fn claim(
     }
     if let Some(project) = &owned.project {
         let project = survey.canonicalizer.directory(project).to_vec();
-        index.own_below(&project, package, METHOD_EDITABLE);
+        index.own_below(&project, package, METHOD_DIRECT_URL);
+    }
+    for directory in &owned.sources.directories {
+        let directory = survey.canonicalizer.directory(directory).to_vec();
+        index.own_below(&directory, package, METHOD_EDITABLE);
+    }
+    for file in &owned.sources.files {
+        index.own(&mut survey.canonicalizer, file, package, METHOD_EDITABLE);
     }
 }
 
@@ -225,40 +267,11 @@ fn count_below(tree: &dyn FileTree, directory: &[u8], owned: &mut OwnedFiles) {
     });
 }
 
-/// The project directory of an editable install (PEP 610), relative to the root; `None` if it lies outside.
-fn editable_project(json: &[u8], root_path: &[u8]) -> Option<Vec<u8>> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
-    if value.get("dir_info")?.get("editable")?.as_bool() != Some(true) {
-        return None;
-    }
-    let absolute = path::normalize(&percent_decode(value.get("url")?.as_str()?.strip_prefix("file://")?));
-    let root = path::normalize(root_path);
-    if root.is_empty() {
-        return Some(absolute).filter(|path| !path.is_empty());
-    }
-    if absolute == root {
-        return Some(Vec::new());
-    }
-    path::is_below(&absolute, &root).then(|| absolute[root.len() + 1..].to_vec())
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match digits.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
+/// What a fuzzer calls.
+#[doc(hidden)]
+pub(crate) fn read_all(record: &[u8]) {
+    record_paths(record, &mut |_| ());
+    words(record);
 }
 
 #[cfg(test)]
@@ -283,27 +296,10 @@ mod tests {
         check("", &[]);
     }
 
-    #[test]
-    fn editable_projects() {
-        let json = |url: &str| format!(r#"{{"url": "{url}", "dir_info": {{"editable": true}}}}"#);
-        let find = |url: &str, root: &str| {
-            editable_project(json(url).as_bytes(), root.as_bytes()).map(|path| path::display(&path))
-        };
-        assert_eq!(find("file:///src/my%20app", "/").as_deref(), Some("src/my app"));
-        assert_eq!(find("file:///home/u/app/lib", "/home/u/app").as_deref(), Some("lib"));
-        assert_eq!(find("file:///home/u/app", "/home/u/app").as_deref(), Some(""));
-        assert_eq!(find("file:///home/u/apple", "/home/u/app"), None);
-        assert_eq!(find("https://example.org/x", "/"), None);
-        assert_eq!(editable_project(br#"{"url":"file:///x","dir_info":{}}"#, b"/"), None);
-        assert_eq!(editable_project(b"[", b"/"), None);
-    }
-
     proptest! {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             record_paths(&bytes, &mut |_| ());
-            editable_project(&bytes, b"/");
-            percent_decode(&String::from_utf8_lossy(&bytes));
         }
     }
 }

@@ -91,12 +91,12 @@ fn field(
     survey.text(value, distribution.marker, &package).into_owned()
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c) || c == char::REPLACEMENT_CHARACTER)
 }
 
-fn is_version(version: &str) -> bool {
+pub(super) fn is_version(version: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&version.len())
         && !version.chars().any(|c| c.is_control() || c.is_whitespace())
 }

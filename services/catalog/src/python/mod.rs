@@ -1,8 +1,10 @@
 //! Installed Python distributions (PyPA "Recording installed projects", older egg-info) and the files they own.
 //! Never imports or evaluates anything; markers of dependencies are only searched for extras.
 
+mod editable;
 mod files;
 mod metadata;
+mod vendored;
 
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -11,7 +13,6 @@ use crate::tree::{FileKind, path};
 use crate::{Ecosystem, Wanted};
 use files::OwnedFiles;
 use metadata::Metadata;
-use plimsoll_schemas::words::probe;
 
 const ECOSYSTEM: &str = "pypi";
 
@@ -91,6 +92,11 @@ impl Ecosystem for Python {
         if Distribution::of(path).is_some() {
             return Some(Wanted::Content { max_bytes: MAX_METADATA_BYTES });
         }
+        let is_site_file =
+            name.ends_with(b".pth") || (name.starts_with(b"__editable___") && name.ends_with(b"_finder.py"));
+        if vendored::is_list(path) || (is_site_file && is_site_directory(info)) {
+            return Some(Wanted::Content { max_bytes: MAX_SMALL_FILE_BYTES });
+        }
         let is_info =
             info.ends_with(b".dist-info") || info.ends_with(b".egg-info") || info.ends_with(b".egg/EGG-INFO");
         let max_bytes = match name {
@@ -113,6 +119,7 @@ impl Ecosystem for Python {
         match path.last() {
             Some(b'A' | b'O' | b'o') => Distribution::of(path).is_some(),
             Some(b'g') => path::file_name(path) == VENV_MARKER,
+            Some(b't') => vendored::is_list(path),
             _ => false,
         }
     }
@@ -126,7 +133,15 @@ impl Ecosystem for Python {
     }
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
-        for marker in markers {
+        // The egg-info of sources comes last: it is the same package as the dist-info of their editable install.
+        let (later, first): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) =
+            markers.iter().partition(|marker| marker.ends_with(b".egg-info/PKG-INFO"));
+        let mut editable = Vec::new();
+        for marker in first.into_iter().chain(later) {
+            if vendored::is_list(marker) {
+                vendored::survey(survey, marker);
+                continue;
+            }
             let distribution = Distribution::of(marker);
             if let Some(index) = &mut survey.index {
                 match &distribution {
@@ -139,7 +154,7 @@ impl Ecosystem for Python {
                 }
             }
             if let Some(distribution) = distribution {
-                add(survey, &distribution);
+                add(survey, &distribution, &mut editable);
             }
         }
     }
@@ -149,9 +164,24 @@ fn is_site_directory(directory: &[u8]) -> bool {
     matches!(path::file_name(directory), b"site-packages" | b"dist-packages")
 }
 
-fn add(survey: &mut Survey<'_>, distribution: &Distribution<'_>) {
+/// The normalised name of a distribution and a directory of its sources.
+type EditableSource = (String, Vec<u8>);
+
+fn add(survey: &mut Survey<'_>, distribution: &Distribution<'_>, editable: &mut Vec<EditableSource>) {
     let Some(metadata) = metadata::read(survey, distribution) else { return };
+    let name = metadata::normalize_name(&metadata.name);
+    let is_known = distribution.format == Format::EggInfoDirectory
+        && editable.iter().any(|(known, sources)| {
+            // A finder names the packages themselves, beside which the egg-info stands.
+            let site = distribution.site;
+            *known == name
+                && (site == sources || path::is_below(site, sources) || site == path::parent(sources))
+        });
+    if is_known {
+        return;
+    }
     let owned = files::read(survey, distribution, &metadata);
+    editable.extend(owned.projects().map(|sources| (name.clone(), sources.clone())));
     let record = describe(survey, distribution, metadata, &owned);
     if let Some(package) = survey.add_package(record) {
         files::claim(survey, distribution, package, &owned);
@@ -183,17 +213,7 @@ fn describe(
         let text = String::from_utf8_lossy(&bytes);
         record.installer = text.lines().next().unwrap_or_default().trim().to_owned();
     }
-    record.loadable_file_count = owned.loadable_file_count;
-    if owned.loadable_file_count > 0 {
-        record.observable_by = vec![probe::EBPF_FILES, probe::PYTHON_IMPORT];
-        if owned.has_shared_library {
-            record.observable_by.push(probe::LD_AUDIT);
-        }
-    } else if owned.is_listed {
-        record.not_measurable_reason = "it has no Python module, shared library or script".to_owned();
-    } else {
-        record.not_measurable_reason = "its installer left no list of its files".to_owned();
-    }
+    owned.say_what_sees_it(&mut record);
     record
 }
 

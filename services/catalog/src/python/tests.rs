@@ -114,8 +114,8 @@ fn distributions_with_their_facts() {
     assert_eq!(package(&outcome, "old").dependencies, ["six"]);
     for (name, count, probes) in [
         ("flask", 2, "ebpf-files,python-import"),
-        ("ns-one", 3, "ebpf-files,ld-audit,python-import"),
-        ("listless", 3, "ebpf-files,ld-audit,python-import"),
+        ("ns-one", 3, "ebpf-files,python-import"),
+        ("listless", 3, "ebpf-files,python-import"),
         ("single", 1, "ebpf-files,python-import"),
         ("shared-part", 1, "ebpf-files,python-import"),
         ("eggy", 1, "ebpf-files,python-import"),
@@ -240,6 +240,128 @@ fn copies_are_told_apart() {
     assert_eq!(outcome.os_release, None);
     assert_eq!(owners(&OwnershipIndex::build(&tree), "src/six.py"), "six direct-url code");
     assert_eq!(tree.layer_of(b"a/six-1.16.0.dist-info/direct_url.json"), None);
+}
+
+/// setuptools' editable installs with and without direct_url.json, its older egg-link, and a wheel's bundled libraries.
+#[test]
+fn editable_installs_and_bundled_libraries() {
+    let site = "v/lib/python3.11/site-packages";
+    let at = |path: &str| format!("{site}/{path}");
+    let files: Vec<(String, &[u8])> = vec![
+        (at("one-1.dist-info/METADATA"), b"Name: one\nVersion: 1\n"),
+        (at("one-1.dist-info/RECORD"), b"__editable__.one-1.pth,,\n__editable___one_1_finder.py,,\n"),
+        (at("__editable__.one-1.pth"), b"import __editable___one_1_finder; __editable___one_1_finder.install()\n"),
+        (
+            at("__editable___one_1_finder.py"),
+            b"MAPPING: dict[str, str] = {'one': '/src/one/lib/one', 'single': '/src/one/single'}\n",
+        ),
+        ("src/one/lib/one/__init__.py".into(), b""),
+        ("src/one/lib/one.egg-info/PKG-INFO".into(), b"Name: one\nVersion: 1\n"),
+        ("src/one/single.py".into(), b""),
+        ("src/one/setup.py".into(), b""),
+        (at("two-2.dist-info/METADATA"), b"Name: two\nVersion: 2\n"),
+        (at("two-2.dist-info/RECORD"), b"two.pth,,\n"),
+        (at("two.pth"), b"# comment\n/src/two/src\n/v\n../site-packages\n"),
+        ("src/two/src/two/__init__.py".into(), b""),
+        ("src/two/src/two.egg-info/PKG-INFO".into(), b"Name: two\nVersion: 2\n"),
+        (at("three.egg-link"), b"/src/three\n."),
+        (at("easy-install.pth"), b"/src/three\n"),
+        ("src/three/three.egg-info/PKG-INFO".into(), b"Name: three\nVersion: 3\n"),
+        ("src/three/three.egg-info/top_level.txt".into(), b"three\n"),
+        ("src/three/three/__init__.py".into(), b""),
+        (at("numpy-1.0.dist-info/METADATA"), b"Name: numpy\nVersion: 1.0\n"),
+        (
+            at("numpy-1.0.dist-info/RECORD"),
+            b"numpy/__init__.py,,\nnumpy/core.cpython-311-x86_64-linux-gnu.so,,\nnumpy.libs/libopenblas-1.so,,\n",
+        ),
+        (at("binary-1.0.dist-info/METADATA"), b"Name: binary\nVersion: 1.0\n"),
+        (at("binary-1.0.dist-info/RECORD"), b"binary.abi3.so,,\n"),
+    ];
+    let nodes: Vec<(&str, crate::testing::Node<'_>)> =
+        files.iter().map(|(path, bytes)| (path.as_str(), File(bytes))).collect();
+    let tree = tree(&nodes);
+    let outcome = catalog(&tree);
+    let listed: Vec<String> = outcome
+        .packages
+        .iter()
+        .map(|package| {
+            format!("{} {} {}", package.name, package.loadable_file_count, package.observable_by.len())
+        })
+        .collect();
+    assert_eq!(listed, ["binary 1 3", "numpy 3 2", "one 3 2", "three 1 2", "two 1 2"]);
+    let index = OwnershipIndex::build(&tree);
+    for (path, expect) in [
+        ("src/one/lib/one/__init__.py".to_owned(), "one editable code"),
+        ("src/one/single.py".to_owned(), "one editable code"),
+        ("src/one/setup.py".to_owned(), "-"),
+        ("src/two/src/two/__init__.py".to_owned(), "two editable code"),
+        ("src/three/three/__init__.py".to_owned(), "three egg-info code"),
+        (at("numpy.libs/libopenblas-1.so"), "numpy dist-info code"),
+        (at("three.egg-link"), "-"),
+        (at("other.py"), "-"),
+    ] {
+        assert_eq!(owners(&index, &path), expect, "{path}");
+    }
+}
+
+#[test]
+fn vendored_copies_are_owned_by_both() {
+    let pip = "usr/lib/python3/dist-packages/pip";
+    let at = |path: &str| format!("{pip}/{path}");
+    let status = b"Package: python3-pip\nStatus: install ok installed\nVersion: 23\nArchitecture: all\n";
+    let files: Vec<(String, &[u8])> = vec![
+        ("var/lib/dpkg/status".into(), status),
+        (
+            "var/lib/dpkg/info/python3-pip.list".into(),
+            b"/usr/lib/python3/dist-packages/pip/_vendor/vendor.txt\n/usr/lib/python3/dist-packages/pip/_vendor/urllib3/util.py\n",
+        ),
+        ("usr/lib/python3/dist-packages/pip-23.0.1.dist-info/METADATA".into(), b"Name: pip\nVersion: 23.0.1\n"),
+        (
+            "usr/lib/python3/dist-packages/pip-23.0.1.dist-info/RECORD".into(),
+            b"pip/__init__.py,,\npip/_vendor/urllib3/util.py,,\npip/_vendor/six.py,,\npip/_vendor/vendor.txt,,\n",
+        ),
+        (at("_vendor/vendor.txt"), b"urllib3==1.26.12\nsix==1.16.0\nsetuptools==65.6.3\nabsent==1\nown==2\n"),
+        (at("_vendor/urllib3/util.py"), b""),
+        (at("_vendor/urllib3/sub/x.py"), b""),
+        (at("_vendor/six.py"), b""),
+        (at("_vendor/pkg_resources/__init__.py"), b""),
+        (at("_vendor/own/__init__.py"), b""),
+        (at("_vendor/own-2.dist-info/METADATA"), b"Name: own\nVersion: 2\n"),
+        (at("_vendor/own-2.dist-info/RECORD"), b"own/__init__.py,,\n"),
+    ];
+    let nodes: Vec<(&str, crate::testing::Node<'_>)> =
+        files.iter().map(|(path, bytes)| (path.as_str(), File(bytes))).collect();
+    let tree = tree(&nodes);
+    let outcome = catalog(&tree);
+    let listed: Vec<String> = outcome
+        .packages
+        .iter()
+        .map(|package| {
+            let place = String::from_utf8_lossy(&package.locations[0].path);
+            let place = place.rsplit('/').next().unwrap_or_default();
+            format!("{} {place} {} {}", package.purl, package.loadable_file_count, package.provided_by_name)
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "pkg:deb/python3-pip@23?arch=all python3-pip.list 1 ",
+            "pkg:pypi/own@2 own-2.dist-info 1 ",
+            "pkg:pypi/pip@23.0.1 pip-23.0.1.dist-info 3 ",
+            "pkg:pypi/setuptools@65.6.3 pkg_resources 1 python3-pip",
+            "pkg:pypi/six@1.16.0 six.py 1 python3-pip",
+            "pkg:pypi/urllib3@1.26.12 urllib3 2 python3-pip",
+        ]
+    );
+    let index = OwnershipIndex::build(&tree);
+    assert_eq!(owners(&index, &at("_vendor/urllib3/util.py")), "python3-pip,pip,urllib3 dpkg code");
+    assert_eq!(
+        owners(&index, &at("_vendor/urllib3/__pycache__/util.cpython-311.pyc")),
+        "python3-pip,pip,urllib3 generated-table code"
+    );
+    assert_eq!(owners(&index, &at("_vendor/six.py")), "pip,six dist-info code");
+    assert_eq!(owners(&index, &at("_vendor/own/__init__.py")), "own dist-info code");
+    assert_eq!(owners(&index, &at("_vendor/vendor.txt")), "python3-pip,pip dpkg metadata");
 }
 
 proptest! {
