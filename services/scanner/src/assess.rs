@@ -109,24 +109,81 @@ fn size_bytes(finding: &Finding) -> usize {
 /// own, its feed covers the release, and both are the same component (DESIGN, section 9).
 fn is_same_component(package: &ScanPackage, carrier: &ScanPackage, assessment: &Assessment) -> bool {
     let covered = matches!(assessment, Assessment::Assessed { .. });
-    let prefix = match package.ecosystem.as_str() {
-        "pypi" => "python3-",
+    let is_embedded = package.locations.iter().any(|location| !location.nested_path.is_empty());
+    let names = [carrier.name.as_str(), carrier.source_name.as_str()];
+    covered
+        && !is_embedded
+        && carrier.kind == package_kind::OS
+        && distribution_place(package)
+        && names.iter().any(|name| !name.is_empty() && is_named_after(package, name))
+}
+
+/// Whether all copies lie where the distribution's own packages put them; what a vendor's package brings lies in
+/// `opt`, or in an application's own directory. Python's policy names no single place.
+fn distribution_place(package: &ScanPackage) -> bool {
+    let directories: &[&str] = match package.ecosystem.as_str() {
+        "pypi" => return true,
+        "maven" => &["usr/share/java/", "usr/share/maven-repo/"],
+        "npm" => &["usr/share/nodejs/", "usr/lib/nodejs/", "usr/lib/"],
+        "gem" => &["usr/share/rubygems-integration/", "usr/share/ruby-", "usr/lib/"],
+        "composer" => &["usr/share/php/", "usr/share/pear/"],
         _ => return false,
     };
-    let normal = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
+    !package.locations.is_empty()
+        && package.locations.iter().all(|location| {
+            let in_place =
+                directories.iter().any(|directory| location.path.starts_with(directory.as_bytes()));
+            // A dependency that a package bundles below itself is another component.
+            let bundled = package.ecosystem == "npm" && has_component(&location.path, b"node_modules");
+            in_place && !bundled
+        })
+}
+
+fn has_component(path: &[u8], name: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|component| component == name)
+}
+
+/// Whether an OS package (or its source package) is called as the distribution's policy calls the one of this
+/// component. What is in doubt stays two things: a finding twice is better than none.
+fn is_named_after(package: &ScanPackage, carrier: &str) -> bool {
     let name = normal(&package.name);
-    let same_name = |candidate: &str| {
-        let candidate = normal(candidate);
-        let bare = candidate
-            .strip_prefix(prefix)
-            .or_else(|| candidate.strip_prefix("python-"))
-            .unwrap_or(&candidate);
-        // Debian writes PyYAML as python3-yaml and keeps the source package pyyaml.
-        bare == name || name.strip_prefix("py") == Some(bare) || name.strip_prefix("python-") == Some(bare)
+    let carrier = normal(carrier);
+    let bare = |prefixes: &[&str]| -> String {
+        let stripped = prefixes.iter().find_map(|prefix| carrier.strip_prefix(prefix));
+        stripped.unwrap_or(&carrier).to_owned()
     };
-    covered
-        && carrier.kind == package_kind::OS
-        && (same_name(&carrier.name) || same_name(&carrier.source_name))
+    match package.ecosystem.as_str() {
+        "pypi" => {
+            let bare = bare(&["python3-", "python-"]);
+            // Debian writes PyYAML as python3-yaml and keeps the source package pyyaml.
+            bare == name
+                || name.strip_prefix("py") == Some(&bare)
+                || name.strip_prefix("python-") == Some(&bare)
+        }
+        "npm" => bare(&["node-"]) == name.trim_start_matches('@').replace('/', "-"),
+        "gem" => bare(&["ruby-"]) == name,
+        "composer" => {
+            let (vendor, project) = name.split_once('/').unwrap_or(("", &name));
+            let bare = bare(&["php-"]);
+            bare == format!("{vendor}-{project}") || (vendor == project && bare == project)
+        }
+        "maven" => is_java_library_of(&name, &carrier),
+        _ => false,
+    }
+}
+
+/// Debian calls the package of an artifact `libARTIFACT-java`, often with the major version behind the name, and that
+/// of several artifacts of one project after the project (`liblog4j2-java`, from `apache-log4j2`).
+fn is_java_library_of(name: &str, carrier: &str) -> bool {
+    let letters = |text: &str| -> String { text.chars().filter(char::is_ascii_lowercase).collect() };
+    let artifact = letters(name.rsplit(':').next().unwrap_or(name));
+    let project = carrier.strip_prefix("lib").and_then(|name| name.strip_suffix("-java")).unwrap_or(carrier);
+    let project = letters(project.trim_start_matches("apache-").trim_end_matches("-java"));
+    project.len() > 2 && artifact.starts_with(&project)
+}
+
+fn normal(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 
 fn query<'a>(package: &'a ScanPackage, distribution: Option<&'a OsRelease>) -> PackageQuery<'a> {
@@ -164,6 +221,7 @@ fn finding(found: &plimsoll_vulndb::Finding) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plimsoll_schemas::events::Location;
 
     fn package(kind: &str, ecosystem: &str, name: &str, source: &str) -> ScanPackage {
         ScanPackage {
@@ -180,9 +238,20 @@ mod tests {
         Assessment::Assessed { database_version: String::new(), feeds: Vec::new(), findings: Vec::new() }
     }
 
+    /// `(ecosystem, name, path, nested path)` inside of `(OS package, its source)`: matched once or not.
+    fn check(inner: (&str, &str, &str, &str), carrier: (&str, &str), expected: bool) {
+        let (ecosystem, name, path, nested_path) = inner;
+        let mut package = package("application", ecosystem, name, "");
+        package.locations =
+            vec![Location { path: path.into(), nested_path: nested_path.into(), ..Location::default() }];
+        let carrier = self::package("os", "debian", carrier.0, carrier.1);
+        let found = is_same_component(&package, &carrier, &assessed());
+        assert_eq!(found, expected, "{ecosystem} {name} at {path} in {}", carrier.name);
+    }
+
     #[test]
     fn the_same_component_is_matched_once() {
-        let cases = [
+        for (name, carrier, source, expected) in [
             ("pyyaml", "python3-yaml", "pyyaml", true),
             ("requests", "python3-requests", "requests", true),
             ("python-dateutil", "python3-dateutil", "python-dateutil", true),
@@ -190,17 +259,84 @@ mod tests {
             // A copy inside somebody else's package keeps its own findings.
             ("urllib3", "vendor-agent", "vendor-agent", false),
             ("urllib3", "python3-pip", "python-pip", false),
-        ];
-        for (name, carrier, source, expected) in cases {
-            let carrier = package("os", "debian", carrier, source);
-            let inner = package("application", "pypi", name, "");
-            assert_eq!(
-                is_same_component(&inner, &carrier, &assessed()),
-                expected,
-                "{name} in {}",
-                carrier.name
-            );
+        ] {
+            check(("pypi", name, "usr/lib/python3/dist-packages/x", ""), (carrier, source), expected);
         }
+    }
+
+    #[test]
+    fn of_java_only_the_distributions_own_library_is() {
+        let core = "org.apache.logging.log4j:log4j-core";
+        let debian = ("liblog4j2-java", "apache-log4j2");
+        check(("maven", core, "usr/share/java/log4j-core-2.19.0.jar", ""), debian, true);
+        check(
+            ("maven", "commons-io:commons-io", "usr/share/java/commons-io.jar", ""),
+            ("libcommons-io-java", "commons-io"),
+            true,
+        );
+        // A jar that a vendor's package brings, in its own place or in the distribution's, or within another jar.
+        check(
+            ("maven", core, "opt/vendor/lib/log4j-core-2.14.1.jar", ""),
+            ("vendor-agent", "vendor-agent"),
+            false,
+        );
+        check(
+            ("maven", core, "usr/share/java/log4j-core-2.14.1.jar", ""),
+            ("vendor-agent", "vendor-agent"),
+            false,
+        );
+        check(("maven", core, "opt/log4j/log4j-core-2.14.1.jar", ""), debian, false);
+        check(("maven", core, "usr/share/java/all.jar", "lib/log4j-core.jar"), debian, false);
+        check(
+            ("maven", core, "usr/share/java/log4j-core.jar", ""),
+            ("libspring-core-java", "libspring-java"),
+            false,
+        );
+    }
+
+    #[test]
+    fn scripting_languages_follow_the_names_of_their_policies() {
+        let lodash = "usr/share/nodejs/lodash/package.json";
+        check(("npm", "lodash", lodash, ""), ("node-lodash", "node-lodash"), true);
+        check(
+            ("npm", "@types/node", "usr/share/nodejs/@types/node/package.json", ""),
+            ("node-types-node", "x"),
+            true,
+        );
+        check(
+            ("npm", "lodash", "usr/share/nodejs/npm/node_modules/lodash/package.json", ""),
+            ("node-lodash", "x"),
+            false,
+        );
+        check(("npm", "lodash", lodash, ""), ("npm", "npm"), false);
+        check(("npm", "lodash", "opt/app/lodash/package.json", ""), ("node-lodash", "node-lodash"), false);
+        let rack = "usr/share/rubygems-integration/all/specifications/rack-2.2.6.gemspec";
+        check(("gem", "rack", rack, ""), ("ruby-rack", "ruby-rack"), true);
+        check(
+            ("gem", "json", "usr/lib/ruby/gems/3.1.0/specifications/default/json.gemspec", ""),
+            ("libruby3.1", "ruby3.1"),
+            false,
+        );
+        let kernel = "usr/share/php/Symfony/Component/HttpKernel/composer.json";
+        check(("composer", "symfony/http-kernel", kernel, ""), ("php-symfony-http-kernel", "symfony"), true);
+        check(("composer", "twig/twig", "usr/share/php/Twig", ""), ("php-twig", "php-twig"), true);
+        check(("composer", "psr/log", "usr/share/php/Psr/Log", ""), ("php-log", "php-log"), false);
+        check(
+            ("composer", "twig/twig", "usr/share/webmail/vendor/twig", ""),
+            ("php-twig", "php-twig"),
+            false,
+        );
+    }
+
+    #[test]
+    fn linked_modules_keep_their_findings() {
+        check(("golang", "stdlib", "usr/bin/tool", ""), ("stdlib", "stdlib"), false);
+        check(
+            ("golang", "golang.org/x/net", "usr/bin/tool", ""),
+            ("golang-golang-x-net-dev", "golang.org/x/net"),
+            false,
+        );
+        check(("cargo", "ripgrep", "usr/bin/rg", ""), ("ripgrep", "ripgrep"), false);
     }
 
     #[test]
