@@ -6,6 +6,7 @@
 mod canonical;
 mod debian;
 pub mod digest;
+mod java;
 mod json;
 mod node;
 mod os_release;
@@ -22,6 +23,7 @@ mod survey;
 mod testing;
 pub mod tree;
 mod warning;
+mod zip;
 
 use digest::Digester;
 use serde::Serialize;
@@ -73,7 +75,7 @@ pub(crate) trait Ecosystem: Sync {
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
 pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] =
-    &[&debian::Debian, &python::Python, &node::Node, &php::Php, &ruby::Ruby];
+    &[&debian::Debian, &python::Python, &node::Node, &php::Php, &ruby::Ruby, &java::Java];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

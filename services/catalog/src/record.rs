@@ -70,6 +70,8 @@ pub struct PackageRecord {
     pub loadable_file_count: u64,
     /// What installed it (pip, uv, …); empty if it left no note.
     pub installer: String,
+    /// By what it was identified where that may be doubted (`pom.properties`, `manifest`, `file name`); else empty.
+    pub identified_by: &'static str,
 }
 
 impl PackageRecord {
@@ -96,6 +98,7 @@ impl PackageRecord {
             not_measurable_reason: String::new(),
             loadable_file_count: 0,
             installer: String::new(),
+            identified_by: "",
         }
     }
 

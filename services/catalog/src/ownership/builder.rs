@@ -11,10 +11,15 @@ use std::collections::{BTreeMap, HashMap};
 /// Most paths that one index holds.
 pub const MAX_INDEXED_PATHS: usize = 20_000_000;
 
+/// Most places within archives, and directories of classes.
+const MAX_PLACES: usize = 2_000_000;
+
 /// See the module's documentation.
 pub(crate) struct IndexBuilder {
     paths: PathTable,
     below: HashMap<Vec<u8>, Vec<Claim>>,
+    places: HashMap<Vec<u8>, Vec<Claim>>,
+    class_prefixes: HashMap<u32, Vec<String>>,
     directories: HashMap<Vec<u8>, DirectoryId>,
     methods: Vec<&'static str>,
     watched: BTreeMap<Vec<u8>, Option<Stamp>>,
@@ -27,6 +32,8 @@ impl IndexBuilder {
         Self {
             paths: PathTable::default(),
             below: HashMap::new(),
+            places: HashMap::new(),
+            class_prefixes: HashMap::new(),
             directories: HashMap::new(),
             methods: Vec::new(),
             watched: BTreeMap::new(),
@@ -83,6 +90,26 @@ impl IndexBuilder {
         }
     }
 
+    /// Classes that come from the place `path` (within an archive, or a directory of classes) are `package`'s.
+    pub fn own_place(&mut self, path: &[u8], package: u32, method: &'static str) {
+        if self.places.len() >= MAX_PLACES {
+            self.is_full = true;
+            return;
+        }
+        let claim = self.claim(package, method);
+        let claims = self.places.entry(path.to_vec()).or_default();
+        if !claims.contains(&claim) {
+            claims.push(claim);
+        }
+    }
+
+    /// Which classes are `package`'s in a place that it shares with others.
+    pub fn set_class_prefixes(&mut self, package: u32, prefixes: Vec<String>) {
+        if !prefixes.is_empty() {
+            self.class_prefixes.insert(package, prefixes);
+        }
+    }
+
     /// Claims on directories above `path` end here: another tree of packages begins.
     pub fn barrier(&mut self, path: &[u8]) {
         self.below.entry(path.to_vec()).or_default();
@@ -119,6 +146,8 @@ impl IndexBuilder {
         OwnershipIndex {
             paths: self.paths,
             below: self.below,
+            places: self.places,
+            class_prefixes: self.class_prefixes,
             methods: self.methods,
             packages,
             os_packages,

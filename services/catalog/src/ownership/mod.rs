@@ -7,6 +7,7 @@ pub(crate) mod builder;
 mod generated;
 mod paths;
 
+use crate::java::NESTED;
 use crate::record::{PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
 use crate::survey::Survey;
@@ -54,6 +55,9 @@ pub struct Owner<'i> {
     pub package: &'i OwnerPackage,
     /// How this owner was found.
     pub method: &'static str,
+    /// Class-name prefixes with a trailing dot that are its own in a place that several components share; empty:
+    /// whatever no other owner claims more closely.
+    pub class_prefixes: &'i [String],
 }
 
 /// The owners of a path: at least one, OS packages first, then by purl.
@@ -85,6 +89,9 @@ pub struct OwnershipIndex {
     paths: PathTable,
     /// Directories whose whole contents belong to a package; empty claims are barriers.
     below: HashMap<Vec<u8>, Vec<Claim>>,
+    /// Places within archives (`app.jar!/lib/x.jar`) and directories of classes.
+    places: HashMap<Vec<u8>, Vec<Claim>>,
+    class_prefixes: HashMap<u32, Vec<String>>,
     methods: Vec<&'static str>,
     packages: Vec<OwnerPackage>,
     os_packages: HashMap<String, Vec<u32>>,
@@ -111,6 +118,13 @@ impl OwnershipIndex {
     /// The owners of `path` (relative to the root, in any spelling of a merged /usr); `None` when nobody owns it.
     pub fn lookup(&self, path: &[u8]) -> Option<Ownership<'_>> {
         let path = self.canonical(path);
+        if let Some(claims) = self.places.get(&path) {
+            return Some(self.in_place(&path, claims));
+        }
+        if let Some(at) = memchr::memmem::rfind(&path, NESTED) {
+            // A place that no package names belongs to the archive that it is in.
+            return self.lookup(&path[..at]);
+        }
         if path.is_empty() || self.paths.is_directory(&path) || self.aliases.contains_key(&path) {
             return None;
         }
@@ -129,9 +143,31 @@ impl OwnershipIndex {
         if found.is_empty() {
             return None;
         }
+        let (owners, method) = self.sorted(found);
+        Some(Ownership { owners, method, role: role.unwrap_or_else(|| role_of(&path)) })
+    }
+
+    /// The owners of a place, and the OS packages that carry the archive that it is in.
+    fn in_place(&self, path: &[u8], claims: &[Claim]) -> Ownership<'_> {
+        let mut found: Vec<(u32, &'static str)> =
+            claims.iter().map(|claim| (claim.package, self.method(*claim))).collect();
+        if let Some(end) = memchr::memmem::find(path, NESTED) {
+            let is_os = |package: u32| self.packages[package as usize].kind == PackageKind::Os;
+            found.extend(self.exact(&path[..end]).into_iter().filter(|(package, _)| is_os(*package)));
+        }
+        let (owners, method) = self.sorted(found);
+        Ownership { owners, method, role: Role::Code }
+    }
+
+    /// Owners in their order, each once, and the method of the first.
+    fn sorted(&self, found: Vec<(u32, &'static str)>) -> (Vec<Owner<'_>>, &'static str) {
         let mut owners: Vec<Owner<'_>> = found
             .into_iter()
-            .map(|(package, method)| Owner { package: &self.packages[package as usize], method })
+            .map(|(package, method)| Owner {
+                package: &self.packages[package as usize],
+                method,
+                class_prefixes: self.class_prefixes.get(&package).map_or(&[][..], Vec::as_slice),
+            })
             .collect();
         owners.sort_by(|a, b| {
             let key = |owner: &Owner<'_>| {
@@ -140,13 +176,13 @@ impl OwnershipIndex {
             key(a).cmp(&key(b))
         });
         owners.dedup_by(|a, b| a.package.package_id == b.package.package_id);
-        let method = owners[0].method;
-        Some(Ownership { owners, method, role: role.unwrap_or_else(|| role_of(&path)) })
+        let method = owners.first().map_or("", |owner| owner.method);
+        (owners, method)
     }
 
     /// The owners of the file that `path` leads to in `tree`, links of any kind followed; else those of the name itself.
     pub fn lookup_in(&self, tree: &dyn FileTree, path: &[u8]) -> Option<Ownership<'_>> {
-        let canonical = tree.resolve(path).ok().map(|found| found.path);
+        let canonical = canonical_in(tree, path);
         canonical.and_then(|canonical| self.lookup(&canonical)).or_else(|| self.lookup(path))
     }
 
@@ -280,6 +316,16 @@ impl OwnershipIndex {
         }
         canonical
     }
+}
+
+/// `path` without links, where it leads to something: a file, or a place within an archive that is there.
+pub fn canonical_in(tree: &dyn FileTree, path: &[u8]) -> Option<Vec<u8>> {
+    if let Ok(found) = tree.resolve(path) {
+        return Some(found.path);
+    }
+    let end = memchr::memmem::find(path, NESTED)?;
+    let archive = tree.resolve(&path[..end]).ok().filter(|found| found.metadata.kind == FileKind::Regular)?;
+    Some([archive.path.as_slice(), &path[end..]].concat())
 }
 
 /// `lib` of `lib/x` and of `usr/lib/x`, if it is one that a merged /usr has only once.

@@ -1,0 +1,269 @@
+//! What is kept of one jar, war or ear and of the archives in it: manifests, Maven's coordinates, class directories.
+//! Pure over the archive's bytes, and bounded whatever these claim; it never sees the archive's name.
+
+use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use super::properties::{self, MAX_PROPERTIES_BYTES};
+use crate::tree::{MAX_PATH_BYTES, ReadAt};
+use crate::zip::{Archive, Budget, Entry, ZipError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How deep archives within archives are followed; the outer one has depth 0 (real ones stay below 4).
+pub(crate) const MAX_DEPTH: usize = 8;
+/// Most archives within one file.
+pub(crate) const MAX_ARCHIVES: usize = 10_000;
+/// Most Maven coordinates in one archive (a shaded jar has one for each component).
+pub(crate) const MAX_POMS: usize = 2_000;
+/// Most class directories kept of one archive; more are folded into their parents.
+pub(crate) const MAX_CLASS_DIRECTORIES: usize = 8_000;
+/// Most class directories kept of one file.
+const MAX_ALL_CLASS_DIRECTORIES: usize = 60_000;
+/// Largest compressed archive within an archive, in bytes: it is inflated into memory.
+const MAX_INFLATED_ARCHIVE_BYTES: usize = 256 * 1024 * 1024;
+/// Most notes of what could not be read.
+const MAX_NOTES: usize = 100;
+
+/// Directories in an archive below which its own classes stand.
+pub(crate) const CLASS_ROOTS: [&str; 2] = ["BOOT-INF/classes", "WEB-INF/classes"];
+
+/// Endings of archives that hold classes or other such archives.
+pub(crate) const EXTENSIONS: [&str; 6] = [".jar", ".war", ".ear", ".rar", ".sar", ".par"];
+
+/// Maven's coordinates of one component.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Pom {
+    pub group: String,
+    pub artifact: String,
+    pub version: String,
+    /// Known by the place of a `pom.xml` only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_directory: bool,
+}
+
+/// One archive, the outer one or one within it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// Path within the outer archive, nested ones joined by `!/`; empty for the outer one.
+    pub path: String,
+    pub manifest: Manifest,
+    pub poms: Vec<Pom>,
+    /// Directories that hold classes, seen from their root (`org/slf4j`), with the number of classes in each.
+    pub class_directories: BTreeMap<String, u64>,
+    pub class_count: u64,
+    /// Those of [`CLASS_ROOTS`] that are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_roots: Vec<String>,
+    /// Whether other archives lie in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_archives: bool,
+}
+
+/// Everything kept of one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArchiveDigest {
+    pub archives: Vec<Facts>,
+    /// What could not be read: place within the file (empty: the file itself), and why.
+    pub notes: Vec<(String, String)>,
+    /// Notes beyond those kept.
+    #[serde(default)]
+    pub more_notes: u64,
+}
+
+/// The digest function. Empty only when nothing at all can be told.
+pub(crate) fn digest(file: &dyn ReadAt) -> Vec<u8> {
+    // Writing a structure of strings and numbers cannot fail.
+    serde_json::to_vec(&look_into(file)).unwrap_or_default()
+}
+
+pub(crate) fn look_into(file: &dyn ReadAt) -> ArchiveDigest {
+    let mut looking = Looking {
+        found: ArchiveDigest::default(),
+        budget: Budget::of(file.size()),
+        class_directories: 0,
+        memory_bytes: MAX_INFLATED_ARCHIVE_BYTES,
+    };
+    looking.look(file, "", 0);
+    looking.found
+}
+
+struct Looking {
+    found: ArchiveDigest,
+    budget: Budget,
+    class_directories: usize,
+    /// What archives that are being looked into may still take in memory.
+    memory_bytes: usize,
+}
+
+impl Looking {
+    fn note(&mut self, place: &str, reason: impl std::fmt::Display) {
+        if self.found.notes.len() < MAX_NOTES {
+            self.found.notes.push((place.to_owned(), reason.to_string()));
+        } else {
+            self.found.more_notes += 1;
+        }
+    }
+
+    fn look(&mut self, file: &dyn ReadAt, path: &str, depth: usize) {
+        let archive = match Archive::open(file, &mut self.budget) {
+            Ok(archive) => archive,
+            Err(error) => return self.note(path, error),
+        };
+        if self.found.archives.len() >= MAX_ARCHIVES {
+            return self.note(path, format!("there are more than {MAX_ARCHIVES} archives in one file"));
+        }
+        let at = self.found.archives.len();
+        self.found.archives.push(Facts { path: path.to_owned(), ..Facts::default() });
+        if archive.is_damaged() {
+            self.note(path, "its central directory is damaged behind some members, which are missing");
+        }
+        let mut facts = Facts { path: path.to_owned(), ..Facts::default() };
+        let mut poms_by_directory: Vec<(String, String)> = Vec::new();
+        for entry in archive.entries().filter(|entry| !entry.is_directory()) {
+            let Ok(name) = std::str::from_utf8(entry.name) else { continue };
+            if let Some(class) = name.strip_suffix(".class") {
+                add_class(&mut facts, class);
+            } else if name.eq_ignore_ascii_case("META-INF/MANIFEST.MF") {
+                match archive.read(&entry, MAX_MANIFEST_BYTES, &mut self.budget) {
+                    Ok(bytes) => facts.manifest = Manifest::parse(&bytes),
+                    Err(error) => self.note(&inner(path, name), error),
+                }
+            } else if name.ends_with("/pom.properties") {
+                self.add_pom(&archive, &entry, name, path, &mut facts);
+            } else if let Some((group, artifact)) = properties::directory_of(name, "pom.xml") {
+                if poms_by_directory.len() < MAX_POMS {
+                    poms_by_directory.push((group.to_owned(), artifact.to_owned()));
+                }
+            } else if is_archive_name(name) {
+                facts.has_archives = true;
+                self.look_into_member(&archive, &entry, &inner(path, name), depth + 1);
+            }
+        }
+        for (group, artifact) in poms_by_directory {
+            add_pom_of_directory(&mut facts, &group, &artifact);
+        }
+        facts.poms.sort();
+        facts.poms.dedup();
+        fold(&mut facts.class_directories, MAX_CLASS_DIRECTORIES);
+        let left = MAX_ALL_CLASS_DIRECTORIES.saturating_sub(self.class_directories);
+        fold(&mut facts.class_directories, left.max(1));
+        self.class_directories += facts.class_directories.len();
+        self.found.archives[at] = facts;
+    }
+
+    fn add_pom(
+        &mut self,
+        archive: &Archive<'_>,
+        entry: &Entry<'_>,
+        name: &str,
+        path: &str,
+        facts: &mut Facts,
+    ) {
+        let Some(directory) = properties::directory_of(name, "pom.properties") else { return };
+        if facts.poms.len() >= MAX_POMS {
+            return self.note(path, format!("it has more than {MAX_POMS} files pom.properties"));
+        }
+        match archive.read(entry, MAX_PROPERTIES_BYTES, &mut self.budget) {
+            Ok(bytes) => match properties::parse(&bytes, directory) {
+                Some(pom) => facts.poms.push(pom),
+                None => self.note(&inner(path, name), "it names no artifact"),
+            },
+            Err(error) => self.note(&inner(path, name), error),
+        }
+    }
+
+    fn look_into_member(&mut self, archive: &Archive<'_>, entry: &Entry<'_>, path: &str, depth: usize) {
+        if depth > MAX_DEPTH {
+            return self.note(path, format!("it lies more than {MAX_DEPTH} archives deep"));
+        }
+        if path.len() > MAX_PATH_BYTES {
+            return self.note(&path[..path.floor_char_boundary(200)], "its path is too long");
+        }
+        match archive.stored(entry) {
+            Ok(Some(member)) => self.look(&member, path, depth),
+            Ok(None) => match self.inflate(archive, entry) {
+                Ok(member) => {
+                    self.memory_bytes -= member.len();
+                    self.look(&member, path, depth);
+                    self.memory_bytes += member.len();
+                }
+                Err(error) => self.note(path, error),
+            },
+            Err(error) => self.note(path, error),
+        }
+    }
+
+    fn inflate(&mut self, archive: &Archive<'_>, entry: &Entry<'_>) -> Result<Vec<u8>, ZipError> {
+        if entry.size_bytes > self.memory_bytes as u64 {
+            return Err(ZipError::TooLong);
+        }
+        archive.read(entry, self.memory_bytes, &mut self.budget)
+    }
+}
+
+/// A path within the archive at `path`, which is itself one within the outer one.
+fn inner(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}!/{name}") }
+}
+
+pub(crate) fn is_archive_name(name: &str) -> bool {
+    let start = name.len().saturating_sub(4);
+    name.get(start..)
+        .is_some_and(|end| EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)))
+}
+
+/// Counts one class, named without its ending.
+fn add_class(facts: &mut Facts, class: &str) {
+    let mut name = class;
+    for root in CLASS_ROOTS {
+        if let Some(rest) = class.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) {
+            if !facts.class_roots.iter().any(|known| known == root) {
+                facts.class_roots.push(root.to_owned());
+            }
+            name = rest;
+        }
+    }
+    // Multi-release jars: classes for later Java versions.
+    if let Some(rest) = name.strip_prefix("META-INF/versions/")
+        && let Some((_, rest)) = rest.split_once('/')
+    {
+        name = rest;
+    }
+    if name.starts_with("META-INF/") || name.ends_with("module-info") {
+        return;
+    }
+    facts.class_count += 1;
+    let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+    if let Some(count) = facts.class_directories.get_mut(directory) {
+        *count += 1;
+    } else if facts.class_directories.len() < 2 * MAX_CLASS_DIRECTORIES && directory.len() <= MAX_PATH_BYTES {
+        facts.class_directories.insert(directory.to_owned(), 1);
+    }
+}
+
+/// A `pom.xml` without `pom.properties` beside it (reproducible builds leave that out) still names its directory.
+fn add_pom_of_directory(facts: &mut Facts, group: &str, artifact: &str) {
+    let known = facts.poms.iter().any(|pom| pom.artifact == artifact && pom.group == group);
+    if let (false, Some(group), Some(artifact)) =
+        (known, properties::acceptable(group), properties::acceptable(artifact))
+        && facts.poms.len() < MAX_POMS
+    {
+        facts.poms.push(Pom { group, artifact, version: String::new(), by_directory: true });
+    }
+}
+
+/// Folds the deepest directories into their parents until at most `max` are left.
+fn fold(directories: &mut BTreeMap<String, u64>, max: usize) {
+    let mut depth = 12;
+    while directories.len() > max && depth > 0 {
+        let mut folded = BTreeMap::new();
+        for (directory, count) in std::mem::take(directories) {
+            let end = directory.match_indices('/').nth(depth - 1).map_or(directory.len(), |(at, _)| at);
+            *folded.entry(directory[..end].to_owned()).or_insert(0) += count;
+        }
+        *directories = folded;
+        depth -= 1;
+    }
+    while directories.len() > max {
+        directories.pop_last();
+    }
+}

@@ -1,0 +1,322 @@
+//! Which components one archive is made of, and how that is known: `pom.properties`, `pom.xml`, manifest, file name.
+//! Never invents a version, and says of each component by what it was identified.
+
+use super::archive::{Facts, Pom};
+use super::classes::{self, Directories};
+use super::known::{GROUPS_BY_ARTIFACT, GROUPS_BY_PACKAGE};
+use super::properties::acceptable;
+
+/// By what a component was identified, the surest first.
+pub(crate) mod identified_by {
+    pub const POM_PROPERTIES: &str = "pom.properties";
+    pub const POM_DIRECTORY: &str = "directory of pom.xml";
+    pub const MANIFEST: &str = "manifest";
+    pub const FILE_NAME: &str = "file name";
+}
+
+/// One component of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Component {
+    pub group: String,
+    pub artifact: String,
+    /// Empty if nothing tells.
+    pub version: String,
+    pub identified_by: &'static str,
+    /// Class-name prefixes that are its own; empty for the only component, and for the one that owns the rest.
+    pub prefixes: Vec<String>,
+}
+
+/// Words that follow a version in a file name: classifiers, and qualifiers of versions.
+const TAILS: &[&str] = &[
+    "aarch_64",
+    "all",
+    "alpha",
+    "android",
+    "beta",
+    "boot",
+    "bom",
+    "classes",
+    "cr",
+    "dependencies",
+    "dev",
+    "dist",
+    "exec",
+    "fat",
+    "final",
+    "ga",
+    "incubating",
+    "jar",
+    "javadoc",
+    "jdk15on",
+    "jdk5",
+    "jdk8",
+    "jre",
+    "jre11",
+    "jre17",
+    "jre7",
+    "jre8",
+    "linux",
+    "m",
+    "milestone",
+    "native",
+    "nodep",
+    "osx",
+    "preview",
+    "rc",
+    "release",
+    "runner",
+    "sec",
+    "shaded",
+    "snapshot",
+    "sources",
+    "sp",
+    "standalone",
+    "test",
+    "tests",
+    "uber",
+    "windows",
+    "with",
+    "x86_32",
+    "x86_64",
+];
+
+/// The components of an archive that is called `file_name`; at least one.
+pub(crate) fn identify(facts: &Facts, file_name: &str) -> Vec<Component> {
+    let directories = Directories::new(&facts.class_directories);
+    let name = FileName::parse(file_name);
+    let claims: Vec<Vec<&str>> =
+        facts.poms.iter().map(|pom| classes::directories_of(pom, &directories)).collect();
+    let main = main_pom(facts, &name);
+    let mut found: Vec<Component> = facts
+        .poms
+        .iter()
+        .zip(&claims)
+        .enumerate()
+        .map(|(index, (pom, claimed))| {
+            let is_main = main == Some(index);
+            Component {
+                group: pom.group.clone(),
+                artifact: pom.artifact.clone(),
+                version: version_of(pom, is_main, facts, &name),
+                identified_by: if pom.by_directory {
+                    identified_by::POM_DIRECTORY
+                } else {
+                    identified_by::POM_PROPERTIES
+                },
+                prefixes: if is_main { Vec::new() } else { classes::prefixes(claimed) },
+            }
+        })
+        .collect();
+    if main.is_none() {
+        let claimed: Vec<&str> = claims.iter().flatten().copied().collect();
+        let unclaimed = directories.classes_outside(&claimed);
+        let names_itself = !name.version.is_empty() || !facts.manifest.version().is_empty();
+        let only_renamed = found.len() == 1 && (!names_itself || claimed.is_empty());
+        if found.is_empty() || (unclaimed > 0 && !only_renamed) {
+            found.push(fallback(facts, &name, &claimed));
+        }
+    }
+    if found.len() == 1 {
+        found[0].prefixes.clear();
+    }
+    found
+}
+
+fn version_of(pom: &Pom, is_main: bool, facts: &Facts, name: &FileName) -> String {
+    if !pom.version.is_empty() || !is_main {
+        return pom.version.clone();
+    }
+    if !name.version.is_empty() {
+        return name.version.clone();
+    }
+    acceptable(facts.manifest.version()).unwrap_or_default()
+}
+
+/// Which of the coordinates are those of the archive itself, the others being merged into it.
+fn main_pom(facts: &Facts, name: &FileName) -> Option<usize> {
+    let poms = &facts.poms;
+    let by = |matches: &dyn Fn(&Pom) -> bool| -> Option<usize> {
+        let mut found = poms.iter().enumerate().filter(|(_, pom)| matches(pom));
+        let first = found.next()?.0;
+        // Several that fit: none is known to be it.
+        found.next().is_none().then_some(first)
+    };
+    let version =
+        |pom: &Pom| pom.version.is_empty() || name.version.is_empty() || pom.version == name.version;
+    // As the file is called, as a bundle is called, as the manifest says, as the main class is called.
+    by(&|pom| pom.artifact == name.artifact && version(pom))
+        .or_else(|| by(&|pom| pom.artifact == name.artifact))
+        .or_else(|| by(&|pom| name.whole.ends_with(&format!(".{}", pom.artifact)) && version(pom)))
+        .or_else(|| {
+            let title = facts.manifest.implementation_title.to_ascii_lowercase();
+            by(&|pom| !title.is_empty() && pom.artifact.to_ascii_lowercase() == title)
+        })
+        .or_else(|| {
+            let symbolic = &facts.manifest.bundle_symbolic_name;
+            by(&|pom| {
+                !symbolic.is_empty()
+                    && (*symbolic == pom.artifact || *symbolic == format!("{}.{}", pom.group, pom.artifact))
+            })
+        })
+        .or_else(|| {
+            let manifest = &facts.manifest;
+            let class =
+                if manifest.start_class.is_empty() { &manifest.main_class } else { &manifest.start_class };
+            by(&|pom| pom.group.contains('.') && class.starts_with(&format!("{}.", pom.group)))
+        })
+        // A name with another spelling but the very version.
+        .or_else(|| {
+            (poms.len() == 1 && !name.version.is_empty()).then(|| by(&|pom| pom.version == name.version))?
+        })
+}
+
+/// The archive itself, of which nothing of Maven's is in it.
+fn fallback(facts: &Facts, name: &FileName, claimed: &[&str]) -> Component {
+    let manifest = &facts.manifest;
+    let title =
+        acceptable(&manifest.implementation_title).filter(|title| !title.contains(['(', ',', '@', '[']));
+    // The title is the better name only where the file's says nothing of itself.
+    let artifact = match title {
+        Some(title) if name.version.is_empty() && !name.artifact.contains('-') => title,
+        _ => acceptable(&name.artifact).unwrap_or_else(|| "unknown".to_owned()),
+    };
+    let version = if name.version.is_empty() {
+        acceptable(manifest.version()).unwrap_or_default()
+    } else {
+        name.version.clone()
+    };
+    let (group, group_of_manifest) = group(facts, &artifact, claimed);
+    let version_of_manifest = !manifest.version().is_empty() && manifest.version() == version;
+    Component {
+        group,
+        artifact,
+        version,
+        identified_by: if version_of_manifest || group_of_manifest {
+            identified_by::MANIFEST
+        } else {
+            identified_by::FILE_NAME
+        },
+        prefixes: Vec::new(),
+    }
+}
+
+/// The likeliest group, and whether the manifest names it.
+fn group(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String, bool) {
+    let manifest = &facts.manifest;
+    let by_artifact = GROUPS_BY_ARTIFACT.binary_search_by_key(&artifact, |(known, _)| known);
+    if let Ok(at) = by_artifact {
+        return (GROUPS_BY_ARTIFACT[at].1.to_owned(), false);
+    }
+    let own = dominant_package(facts, claimed);
+    let is_domain = |text: &str| text.matches('.').count() >= 1 && acceptable(text).is_some();
+    let known = GROUPS_BY_PACKAGE.iter().filter(|(package, _)| {
+        own.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if let Some((_, group)) = known.max_by_key(|(package, _)| package.len()) {
+        return ((*group).to_owned(), false);
+    }
+    let vendor = &manifest.implementation_vendor_id;
+    // `org.apache` says whose it is, not which project.
+    if is_domain(vendor) && vendor != "org.apache" {
+        return (vendor.clone(), true);
+    }
+    let symbolic = &manifest.bundle_symbolic_name;
+    if is_domain(symbolic) {
+        let group = symbolic.strip_suffix(artifact).and_then(|rest| rest.strip_suffix('.'));
+        if let Some(group) = group.filter(|group| group.contains('.')) {
+            return (group.to_owned(), true);
+        }
+    }
+    let parts: Vec<&str> = own.split('/').filter(|part| !part.is_empty()).take(3).collect();
+    let group = if parts.len() < 2 { String::new() } else { parts.join(".") };
+    (acceptable(&group).unwrap_or_default(), false)
+}
+
+/// The package of up to three parts that most of the classes are in which nobody else claims.
+fn dominant_package(facts: &Facts, claimed: &[&str]) -> String {
+    let mut counts: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    for (directory, count) in &facts.class_directories {
+        let is_claimed = claimed.iter().any(|claim| {
+            directory.strip_prefix(claim).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        if !is_claimed {
+            let end = directory.match_indices('/').nth(2).map_or(directory.len(), |(at, _)| at);
+            *counts.entry(&directory[..end]).or_insert(0) += count;
+        }
+    }
+    // The first of equals, so that the answer is the same each time.
+    let best = counts.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
+    best.map(|(package, _)| (*package).to_owned()).unwrap_or_default()
+}
+
+/// A file name taken apart: `artifact-version-classifier.jar`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct FileName {
+    /// Without the ending.
+    whole: String,
+    artifact: String,
+    version: String,
+}
+
+impl FileName {
+    fn parse(file_name: &str) -> Self {
+        let whole = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
+        for (at, separator) in whole.char_indices() {
+            // Eclipse's bundles have an underscore; Scala's have one in the artifact.
+            let is_separator = separator == '-' || (separator == '_' && whole[..at].contains('.'));
+            let rest = &whole[at + separator.len_utf8()..];
+            if is_separator
+                && at > 0
+                && rest.starts_with(|c: char| c.is_ascii_digit())
+                && let Some(version) = version_in(rest)
+                && let Some(version) = acceptable(version)
+            {
+                return Self { whole: whole.to_owned(), artifact: whole[..at].to_owned(), version };
+            }
+        }
+        Self { whole: whole.to_owned(), artifact: whole.to_owned(), version: String::new() }
+    }
+}
+
+/// The version at the beginning of `text`, if nothing but qualifiers and classifiers follows.
+fn version_in(text: &str) -> Option<&str> {
+    let mut end = 0;
+    let mut in_version = true;
+    for (index, token) in text.split('-').enumerate() {
+        let length = token.len() + usize::from(index > 0);
+        let bare = token.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_ascii_lowercase();
+        let is_number = token.starts_with(|c: char| c.is_ascii_digit());
+        let is_tail = TAILS.contains(&bare.as_str()) || TAILS.contains(&token.to_ascii_lowercase().as_str());
+        if !is_number && !is_tail {
+            return None;
+        }
+        let is_qualifier = matches!(
+            bare.as_str(),
+            "alpha"
+                | "beta"
+                | "rc"
+                | "m"
+                | "cr"
+                | "sp"
+                | "final"
+                | "ga"
+                | "release"
+                | "snapshot"
+                | "jre"
+                | "android"
+                | "incubating"
+                | "preview"
+                | "milestone"
+                | "sec"
+        );
+        in_version &= is_number || is_qualifier;
+        if in_version {
+            end += length;
+        }
+    }
+    (end > 0).then(|| &text[..end])
+}
+
+#[cfg(test)]
+#[path = "coordinates_tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+use super::super::manifest::Manifest;
+use super::*;
+
+#[track_caller]
+fn check_name(file_name: &str, expect: &str) {
+    let name = FileName::parse(file_name);
+    assert_eq!(format!("{} {}", name.artifact, name.version), expect);
+}
+
+#[test]
+fn file_names() {
+    check_name("log4j-core-2.14.1.jar", "log4j-core 2.14.1");
+    check_name("log4j-1.2-api-2.17.1.jar", "log4j-1.2-api 2.17.1");
+    check_name("kafka_2.13-4.4.0.jar", "kafka_2.13 4.4.0");
+    check_name("guava-31.1-jre.jar", "guava 31.1-jre");
+    check_name(
+        "netty-transport-native-epoll-4.1.97.Final-linux-x86_64.jar",
+        "netty-transport-native-epoll 4.1.97.Final",
+    );
+    check_name("app-1.0-SNAPSHOT-jar-with-dependencies.jar", "app 1.0-SNAPSHOT");
+    check_name("zstd-jni-1.5.7-17.jar", "zstd-jni 1.5.7-17");
+    check_name("spring-core-5.3.0-RC2.jar", "spring-core 5.3.0-RC2");
+    check_name("org.apache.commons.lang_3.1.0.jar", "org.apache.commons.lang 3.1.0");
+    check_name("app.jar", "app ");
+    check_name("-1.jar", "-1 ");
+    check_name("", " ");
+}
+
+fn pom(coordinates: &str) -> Pom {
+    let mut parts = coordinates.split(':').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Pom { group: next(), artifact: next(), version: next(), by_directory: false }
+}
+
+#[track_caller]
+fn check(file_name: &str, poms: &[&str], directories: &[&str], manifest: &str, expect: &[&str]) {
+    let facts = Facts {
+        poms: poms.iter().map(|text| pom(text)).collect(),
+        manifest: Manifest::parse(manifest.as_bytes()),
+        class_directories: directories.iter().map(|name| ((*name).to_owned(), 1)).collect(),
+        class_count: directories.len() as u64,
+        ..Facts::default()
+    };
+    let found: Vec<String> = identify(&facts, file_name)
+        .iter()
+        .map(|c| {
+            let prefixes = c.prefixes.join(",");
+            format!("{}:{}:{} by {} [{prefixes}]", c.group, c.artifact, c.version, c.identified_by)
+        })
+        .collect();
+    assert_eq!(found, expect, "{file_name}");
+}
+
+#[test]
+fn one_component() {
+    check(
+        "slf4j-api-1.7.36.jar",
+        &["org.slf4j:slf4j-api:1.7.36"],
+        &["org/slf4j"],
+        "",
+        &["org.slf4j:slf4j-api:1.7.36 by pom.properties []"],
+    );
+    check(
+        "renamed.jar",
+        &["org.slf4j:slf4j-api:1.7.36"],
+        &["org/slf4j", "other"],
+        "",
+        &["org.slf4j:slf4j-api:1.7.36 by pom.properties []"],
+    );
+    check(
+        "hash4j-0.22.0.jar",
+        &[],
+        &["com/dynatrace/hash4j/util"],
+        "",
+        &["com.dynatrace.hash4j:hash4j:0.22.0 by file name []"],
+    );
+    check(
+        "snappy-java.jar",
+        &[],
+        &["org/xerial/snappy"],
+        "Implementation-Vendor-Id: org.xerial.snappy\nImplementation-Version: 1.1.10\n\n",
+        &["org.xerial.snappy:snappy-java:1.1.10 by manifest []"],
+    );
+    check(
+        "spring-beans-5.3.1.jar",
+        &[],
+        &["org/springframework/beans"],
+        "Implementation-Version: 5.3.1\n",
+        &["org.springframework:spring-beans:5.3.1 by manifest []"],
+    );
+    check("app.jar", &[], &[], "", &[":app: by file name []"]);
+}
+
+#[test]
+fn merged_components() {
+    check(
+        "kafka-clients-4.4.0.jar",
+        &["commons-net:commons-net:3.6"],
+        &["org/apache/kafka/clients", "org/apache/kafka/common", "org/apache/commons/net"],
+        "",
+        &[
+            "commons-net:commons-net:3.6 by pom.properties [org.apache.commons.net.]",
+            "org.apache.kafka:kafka-clients:4.4.0 by file name []",
+        ],
+    );
+    check(
+        "service-1.0.jar",
+        &["com.acme:service:1.0", "org.slf4j:slf4j-api:1.7.36", "com.acme.other:mystery:2"],
+        &["com/acme", "org/slf4j"],
+        "",
+        &[
+            "com.acme:service:1.0 by pom.properties []",
+            "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
+            "com.acme.other:mystery:2 by pom.properties []",
+        ],
+    );
+    check(
+        "app.jar",
+        &["com.acme:service:1.0", "org.slf4j:slf4j-api:1.7.36"],
+        &["com/acme/web", "org/slf4j"],
+        "Main-Class: com.acme.web.Main\n",
+        &[
+            "com.acme:service:1.0 by pom.properties []",
+            "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
+        ],
+    );
+}

@@ -1,0 +1,117 @@
+//! Reads the main section of `META-INF/MANIFEST.MF` (JAR File Specification): what a jar says of itself.
+//! Never reads the sections of single files behind it.
+
+use serde::{Deserialize, Serialize};
+
+/// Most of the file that is read, in bytes; the main section stands at its beginning.
+pub(crate) const MAX_MANIFEST_BYTES: usize = 256 * 1024;
+/// Longest value that is kept, in bytes.
+const MAX_VALUE_BYTES: usize = 512;
+
+/// What identifies a jar; absent values are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Manifest {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub implementation_title: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub implementation_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub implementation_vendor_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub specification_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bundle_symbolic_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bundle_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub automatic_module_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub main_class: String,
+    /// Spring Boot's name for the application's own main class.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub start_class: String,
+}
+
+impl Manifest {
+    /// The version that it names first: Implementation-Version, Bundle-Version, Specification-Version.
+    pub fn version(&self) -> &str {
+        let versions = [&self.implementation_version, &self.bundle_version, &self.specification_version];
+        versions.into_iter().find(|version| !version.is_empty()).map_or("", String::as_str)
+    }
+
+    /// Lines of at most 72 bytes, continued by lines that begin with a blank; keys in any case.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut manifest = Self::default();
+        let mut key: Vec<u8> = Vec::new();
+        let mut value: Vec<u8> = Vec::new();
+        let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        for line in lines.chain([b"".as_slice()]) {
+            if let Some(more) = line.strip_prefix(b" ") {
+                if value.len() <= MAX_VALUE_BYTES {
+                    value.extend_from_slice(more);
+                }
+                continue;
+            }
+            manifest.set(&key, &value);
+            key.clear();
+            if line.is_empty() && manifest_has_begun(&value) {
+                break;
+            }
+            if let Some(colon) = memchr::memchr(b':', line) {
+                key.extend_from_slice(&line[..colon]);
+                value = line[colon + 1..].to_vec();
+            }
+        }
+        manifest
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        let field = match key.to_ascii_lowercase().as_slice() {
+            b"implementation-title" => &mut self.implementation_title,
+            b"implementation-version" => &mut self.implementation_version,
+            b"implementation-vendor-id" => &mut self.implementation_vendor_id,
+            b"specification-version" => &mut self.specification_version,
+            b"bundle-symbolicname" => &mut self.bundle_symbolic_name,
+            b"bundle-version" => &mut self.bundle_version,
+            b"automatic-module-name" => &mut self.automatic_module_name,
+            b"main-class" => &mut self.main_class,
+            b"start-class" => &mut self.start_class,
+            _ => return,
+        };
+        let text = String::from_utf8_lossy(value);
+        // Directives follow a symbolic name behind a semicolon.
+        let text = if key.eq_ignore_ascii_case(b"bundle-symbolicname") {
+            text.split(';').next().unwrap_or_default()
+        } else {
+            &text
+        };
+        let text = text.trim();
+        let usable =
+            text.len() <= MAX_VALUE_BYTES && !text.contains("${") && !text.chars().any(char::is_control);
+        *field = if usable { text.to_owned() } else { String::new() };
+    }
+}
+
+/// Some manifests begin with an empty line.
+fn manifest_has_begun(last_value: &[u8]) -> bool {
+    !last_value.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_section_only() {
+        let text = b"Manifest-Version: 1.0\r\nIMPLEMENTATION-Title: A long\r\n  title\r\nBundle-SymbolicName: org.x.y;sing\r\n leton:=true\r\nImplementation-Version: ${version}\r\nBundle-Version: 1.2\r\n\r\nName: a/B.class\r\nBundle-Version: 9\r\n";
+        let found = Manifest::parse(text);
+        assert_eq!(found.implementation_title, "A long title");
+        assert_eq!(found.bundle_symbolic_name, "org.x.y");
+        assert_eq!(found.version(), "1.2");
+        assert_eq!(Manifest::parse(b""), Manifest::default());
+        assert_eq!(Manifest::parse(b"\nMain-Class: a.B").main_class, "a.B");
+        assert_eq!(Manifest::parse(b"Main-Class: a\x01B\n").main_class, "");
+        assert_eq!(Manifest::parse(&[b"Main-Class: ".as_slice(), &[b'x'; 9000]].concat()).main_class, "");
+    }
+}

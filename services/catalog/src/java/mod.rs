@@ -1,0 +1,250 @@
+//! Java, Kotlin and Scala: jars, wars, ears and what is packed or merged into them, exploded directories, JDKs.
+//! Never unpacks an archive; each is looked into in place, and says by what each of its components was identified.
+
+mod archive;
+mod classes;
+mod coordinates;
+mod exploded;
+mod known;
+mod manifest;
+mod properties;
+mod runtime;
+
+use crate::digest::{DigestedFiles, Digester};
+use crate::purl::Purl;
+use crate::record::{Location, PackageKind, PackageRecord};
+use crate::survey::Survey;
+use crate::tree::{FileKind, MAX_PATH_BYTES, path};
+use crate::{Ecosystem, Wanted};
+use archive::{ArchiveDigest, Facts};
+use coordinates::Component;
+use manifest::MAX_MANIFEST_BYTES;
+use plimsoll_schemas::words::probe;
+use properties::MAX_PROPERTIES_BYTES;
+
+const ECOSYSTEM: &str = "maven";
+const METHOD: &str = "jar";
+/// What joins the path of an archive and a path within it.
+pub(crate) const NESTED: &[u8] = b"!/";
+
+static ARCHIVES: [Digester; 1] = [Digester {
+    name: "java-archive",
+    files: DigestedFiles::Named { by_path: is_archive_path, by_head: is_archive_head },
+    digest: archive::digest,
+}];
+
+/// Decided by the last byte for nearly every path.
+fn is_archive_path(path: &[u8]) -> bool {
+    matches!(path.last(), Some(b'r' | b'R'))
+        && path.len().checked_sub(4).and_then(|start| std::str::from_utf8(&path[start..]).ok()).is_some_and(
+            |end| archive::EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)),
+        )
+}
+
+/// A ZIP archive, or a script in front of one (Spring Boot's executable jars).
+fn is_archive_head(head: &[u8]) -> bool {
+    head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") || head.starts_with(b"#!")
+}
+
+/// The archive of this file system within a path that may lead into it: `app.jar` of `app.jar!/lib/x.jar`.
+pub(crate) fn outer(path: &[u8]) -> &[u8] {
+    &path[..memchr::memmem::find(path, NESTED).unwrap_or(path.len())]
+}
+
+pub(crate) struct Java;
+
+impl Ecosystem for Java {
+    fn wanted(&self, path: &[u8]) -> Option<Wanted> {
+        let max_bytes = match path.last() {
+            Some(b's') if exploded::is_properties(path) => MAX_PROPERTIES_BYTES,
+            Some(b'F') if path.ends_with(b"META-INF/MANIFEST.MF") => MAX_MANIFEST_BYTES,
+            Some(b'e') if runtime::is_release(path) => runtime::MAX_RELEASE_BYTES,
+            _ => return None,
+        };
+        Some(Wanted::Content { max_bytes })
+    }
+
+    fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
+        kind == FileKind::Regular
+            && match path.last() {
+                Some(b'r' | b'R') => is_archive_path(path),
+                Some(b's') => exploded::is_properties(path) || runtime::is_modules(path),
+                Some(b'F') => exploded::is_manifest_of_application(path),
+                Some(b'e') => runtime::is_release(path),
+                _ => false,
+            }
+    }
+
+    fn database_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let outer = outer(path);
+        is_archive_path(outer).then_some(outer)
+    }
+
+    fn is_database_entry(&self, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
+
+    fn digesters(&self) -> &'static [Digester] {
+        &ARCHIVES
+    }
+
+    fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
+        let homes = runtime::survey(survey, markers);
+        exploded::survey(survey, markers);
+        for marker in markers.iter().filter(|marker| is_archive_path(marker)) {
+            if let Some(index) = &mut survey.index {
+                index.watch(survey.tree, marker);
+            }
+            let is_file = survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Regular);
+            // A link's target is found by its own path; the runtime's own jars belong to the runtime.
+            if is_file && !homes.iter().any(|home| path::is_below(marker, home)) {
+                add_archive(survey, marker);
+            }
+        }
+    }
+}
+
+fn add_archive(survey: &mut Survey<'_>, path: &[u8]) {
+    let Some(bytes) = survey.digest(path, &ARCHIVES[0]) else {
+        // Other kinds of archives are called .rar as well.
+        if !path.ends_with(b".rar") {
+            survey.warnings.push(
+                "unreadable-archive",
+                &path::display(path),
+                "it is no ZIP archive, so the packages in it are not known",
+                "check whether the file is damaged or a placeholder for another",
+            );
+        }
+        return;
+    };
+    let Ok(digest) = serde_json::from_slice::<ArchiveDigest>(&bytes) else {
+        survey.warnings.push(
+            "unreadable-archive",
+            &path::display(path),
+            "it holds more than is kept of one archive",
+            "split it, or scan its parts",
+        );
+        return;
+    };
+    warn(survey, path, &digest);
+    for facts in &digest.archives {
+        add_components(survey, path, facts);
+    }
+}
+
+fn warn(survey: &mut Survey<'_>, path: &[u8], digest: &ArchiveDigest) {
+    let remedy = "check whether the archive is damaged; packages in it may be missing";
+    for (place, reason) in &digest.notes {
+        let subject = path::display(&place_in(path, place));
+        survey.warnings.push("unreadable-archive", &subject, reason.clone(), remedy);
+    }
+    if digest.more_notes > 0 {
+        let message = format!("{} more parts of it could not be read", digest.more_notes);
+        survey.warnings.push("unreadable-archive", &path::display(path), message, remedy);
+    }
+}
+
+/// `outer` for the empty path, else `outer!/nested`.
+fn place_in(outer: &[u8], nested: &str) -> Vec<u8> {
+    if nested.is_empty() { outer.to_vec() } else { [outer, NESTED, nested.as_bytes()].concat() }
+}
+
+/// The packages of one archive, the outer one or one within it.
+fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts) {
+    let place = place_in(path, &facts.path);
+    if place.len() > MAX_PATH_BYTES {
+        let message = "the path of an archive within it is too long, so that archive is left out";
+        survey.warnings.push("unreadable-archive", &path::display(path), message, "shorten it");
+        return;
+    }
+    let own_name = facts.path.rsplit('/').next().filter(|name| !name.is_empty());
+    let file_name = own_name.map_or_else(|| path::display(path::file_name(path)), str::to_owned);
+    let carrier = survey.os_owned.get(path).copied();
+    let location = Location {
+        path: path.to_vec(),
+        nested_path: facts.path.as_bytes().to_vec(),
+        layer: survey.tree.layer_of(path).unwrap_or_default().to_owned(),
+    };
+    let components = coordinates::identify(facts, &file_name);
+    let is_alone = components.len() == 1 && facts.path.is_empty();
+    for component in components {
+        let mut record = describe(&component, facts);
+        record.locations = vec![location.clone()];
+        if let Some(carrier) = carrier.filter(|_| is_alone) {
+            let carrier = survey.package(carrier);
+            if is_own_component(path, carrier, &component) {
+                record.provided_by = carrier.package_id.clone();
+                record.provided_by_name = carrier.name.clone();
+            }
+        }
+        let Some(package) = survey.add_package(record) else { return };
+        claim(survey, path, &place, facts, package, component.prefixes);
+    }
+}
+
+fn describe(component: &Component, facts: &Facts) -> PackageRecord {
+    let name = if component.group.is_empty() {
+        component.artifact.clone()
+    } else {
+        format!("{}:{}", component.group, component.artifact)
+    };
+    let mut record = PackageRecord::new(PackageKind::Application, ECOSYSTEM, name, component.version.clone());
+    record.purl = Purl {
+        package_type: "maven",
+        namespace: &component.group,
+        name: &component.artifact,
+        version: &component.version,
+        ..Purl::default()
+    }
+    .build();
+    record.identified_by = component.identified_by;
+    record.loadable_file_count = facts.class_count;
+    if facts.class_count > 0 {
+        record.observable_by = vec![probe::JVMTI];
+    } else {
+        record.not_measurable_reason = "it has no class".to_owned();
+    }
+    record
+}
+
+fn claim(
+    survey: &mut Survey<'_>,
+    path: &[u8],
+    place: &[u8],
+    facts: &Facts,
+    package: u32,
+    prefixes: Vec<String>,
+) {
+    let Some(index) = &mut survey.index else { return };
+    if facts.path.is_empty() {
+        index.own(&mut survey.canonicalizer, path, package, METHOD);
+    } else {
+        index.own_place(place, package, METHOD);
+    }
+    for root in &facts.class_roots {
+        index.own_place(&[place, NESTED, root.as_bytes()].concat(), package, METHOD);
+    }
+    index.set_class_prefixes(package, prefixes);
+}
+
+/// Whether an OS package that carries a jar is the distribution's own build of the very component: it lies where the
+/// distribution keeps Java libraries, and one is called after the other (Debian Java policy: `libfoo-java`).
+fn is_own_component(path: &[u8], carrier: &PackageRecord, component: &Component) -> bool {
+    let is_library_place = [b"usr/share/java/".as_slice(), b"usr/share/maven-repo/"]
+        .iter()
+        .any(|directory| path.starts_with(directory));
+    if !is_library_place {
+        return false;
+    }
+    let plain = |name: &str| -> String {
+        name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let artifact = plain(&component.artifact);
+    let binary = carrier.name.strip_prefix("lib").and_then(|name| name.strip_suffix("-java"));
+    let source = carrier.source_name.trim_start_matches("apache-").trim_end_matches("-java");
+    let names = [plain(binary.unwrap_or(&carrier.name)), plain(source)];
+    !artifact.is_empty() && names.iter().any(|name| name.len() > 2 && artifact.starts_with(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests;
