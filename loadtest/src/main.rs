@@ -6,6 +6,9 @@ use clap::Parser as _;
 use plimsoll_loadtest::arguments::{Arguments, Command};
 use plimsoll_loadtest::{child, correlator, pipeline, restart};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.command {

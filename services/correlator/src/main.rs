@@ -15,6 +15,9 @@ struct Flags {
     config: ConfigArgs,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let info = ServiceInfo::new("correlator", env!("CARGO_PKG_VERSION"));
     run_service::<CorrelatorConfig>(info, &Flags::parse().config, plimsoll_correlator::run)
