@@ -63,7 +63,7 @@ pub fn package_from_usage(chunks: &[events::CorrelationUsage]) -> Option<Package
         fixed_in: v.fixed_in.clone(),
         known_exploited: v.known_exploited,
     };
-    Some(Package {
+    let mut package = Package {
         purl: first.purl.clone(),
         package_id: first.package_id.clone(),
         artifact: first.artifact.clone(),
@@ -89,7 +89,7 @@ pub fn package_from_usage(chunks: &[events::CorrelationUsage]) -> Option<Package
         class_count: first.class_count,
         files: chunks.iter().flat_map(|chunk| files(&chunk.files)).collect(),
         classes: chunks.iter().flat_map(|chunk| files(&chunk.classes)).collect(),
-        files_complete: chunks.len() == usize::try_from(first.chunk_count.max(1)).unwrap_or(usize::MAX),
+        ambiguous_with: first.ambiguous_with.clone(),
         recommendation: Recommendation {
             code: first.recommendation_code.clone(),
             text: first.recommendation_text.clone(),
@@ -97,7 +97,9 @@ pub fn package_from_usage(chunks: &[events::CorrelationUsage]) -> Option<Package
         },
         locations: locations(&first.locations),
         ..Package::default()
-    })
+    };
+    package.files_complete = package.lists_all_files();
+    Some(package)
 }
 
 /// A package of a scan: its use is not measured, which says what to do next.

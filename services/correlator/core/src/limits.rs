@@ -50,6 +50,8 @@ pub const AMBIGUOUS_WITH_MAX: usize = 10;
 pub const HELD_BY_MAX: usize = 10;
 /// Files and classes of one chunk of correlation.usage, in entries.
 pub const CHUNK_MAX_ENTRIES: usize = 1_000;
+/// Entries of the first chunk, which is read wherever packages are listed and sent again whenever anything changes.
+pub const CHUNK_FIRST_ENTRIES: usize = 100;
 /// Entries from which a chunk may end where its entries' names say so.
 pub const CHUNK_MIN_ENTRIES: usize = 250;
 /// Paths and names of one chunk of correlation.usage, in bytes.

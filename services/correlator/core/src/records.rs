@@ -8,7 +8,9 @@ use plimsoll_schemas::words::{Rung, usage_kind, vulnerable};
 
 use crate::artifact::Artifact;
 use crate::emit::View;
-use crate::limits::{CHUNK_MAX_BYTES, CHUNK_MAX_ENTRIES, CHUNK_MIN_ENTRIES, CHUNKS_MAX, LOCATIONS_MAX};
+use crate::limits::{
+    CHUNK_FIRST_ENTRIES, CHUNK_MAX_BYTES, CHUNK_MAX_ENTRIES, CHUNK_MIN_ENTRIES, CHUNKS_MAX, LOCATIONS_MAX,
+};
 use crate::output::PRODUCER_ID;
 use crate::priority::priority;
 use crate::recommendation::recommend;
@@ -258,10 +260,11 @@ fn chunk(entries: impl Iterator<Item = UsedFile>) -> Vec<Vec<UsedFile>> {
     let mut size_bytes = 0;
     let mut ended = false;
     for entry in entries {
+        let first = chunks.len() == 1;
         let entry_bytes = entry.path.len() + entry.name.len();
         let full = chunks.last().is_some_and(|chunk| {
             ended
-                || chunk.len() >= CHUNK_MAX_ENTRIES
+                || chunk.len() >= if first { CHUNK_FIRST_ENTRIES } else { CHUNK_MAX_ENTRIES }
                 || (!chunk.is_empty() && size_bytes + entry_bytes > CHUNK_MAX_BYTES)
         });
         if full {
@@ -300,7 +303,7 @@ mod tests {
             assert_eq!(lengths, expect);
         };
         check(vec![], &[0]);
-        check(vec![entry(10); 1500], &[1000, 500]);
+        check(vec![entry(10); 1600], &[100, 1000, 500]);
         check(vec![entry(4096); 250], &[100, 100, 50]);
         assert_eq!(chunk(vec![entry(4096); 50_000].into_iter()).len(), CHUNKS_MAX);
     }

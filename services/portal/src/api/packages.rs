@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::applications::{ComponentPath, no_such_component};
-use super::{Answer, PageParams, Params, Problems, Segments, filled};
+use super::{Answer, Params, Problems, Segments, filled};
 use crate::Portal;
 use crate::cursor::PageRequest;
 use crate::error::PortalError;
@@ -95,9 +95,32 @@ impl PackagePath {
         }
     }
 
-    pub fn files_page(&self, limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, PortalError> {
-        let of = self.component().question();
-        PageRequest::new(&["files", &of, &self.artifact, &self.package_id], limit, cursor)
+    /// The page of files that the parameters ask for.
+    pub fn files_page(&self, params: &FileParams, limit: Option<u32>) -> Result<PageRequest, PortalError> {
+        let (of, text) = (self.component().question(), params.q.as_deref().unwrap_or_default());
+        let question = ["files", &of, &self.artifact, &self.package_id, text];
+        PageRequest::new(&question, params.limit.or(limit), params.cursor.as_deref())
+    }
+}
+
+/// Which used files, classes and modules of a package.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FileParams {
+    /// Part of the path or of the name, in any case.
+    pub q: Option<String>,
+    /// Items on the page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl FileParams {
+    /// The text that is looked for.
+    pub fn text(&self) -> Option<&str> {
+        self.q.as_deref().filter(|text| !text.is_empty())
     }
 }
 
@@ -143,16 +166,17 @@ pub async fn one_of_component(
 /// All used files, classes and modules of a package of a component version.
 #[utoipa::path(get,
     path = "/api/v1/applications/{application}/components/{component}/versions/{version}/packages/{artifact}/{package_id}/files",
-    tag = "packages", params(PackagePath, PageParams),
+    tag = "packages", params(PackagePath, FileParams),
     responses((status = 200, description = "One page of files, classes and modules", body = Page<UsedFile>), Problems))]
 pub async fn files_of_component(
     State(portal): State<Arc<Portal>>,
     Segments(path): Segments<PackagePath>,
-    Params(params): Params<PageParams>,
+    Params(params): Params<FileParams>,
 ) -> Answer<Page<UsedFile>> {
     let of = path.component();
-    let page = path.files_page(params.limit, params.cursor.as_deref())?;
-    let found = portal.store.component_package_files(&of, &path.artifact, &path.package_id, &page).await?;
+    let page = path.files_page(&params, None)?;
+    let (artifact, package_id) = (&path.artifact, &path.package_id);
+    let found = portal.store.component_package_files(&of, artifact, package_id, params.text(), &page).await?;
     if found.items.is_empty()
         && page.after.is_none()
         && portal.store.component_package(&of, &path.artifact, &path.package_id).await?.is_none()

@@ -69,6 +69,9 @@ pub struct Package {
     pub files: Vec<UsedFile>,
     /// Used classes and modules; all of them only if `files_complete`.
     pub classes: Vec<UsedFile>,
+    /// Package URLs of the other packages that the files and classes marked ambiguous may belong to, at most 10.
+    #[serde(default)]
+    pub ambiguous_with: Vec<String>,
     /// Whether `files` and `classes` are all there is. Where it is false, ask for the package's `/files`.
     pub files_complete: bool,
     /// What to do.
@@ -86,6 +89,14 @@ pub struct Package {
     /// Components in which the artifact runs; null in answers about a component.
     #[schema(required)]
     pub component_count: Option<i64>,
+}
+
+impl Package {
+    /// Whether as many files and classes are listed as were counted.
+    pub fn lists_all_files(&self) -> bool {
+        i64::try_from(self.files.len() + self.classes.len())
+            .is_ok_and(|listed| listed >= self.file_count + self.class_count)
+    }
 }
 
 /// A vulnerability of a package, in short.

@@ -288,7 +288,7 @@ fn coverage(detail: &ComponentDetail) -> Markup {
                         caption { "What was watched. “Not used” is said only of packages watched from the first exec without loss." }
                         thead { tr {
                             th scope="col" { "Artifact" } th scope="col" { "Ecosystem" } th.count scope="col" { "Packages" }
-                            th scope="col" { "Probes" } th scope="col" { "From the first exec" }
+                            th scope="col" { "Observed by" } th scope="col" { "From the first exec" }
                             th scope="col" { "Watched" } th.count scope="col" { "Workloads" }
                             th.count scope="col" { "Events lost" } th.count scope="col" { "Paths unresolved" }
                         } }
@@ -296,9 +296,9 @@ fn coverage(detail: &ComponentDetail) -> Markup {
                             @let watched = &group.coverage;
                             tr {
                                 th scope="row" { a href=(links::artifact(&group.artifact)) { (labels::short_key(&group.artifact)) } }
-                                td { (group.ecosystem) }
+                                td { (labels::ecosystem(&group.ecosystem)) }
                                 td.count { (number(i64::try_from(group.package_count).unwrap_or(i64::MAX))) }
-                                td { @if watched.probes.is_empty() { span.muted { "none" } } @else { (watched.probes.join(", ")) } }
+                                td { @if watched.probes.is_empty() { span.muted { "none" } } @else { (labels::probes(&watched.probes)) } }
                                 td { @if watched.from_first_exec { "yes" } @else { strong { "no" } } }
                                 td {
                                     (duration(watched.watched_ms))

@@ -12,21 +12,22 @@ use super::labels::{self, count_of, number};
 use super::layout::{Section, page};
 use super::{PAGE_ITEMS, PageAnswer, Params, Segments, links, parts};
 use crate::Portal;
-use crate::api::PageParams;
-use crate::api::packages::{PackagePath, no_such_package};
+use crate::api::packages::{FileParams, PackagePath, no_such_package};
 use crate::model::{Package, Page, UsedFile};
 
 /// `…/packages/{artifact}/{package_id}`.
 pub async fn one(
     State(portal): State<Arc<Portal>>,
     Segments(path): Segments<PackagePath>,
-    Params(params): Params<PageParams>,
+    Params(params): Params<FileParams>,
 ) -> PageAnswer {
     let of = path.component();
-    let wanted = path.files_page(params.limit.or(Some(PAGE_ITEMS * 2)), params.cursor.as_deref())?;
-    let (package, files) = tokio::try_join!(
-        portal.store.component_package(&of, &path.artifact, &path.package_id),
-        portal.store.component_package_files(&of, &path.artifact, &path.package_id, &wanted),
+    let wanted = path.files_page(&params, Some(PAGE_ITEMS * 2))?;
+    let (artifact, package_id, text) = (&path.artifact, &path.package_id, params.text());
+    let (package, files, matching) = tokio::try_join!(
+        portal.store.component_package(&of, artifact, package_id),
+        portal.store.component_package_files(&of, artifact, package_id, text, &wanted),
+        portal.store.component_package_file_count(&of, artifact, package_id, text),
     )?;
     let package = package.ok_or_else(|| no_such_package(&path))?;
     let address = links::component_package(&of, &path.artifact, &path.package_id);
@@ -42,7 +43,7 @@ pub async fn one(
         }
         (usage(&package))
         (vulnerabilities(&package))
-        (file_section(&package, &files, &address, wanted.after.is_none()))
+        (file_section(&package, &Files { page: files, matching, text, on_first: wanted.after.is_none() }, &address))
         (identity(&package))
     };
     Ok(Html(page(&package.name, Some(Section::Applications), &way_below(&of), &content).into_string()))
@@ -54,6 +55,16 @@ fn usage(package: &Package) -> Markup {
             h2 { "Use" }
             @if !package.use_reason.is_empty() { p { (package.use_reason) } }
             @if !package.use_remedy.is_empty() { p { strong { "To find out: " } (package.use_remedy) } }
+            @if !package.ambiguous_with.is_empty() {
+                p {
+                    "Some of what was used may be another package's, which has the same names in the same place: "
+                    @for (number, purl) in package.ambiguous_with.iter().enumerate() {
+                        @if number > 0 { ", " }
+                        a href=(links::purl(purl)) { code { (purl) } }
+                    }
+                    "."
+                }
+            }
             p { (parts::coverage_sentence(&package.coverage)) }
             dl.pairs {
                 dt { "Strongest evidence" }
@@ -95,33 +106,63 @@ fn vulnerabilities(package: &Package) -> Markup {
     }
 }
 
-fn file_section(package: &Package, files: &Page<UsedFile>, address: &str, on_first: bool) -> Markup {
+/// One page of the list of files.
+struct Files<'a> {
+    page: Page<UsedFile>,
+    /// All that fit the text.
+    matching: u64,
+    text: Option<&'a str>,
+    on_first: bool,
+}
+
+fn file_section(package: &Package, files: &Files, address: &str) -> Markup {
     let total = package.file_count + package.class_count;
+    let items = &files.page.items;
     html! {
         section #files {
             h2 { "Files, classes and modules seen in use" }
-            @if files.items.is_empty() && on_first { p.empty { "None." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Files, classes and modules" {
-                    table {
-                        caption {
-                            (number(package.file_count)) " files, " (number(package.class_count)) " classes and modules"
-                            @if i64::try_from(files.items.len()).is_ok_and(|shown| shown < total) { "; " (number(files.items.len())) " on this page" }
-                            ". Paths are relative to the root of the artifact; times are UTC."
-                        }
-                        thead { tr {
-                            th scope="col" { "Path or name" } th scope="col" { "Kind" } th scope="col" { "Evidence" }
-                            th scope="col" { "First seen" } th scope="col" { "Last seen" }
-                        } }
-                        tbody { @for file in &files.items { tr {
-                            th scope="row" { (parts::file_name(file)) }
-                            td { (file.kind) }
-                            td { (labels::rung_name(&file.rung)) }
-                            td { (labels::time_ms(file.first_seen_ms, "–")) }
-                            td { (labels::time_ms(file.last_seen_ms, "–")) }
-                        } } }
-                    }
+            @if total == 0 { p.empty { "None." } } @else {
+                form.filters action={ (address) "#files" } method="get" aria-label="Search files and classes" {
+                    label { span { "Path or name contains" } input type="search" name="q" value=[files.text]; }
+                    div.actions { button type="submit" { "Search" } a href={ (address) "#files" } { "Show all" } }
                 }
-                (parts::pager(address, &[], on_first, files.next_cursor.as_deref()))
+                @if items.is_empty() { p.empty { "None of the " (number(total)) " fits." } } @else {
+                    (file_table(package, files))
+                    (parts::pager(address, &[("q", files.text.unwrap_or_default())], files.on_first,
+                        files.page.next_cursor.as_deref()))
+                }
+            }
+        }
+    }
+}
+
+fn file_table(package: &Package, files: &Files) -> Markup {
+    let total = package.file_count + package.class_count;
+    let (items, matching) = (&files.page.items, i64::try_from(files.matching).unwrap_or(i64::MAX));
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Files, classes and modules" {
+            table {
+                caption {
+                    @if let Some(text) = files.text {
+                        (number(matching)) " of " (number(total)) " contain “" (text) "”"
+                    } @else {
+                        (number(package.file_count)) " files, " (number(package.class_count)) " classes and modules"
+                        @if matching < total { "; the first " (number(matching)) " are kept, the rest is only counted" }
+                    }
+                    @if i64::try_from(items.len()).is_ok_and(|shown| shown < matching) { "; " (number(items.len())) " on this page" }
+                    ". Paths are relative to the root of the artifact; times are UTC."
+                }
+                thead { tr {
+                    th scope="col" { "Path or name" } th scope="col" { "Kind" } th scope="col" { "Evidence" }
+                    th scope="col" { "First seen" } th scope="col" { "Last seen" }
+                } }
+                tbody { @for file in items { tr {
+                    th scope="row" { (parts::file_name(file)) }
+                    td { (file.kind) }
+                    td { (labels::rung_name(&file.rung)) }
+                    td { (labels::time_ms(file.first_seen_ms, "–")) }
+                    td { (labels::time_ms(file.last_seen_ms, "–")) }
+                } } }
             }
         }
     }

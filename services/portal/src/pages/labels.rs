@@ -3,6 +3,8 @@
 
 use maud::{Markup, html};
 
+use plimsoll_schemas::words::{language, probe};
+
 use crate::model::Artifact;
 use crate::time::{rfc3339, short};
 
@@ -91,6 +93,20 @@ pub fn kind_name(word: &str) -> &str {
         "os" => "OS package",
         "application" => "Application dependency",
         other => other,
+    }
+}
+
+/// A list of probes, in words.
+pub fn probes(probes: &[String]) -> String {
+    let words: Vec<&str> = probes.iter().map(|name| probe::describe(name)).collect();
+    words.join("; ")
+}
+
+/// An ecosystem with the language that it is of.
+pub fn ecosystem(word: &str) -> String {
+    match language(word) {
+        Some(language) => format!("{language} ({word})"),
+        None => word.to_owned(),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use maud::{Markup, html};
 
+use plimsoll_schemas::words::usage_kind;
+
 use super::labels::{self, count_of, number};
 use super::links;
 use crate::model::{Alert, Coverage, Finding, Package, UsedFile};
@@ -172,7 +174,7 @@ fn use_cell(package: &Package, address: &str) -> Markup {
         @if !package.use_remedy.is_empty() { p.muted { (package.use_remedy) } }
         @if total > 0 {
             details {
-                summary { (count_of(total, "file or module", "files and modules")) }
+                summary { (used_counts(package)) }
                 ul.plain.files {
                     @for file in package.files.iter().chain(&package.classes).take(FILES_FOLDED) {
                         li { (file_name(file)) " " span.muted { (file.kind) " · " (labels::rung_name(&file.rung)) } }
@@ -184,6 +186,15 @@ fn use_cell(package: &Package, address: &str) -> Markup {
             }
         }
     }
+}
+
+/// How many files, classes and modules were used: those that there are.
+fn used_counts(package: &Package) -> String {
+    let classes = package.classes.iter().any(|class| class.kind == usage_kind::CLASS);
+    let named = if classes { ("class", "classes") } else { ("module", "modules") };
+    let counts = [(package.file_count, ("file", "files")), (package.class_count, named)];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, (one, many))| count_of(*count, one, many)).collect::<Vec<_>>().join(", ")
 }
 
 /// The name of a used file, class or module.
@@ -201,7 +212,7 @@ pub fn coverage_sentence(coverage: &Coverage) -> Markup {
         @if coverage.probes.is_empty() {
             "No probe that could have seen its use was watching."
         } @else {
-            "Watched by " strong { (coverage.probes.join(", ")) } " "
+            "Watched by " strong { (labels::probes(&coverage.probes)) } ", "
             @if coverage.from_first_exec { "from the first exec" } @else { strong { "not from the first exec" } }
             ", " (duration(coverage.watched_ms)) " over "
             (count_of(coverage.workload_count, "workload", "workloads")) " ("

@@ -147,7 +147,8 @@ impl Store {
         self.first::<PackageRow>(select).await?.map(PackageRow::into_package).transpose()
     }
 
-    /// One page of the used files, classes and modules of a package: of each chunk the files, then the classes.
+    /// One page of the used files, classes and modules of a package: of each chunk the files, then the classes. With a
+    /// text only those whose path or name contains it, whatever its case.
     ///
     /// # Errors
     /// [`PortalError`] if ClickHouse does not answer.
@@ -156,15 +157,14 @@ impl Store {
         of: &ComponentRef,
         artifact: &str,
         package_id: &str,
+        text: Option<&str>,
         page: &PageRequest,
     ) -> Result<Page<UsedFile>, PortalError> {
-        let conditions = of.conditions().equal("artifact", artifact).equal("package_id", package_id);
+        let conditions = files_matching(of, artifact, package_id, text);
         let behind = Conditions::new().after(&FILES_ORDER, page)?;
         let select = Select::new(format!(
             "SELECT file, {key} FROM (\
-               SELECT toInt64(chunk) AS chunk, toInt64(number) AS position, file FROM package_usage \
-               ARRAY JOIN arrayConcat(JSONExtractArrayRaw(files), JSONExtractArrayRaw(classes)) AS file, \
-                 arrayEnumerate(arrayConcat(JSONExtractArrayRaw(files), JSONExtractArrayRaw(classes))) AS number \
+               SELECT toInt64(chunk) AS chunk, toInt64(number) AS position, file FROM package_usage {ALL_FILES} \
                WHERE {of}) \
              WHERE {behind} ORDER BY {order} LIMIT {{limit:Int64}}",
             key = FILES_ORDER.key_column(),
@@ -176,6 +176,24 @@ impl Store {
         .conditions(behind)
         .integer("limit", rows_wanted(page));
         page_of(page, self.all::<FileRow>(select).await?, |row| json("files", &row.file))
+    }
+
+    /// Number of the used files, classes and modules of a package whose path or name contains a text.
+    ///
+    /// # Errors
+    /// [`PortalError`] if ClickHouse does not answer.
+    pub async fn component_package_file_count(
+        &self,
+        of: &ComponentRef,
+        artifact: &str,
+        package_id: &str,
+        text: Option<&str>,
+    ) -> Result<u64, PortalError> {
+        let conditions = files_matching(of, artifact, package_id, text);
+        let select =
+            Select::new(format!("SELECT count() FROM package_usage {ALL_FILES} WHERE {}", conditions.sql()))
+                .conditions(conditions);
+        Ok(self.first(select).await?.unwrap_or(0))
     }
 
     /// Totals of a component version.
@@ -259,7 +277,7 @@ impl PackageStream {
                 detail: format!("ClickHouse stopped answering within a report: {error}"),
                 remedy: "ask again".into(),
             })?;
-            let Some(row) = row else { return Ok(self.waiting.take()) };
+            let Some(row) = row else { return Ok(done(self.waiting.take())) };
             if let Some(done) = self.take_row(row)? {
                 return Ok(Some(done));
             }
@@ -270,9 +288,7 @@ impl PackageStream {
         let first_chunk = row.page_key.first().is_some_and(|chunk| chunk == "0");
         let mut package = row.into_package()?;
         if first_chunk {
-            // All chunks follow, so the list is whole when the package is handed out.
-            package.files_complete = true;
-            return Ok(self.waiting.replace(package));
+            return Ok(done(self.waiting.replace(package)));
         }
         // A chunk without its first one is a leftover that the sink is about to remove.
         if let Some(waiting) = &mut self.waiting
@@ -283,6 +299,22 @@ impl PackageStream {
         }
         Ok(None)
     }
+}
+
+/// A package of which all chunks have come.
+fn done(package: Option<Package>) -> Option<Package> {
+    package.map(|package| Package { files_complete: package.lists_all_files(), ..package })
+}
+
+/// Every used file, class and module of the rows, each as its own row with its number.
+const ALL_FILES: &str = "ARRAY JOIN arrayConcat(JSONExtractArrayRaw(files), JSONExtractArrayRaw(classes)) AS file, \
+     arrayEnumerate(arrayConcat(JSONExtractArrayRaw(files), JSONExtractArrayRaw(classes))) AS number";
+
+fn files_matching(of: &ComponentRef, artifact: &str, package_id: &str, text: Option<&str>) -> Conditions {
+    of.conditions()
+        .equal("artifact", artifact)
+        .equal("package_id", package_id)
+        .contains_if(&["JSONExtractString(file, 'name')", "JSONExtractString(file, 'path')"], text)
 }
 
 fn totals(rows: Vec<TotalRow>) -> Totals {

@@ -153,7 +153,7 @@ const BY_SEVERITY: Order = Order {
 pub(super) const COMMON_COLUMNS: &str = "artifact, package_id, purl, name, package_version, kind, ecosystem, scanned, \
      vulnerable, not_assessed_reason, severity, known_exploited, vulnerability_count, vulnerabilities, locations, \
      `use`, use_reason, use_remedy, rung, first_used_ms, last_used_ms, coverage, recommendation_code, \
-     recommendation_text, held_by";
+     recommendation_text, held_by, ambiguous_with";
 /// Further columns of `package_usage`, and stand-ins for those that only the artifact's tables have.
 pub(super) const USAGE_COLUMNS: &str = "file_count, class_count, files, classes, chunk_count, \
      '' AS source_name, '' AS source_version, '' AS architecture, CAST([], 'Array(String)') AS licenses, \
@@ -191,6 +191,7 @@ pub(super) struct PackageRow {
     pub recommendation_code: String,
     pub recommendation_text: String,
     pub held_by: Vec<String>,
+    pub ambiguous_with: Vec<String>,
     pub file_count: i64,
     pub class_count: i64,
     pub files: String,
@@ -245,6 +246,7 @@ impl PackageRow {
             usage: self.usage,
             use_reason: self.use_reason,
             use_remedy: self.use_remedy,
+            ambiguous_with: self.ambiguous_with,
             file_count: self.file_count,
             class_count: self.class_count,
             files,

@@ -84,6 +84,8 @@ fn files_are_paged_over_chunks_and_merged_in_the_report() {
         let paths: Vec<&str> = files.iter().map(|file| file["path"].as_str().unwrap()).collect();
         assert_eq!(paths, expect);
     }
+    let found = portal.all_items(&format!("{package}/files?q=Module_12"), 3);
+    assert_eq!(found.len(), 10, "{found:?}");
     let report = portal.json(&format!("/api/v1{BASE}/report"));
     let packages = report["packages"].as_array().unwrap();
     assert_eq!(packages.len(), APPLICATION_PACKAGES.len() + OS_PACKAGES.len());

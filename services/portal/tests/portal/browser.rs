@@ -102,7 +102,12 @@ fn the_dashboard_works_without_javascript() {
     );
     // What stands apart is shown, with its count.
     assert!(dom.contains("3 of 14 packages are in none of the four cells"));
-    for text in ["Not measured", "Not measurable", "Not assessed", "ebpf-files, python-import"] {
+    for text in [
+        "Not measured",
+        "Not measurable",
+        "Not assessed",
+        "eBPF: files that were executed, mapped or read; import hook in Python: modules",
+    ] {
         assert!(dom.contains(text), "{text} is missing");
     }
     for spec in APPLICATION_PACKAGES.iter().chain(OS_PACKAGES) {

@@ -87,7 +87,7 @@ fn pages_page_and_fold_without_cutting() {
     assert_eq!(rows, MANY);
     // A package with many files folds them, says how many, and leads to all.
     let dashboard = portal.get(BASE).body;
-    assert!(dashboard.contains("130 files and modules") && dashboard.contains("All 130 with times"));
+    assert!(dashboard.contains("130 files") && dashboard.contains("All 130 with times"));
     let mut path =
         format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
     let mut files = 0;
@@ -98,6 +98,14 @@ fn pages_page_and_fold_without_cutting() {
         path = next.split('"').next().unwrap().replace("&amp;", "&");
     }
     assert_eq!(files, CHUNKED_FILES);
+    // The search needs no script: a form that leads to a page of its own.
+    let package =
+        format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
+    let found = portal.get(&format!("{package}?q=MODULE_01")).body;
+    assert_eq!(found.matches("venv/jinja2/module_").count(), 10);
+    assert!(found.contains("10 of 130 contain “MODULE_01”"));
+    let none = portal.get(&format!("{package}?q=nothing-of-that-name")).body;
+    assert!(none.contains("None of the 130 fits."));
 }
 
 #[test]
