@@ -1,0 +1,180 @@
+//! Ruby: what is reported of a real application is what $LOADED_FEATURES says.
+//! The gems are Debian's own builds, put into a home of gems: once, into the cache.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::languages::{Measured, Way, below, cached, copy_of, fetch, mark, measure, program};
+
+const PACKAGES: &[&str] = &[
+    "ruby-rack",
+    "ruby-mustermann",
+    "ruby-ruby2-keywords",
+    "ruby-rack-protection",
+    "ruby-sinatra",
+    "ruby-tilt",
+    "ruby-addressable",
+    "ruby-public-suffix",
+    "ruby-i18n",
+    "ruby-concurrent",
+    "ruby-tzinfo",
+    "ruby-mime-types",
+    "ruby-mime-types-data",
+    "ruby-kramdown",
+    "ruby-rouge",
+    "ruby-multi-json",
+    "ruby-builder",
+    "ruby-hashie",
+    "ruby-thor",
+    "ruby-rainbow",
+    "ruby-bcrypt",
+];
+const ARRANGE: &str = include_str!("applications/ruby/arrange.rb");
+const FILES: &[(&str, &str)] = &[
+    ("app.rb", include_str!("applications/ruby/app.rb")),
+    ("plugin.rb", include_str!("applications/ruby/plugin.rb")),
+    (
+        "Gemfile",
+        "gem \"sinatra\"\ngem \"i18n\"\ngem \"multi_json\"\ngem \"rainbow\", \"3.1.1\"\ngem \"tzinfo\"\n",
+    ),
+];
+
+/// The application in a directory of its own; `None` (said why) without Ruby or its gems.
+fn application() -> Option<tempfile::TempDir> {
+    program("ruby", "apt install ruby ruby-bundler")?;
+    program("apt-get", "the gems are those of Debian and Ubuntu")?;
+    let gems = cached(&format!("ruby-application-{}", mark(&format!("{PACKAGES:?}{ARRANGE}"))), |folder| {
+        let work = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let packages = work.path().join("packages");
+        fs::create_dir(&packages).map_err(|error| error.to_string())?;
+        fetch(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(work.path()))?;
+        for name in PACKAGES {
+            let into = packages.join(name);
+            let script = format!("dpkg-deb -x {name}_*.deb {}", into.display());
+            fetch(Command::new("sh").args(["-c", &script]).current_dir(work.path()))?;
+        }
+        let arrange = work.path().join("arrange.rb");
+        fs::write(&arrange, ARRANGE).map_err(|error| error.to_string())?;
+        fetch(Command::new("ruby").arg(&arrange).arg(&packages).arg(folder.join("gem-home")))
+    })?;
+    let directory = copy_of(&gems);
+    for (name, text) in FILES {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    Some(directory)
+}
+
+fn ruby(root: &Path, program: &str, arguments: &[&str]) -> Command {
+    let home = fs::canonicalize(root).unwrap().join("gem-home");
+    let mut command = Command::new(program);
+    command.args(arguments).env("GEM_HOME", &home).env("GEM_PATH", &home);
+    command
+}
+
+fn of_gems(paths: BTreeSet<String>) -> BTreeSet<String> {
+    paths.into_iter().filter(|path| path.starts_with("gem-home/")).collect()
+}
+
+fn probe(way: Way) -> &'static str {
+    if way == Way::Ebpf { "ebpf-files" } else { "ruby-feature" }
+}
+
+fn assert_complete(way: Way, measured: &Measured) {
+    assert!(measured.is_watched_by(probe(way)), "{way:?} {:?}", measured.workload());
+    assert_eq!(measured.lost(probe(way)), 0, "{way:?} {:?}", measured.workload());
+}
+
+#[test]
+fn features_are_what_ruby_says() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    for way in Way::all() {
+        let written = root.join(format!("truth-{way:?}"));
+        let mut command = ruby(root, "ruby", &["app.rb"]);
+        command.env("TRUTH", &written);
+        let measured = measure(way, root, vec![command]);
+        assert!(measured.output.starts_with("2 "), "{way:?} {}", measured.output);
+        assert_complete(way, &measured);
+        let text = fs::read_to_string(&written).unwrap();
+        let truth = of_gems(below(&fs::canonicalize(root).unwrap(), text.lines().map(PathBuf::from)));
+        let reported = of_gems(measured.modules());
+        let missing: Vec<_> = truth.difference(&reported).collect();
+        assert_eq!(missing, Vec::<&String>::new(), "{way:?}");
+        // Scripts that gave up while they ran are no features, though they were read and ran.
+        let gave_up = ["addressable/idna/native.rb", "tilt/erubi.rb", "tilt/erubis.rb"];
+        let invented = reported.difference(&truth);
+        let invented: Vec<_> =
+            invented.filter(|path| !gave_up.iter().any(|end| path.ends_with(end))).collect();
+        assert_eq!(invented, Vec::<&String>::new(), "{way:?}");
+        assert!(measured.modules().contains("plugin.rb"), "{way:?}: what is loaded without being a feature");
+        let uses = |gem: &str| reported.iter().any(|path| path.starts_with(&format!("gem-home/gems/{gem}-")));
+        for used in
+            ["sinatra", "rack", "tilt", "i18n", "concurrent-ruby", "multi_json", "bcrypt", "addressable"]
+        {
+            assert!(uses(used), "{way:?}: {used} was used: {reported:?}");
+        }
+        assert!(uses("mime-types") && uses("thor") && uses("rainbow-2.9") && uses("rainbow-3.1"), "{way:?}");
+        for unused in ["rouge", "tzinfo", "hashie", "builder", "kramdown"] {
+            assert!(!uses(unused), "{way:?}: {unused} was not used");
+        }
+        assert!(reported.iter().any(|path| path.ends_with("bcrypt_ext.so")), "{way:?}");
+    }
+}
+
+#[test]
+fn bundler_installs_nothing_and_runs() {
+    let Some(directory) = application() else { return };
+    if program("bundle", "apt install ruby-bundler").is_none() {
+        return;
+    }
+    let root = directory.path();
+    for way in Way::all() {
+        let quiet = vec![
+            ruby(root, "bundle", &["install", "--local"]),
+            ruby(root, "bundle", &["list"]),
+            ruby(root, "gem", &["list"]),
+            ruby(root, "ruby", &["-c", "gem-home/gems/hashie-5.0.0/lib/hashie.rb"]),
+        ];
+        let quiet = measure(way, root, quiet);
+        assert_eq!(of_gems(quiet.modules()), BTreeSet::new(), "{way:?}");
+        let loud = ["exec", "ruby", "-e", "require 'multi_json'; puts 1"];
+        let loud = measure(way, root, vec![ruby(root, "bundle", &loud)]);
+        assert_eq!(loud.output, "1\n");
+        let modules = of_gems(loud.modules());
+        assert!(modules.iter().any(|path| path.contains("/multi_json-1")), "{way:?} {modules:?}");
+        assert!(!modules.iter().any(|path| path.contains("/tzinfo")), "{way:?} {modules:?}");
+        assert_complete(way, &loud);
+    }
+}
+
+#[test]
+fn the_application_keeps_its_options_and_notices_nothing() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    fs::write(root.join("own.rb"), "OWN = 1\n").unwrap();
+    let text = "p OWN, $LOADED_FEATURES.size, caller, Thread.list.size, Object.constants.size, $-w\n\
+        require 'multi_json'\nbegin; require_relative 'bad'; rescue RuntimeError => e; puts e.backtrace; end\n\
+        warn 'x'; at_exit { exit 3 }; raise 'the end'\n";
+    fs::write(root.join("strange.rb"), text).unwrap();
+    fs::write(root.join("bad.rb"), "raise 'bad'\n").unwrap();
+    let command = || {
+        let mut command = ruby(root, "ruby", &["-w", "strange.rb"]);
+        command.current_dir(root).env("RUBYOPT", format!("-r{}", root.join("own.rb").display()));
+        command
+    };
+    let plain = command().output().unwrap();
+    let session = plimsoll_runtime_agent::hooks::HookSession::start(root).unwrap();
+    let mut hooked = command();
+    session.environment().apply(&mut hooked);
+    let hooked = hooked.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(text(&hooked.stdout), text(&plain.stdout));
+    assert_eq!(text(&hooked.stderr), text(&plain.stderr));
+    assert_eq!(hooked.status, plain.status);
+}
