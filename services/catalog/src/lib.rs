@@ -6,6 +6,8 @@
 mod canonical;
 mod debian;
 pub mod digest;
+#[doc(hidden)]
+pub mod fuzzing;
 mod java;
 mod json;
 mod node;

@@ -13,7 +13,7 @@ use crate::{Ecosystem, Wanted};
 use installed::Installed;
 use plimsoll_schemas::words::probe;
 
-pub(crate) use installed::parse;
+use installed::parse;
 
 const ECOSYSTEM: &str = "composer";
 const METHOD: &str = "composer";

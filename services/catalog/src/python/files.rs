@@ -267,13 +267,6 @@ fn count_below(tree: &dyn FileTree, directory: &[u8], owned: &mut OwnedFiles) {
     });
 }
 
-/// What a fuzzer calls.
-#[doc(hidden)]
-pub(crate) fn read_all(record: &[u8]) {
-    record_paths(record, &mut |_| ());
-    words(record);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,13 +123,6 @@ fn find_module<'e>(entries: &'e [DirectoryEntry], name: &str) -> Option<&'e Dire
     find(name).or_else(|| known.and_then(find))
 }
 
-/// What a fuzzer calls.
-#[doc(hidden)]
-pub(crate) fn read_all(bytes: &[u8]) {
-    requirements(bytes);
-    recorded_name(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
