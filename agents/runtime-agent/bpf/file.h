@@ -104,6 +104,17 @@ static __always_inline struct mnt_namespace *mount_namespace(struct vfsmount *mn
 	return BPF_CORE_READ(mount, mnt_ns);
 }
 
+/* A JVM is told at each mapping: its classes are asked of every process. */
+static __always_inline bool is_jvm(struct dentry *dentry)
+{
+	char name[sizeof("libjvm.so")] = {};
+
+	/* A longer name comes back cut, and full. */
+	return bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name)) == sizeof(name) &&
+	       BPF_CORE_READ(dentry, d_name.len) == sizeof(name) - 1 && name[3] == 'j' && name[4] == 'v' &&
+	       name[5] == 'm' && name[6] == '.' && name[7] == 's' && name[8] == 'o';
+}
+
 /* Reports one file, unless this key was reported in this epoch. Returns the image's exec id. */
 static __always_inline __u64 report(struct task_struct *task, struct tracked *t, __u32 tgid, struct file *file,
 				    __u32 kind, __u32 reader, __u64 exec_id, __u32 flags, __u32 slot)
@@ -157,6 +168,8 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	key.reader = reader;
 	if (kind == EVENT_EXEC)
 		key.name ^= t->exec_id * 0xbf58476d1ce4e5b9ull;
+	if (kind == EVENT_MAP && is_jvm(dentry))
+		key.name ^= (tgid + (t->exec_id << 20)) * 0xbf58476d1ce4e5b9ull;
 	old = bpf_map_lookup_elem(&seen, &key);
 	/* Compared so that a clock that goes backwards does not report everything again. */
 	if (old && time < old->time_ns + settings.epoch_ns)

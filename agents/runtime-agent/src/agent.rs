@@ -19,6 +19,8 @@ use crate::config::{AgentConfig, UseEbpf};
 use crate::ebpf::{EbpfConfig, EbpfError, Kernel};
 use crate::engine::{Engine, EngineParts, Input, TREE_ID, TreeRequest, register_running};
 use crate::hooks::{HookEnvironment, Hooks};
+use crate::java::StartHook;
+use crate::java::start::JavaEnvironment;
 use crate::output::{Output, OutputLosses, deliver};
 use crate::resolver::Resolver;
 use crate::spool::{Spool, SpoolError};
@@ -87,6 +89,7 @@ pub struct Agent {
     probes: Probes,
     node_id: String,
     stop_timeout: Duration,
+    java: bool,
 }
 
 impl Agent {
@@ -150,6 +153,7 @@ impl Agent {
             .map_err(system("starting the delivering thread"))?;
         let watches_containers = config.watch_containers;
         let (node_id, stop_timeout) = (config.node_id.clone(), config.stop_timeout);
+        let java = config.java.enabled;
         let engine = Engine::new(EngineParts {
             config,
             kernel: kernel.clone(),
@@ -194,6 +198,7 @@ impl Agent {
             probes,
             node_id,
             stop_timeout,
+            java,
         })
     }
 
@@ -218,6 +223,9 @@ impl Agent {
             None => Some(Hooks::create(&tree.hook_directory).map_err(system("writing the hooks"))?),
         };
         let environment = hooks.as_ref().map(Hooks::environment);
+        let java = self.java.then(|| StartHook::create(&tree.hook_directory)).transpose();
+        let java = java.map_err(system("writing the JVM's agent"))?;
+        let java_environment = java.as_ref().map(StartHook::environment);
         let (done, entered) = crossbeam_channel::bounded(1);
         let request = TreeRequest {
             tree: id,
@@ -226,6 +234,7 @@ impl Agent {
             root,
             command: tree.command,
             hooks,
+            java,
             root_package_hash: tree.root_package_hash,
             done,
         };
@@ -233,7 +242,7 @@ impl Agent {
         if !entered.recv().map_err(|_| AgentError::Ended)? {
             return Err(AgentError::Full);
         }
-        Ok(Tree { id, workload_id, environment, inputs: self.inputs.clone() })
+        Ok(Tree { id, workload_id, environment, java_environment, inputs: self.inputs.clone() })
     }
 
     /// Ends the agent: everything observed so far is delivered or spooled. Pinned programs go on watching, unless
@@ -341,6 +350,7 @@ pub struct Tree {
     id: u64,
     workload_id: String,
     environment: Option<HookEnvironment>,
+    java_environment: Option<JavaEnvironment>,
     inputs: Sender<Input>,
 }
 
@@ -356,6 +366,9 @@ impl Tree {
     /// If it cannot be started or registered.
     pub fn spawn(&self, mut command: Command) -> std::io::Result<Child> {
         if let Some(environment) = &self.environment {
+            environment.apply(&mut command);
+        }
+        if let Some(environment) = &self.java_environment {
             environment.apply(&mut command);
         }
         let (mut announced, announce) = std::io::pipe()?;

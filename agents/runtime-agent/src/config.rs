@@ -10,6 +10,7 @@ use plimsoll_kit::config::{
 use serde::{Deserialize, Serialize};
 
 use crate::ebpf::PinConfig;
+use crate::java::JavaConfig;
 
 /// Default size of the kernel's ring buffer, in bytes.
 pub const RING_BYTES: u32 = 8 * 1024 * 1024;
@@ -64,6 +65,8 @@ pub struct AgentConfig {
     pub stop_timeout: Duration,
     /// Directory and bound (bytes) of what waits for the broker.
     pub spool: Option<(PathBuf, u64)>,
+    /// How JVMs are observed.
+    pub java: JavaConfig,
 }
 
 impl AgentConfig {
@@ -88,6 +91,7 @@ impl AgentConfig {
             identify_timeout_ms: 5_000,
             stop_timeout: Duration::from_secs(5),
             spool: None,
+            java: JavaConfig::default(),
         }
     }
 }
@@ -114,6 +118,8 @@ pub struct RuntimeAgentConfig {
     pub state: StateConfig,
     /// What waits for the broker.
     pub spool: SpoolSection,
+    /// JVMs.
+    pub java: JavaSection,
 }
 
 plimsoll_kit::service_config!(RuntimeAgentConfig);
@@ -170,6 +176,25 @@ pub struct DockerSection {
 impl Default for DockerSection {
     fn default() -> Self {
         Self { host: Some(DOCKER_HOST.to_owned()), request_scans: true }
+    }
+}
+
+/// `java.*`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JavaSection {
+    /// Observe the classes of JVMs at all.
+    pub enabled: bool,
+    /// Attach to JVMs that run.
+    pub attach: bool,
+    /// Attach to those from JDK 21 on, too: these print a warning on their standard error.
+    pub attach_from_21: bool,
+}
+
+impl Default for JavaSection {
+    fn default() -> Self {
+        let JavaConfig { enabled, attach, attach_from_21, .. } = JavaConfig::default();
+        Self { enabled, attach, attach_from_21 }
     }
 }
 

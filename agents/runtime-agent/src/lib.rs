@@ -11,6 +11,7 @@ pub mod ebpf;
 mod engine;
 pub mod hooks;
 pub mod identity;
+pub mod java;
 pub mod observe;
 pub mod output;
 pub mod procfs;

@@ -19,6 +19,9 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = plimsoll_runtime_agent::java::helper::run_if_asked() {
+        return code;
+    }
     let flags = Flags::parse();
     let info = ServiceInfo::new("runtime-agent", env!("CARGO_PKG_VERSION"));
     if flags.unpin {

@@ -186,6 +186,18 @@ fn parse_maps(text: &[u8]) -> Vec<Mapping> {
     found
 }
 
+/// Mount points of a process other than its root, without slashes at their ends.
+pub fn mount_points(pid: u32) -> Vec<Vec<u8>> {
+    /// Mounts that are looked at.
+    const MOUNTS_MAX: usize = 4_096;
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let points = text.lines().take(MOUNTS_MAX).filter_map(|line| line.split(' ').nth(4));
+    points
+        .map(|point| point.replace("\\040", " ").trim_matches('/').as_bytes().to_vec())
+        .filter(|point| !point.is_empty())
+        .collect()
+}
+
 /// The directories of an overlay root, as the host names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {

@@ -12,6 +12,7 @@ use plimsoll_kit::transport::Connections;
 use crate::agent::Agent;
 use crate::config::{AgentConfig, RuntimeAgentConfig, UseEbpf};
 use crate::ebpf::PinConfig;
+use crate::java::JavaConfig;
 use crate::output::{BrokerOutput, producer_options};
 
 /// Runs until the end is asked for. Observing begins before the broker is reachable: what is seen meanwhile is
@@ -72,6 +73,12 @@ fn agent_config(config: &RuntimeAgentConfig, node_id: String) -> AgentConfig {
             .clone()
             .filter(|socket: &PathBuf| !socket.as_os_str().is_empty()),
         epoch: Duration::from_millis(config.ebpf.epoch_ms),
+        java: JavaConfig {
+            enabled: config.java.enabled,
+            attach: config.java.attach,
+            attach_from_21: config.java.attach_from_21,
+            helper: None,
+        },
         spool: Some((config.spool_directory(), config.spool.budget_bytes)),
         ..AgentConfig::new(node_id, host::node_name())
     }

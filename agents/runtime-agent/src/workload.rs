@@ -125,7 +125,8 @@ pub struct Workload {
     pub empty_polls: u32,
     /// New since the last flush.
     pub pending: VecDeque<PendingItem>,
-    index: HashMap<(Vec<u8>, &'static str, &'static str), usize>,
+    /// By path, kind, mount and name.
+    index: HashMap<(Vec<u8>, &'static str, &'static str, String), usize>,
     /// Modules of interpreters, by path.
     modules: HashMap<Vec<u8>, Module>,
     /// Published under `unidentified/`, to be published again once it is identified.
@@ -173,7 +174,7 @@ impl Workload {
         position: u64,
         exec: Option<Box<ExecContext>>,
     ) {
-        let key = (observation.path.clone(), observation.kind, observation.mount);
+        let key = (observation.path.clone(), observation.kind, observation.mount, observation.name.clone());
         if exec.is_none()
             && let Some(known) = self.index.get(&key).and_then(|index| self.pending.get_mut(*index))
             && known.inode == observation.inode

@@ -1,7 +1,7 @@
 //! What is new goes to the resolver's questions and into batches.
 //! It must never hand out a use before its workload's artifact is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use plimsoll_kit::clock::now_ms;
@@ -16,6 +16,20 @@ use super::{
 use crate::output::{Batch, RuntimeEvent};
 use crate::resolver::{QUESTION_MAX_BYTES, QUESTION_MAX_PATHS, ResolverCommand};
 use crate::workload::{Identity, NO_POSITION, PendingItem};
+
+/// What to ask about items: each path once, whatever number of classes came from it; and which item asks what.
+fn questions(items: &[(usize, PendingItem)]) -> (Vec<PathQuery>, Vec<usize>) {
+    let mut known: HashMap<(&[u8], u64), usize> = HashMap::new();
+    let mut paths = Vec::new();
+    let query_of = items.iter().map(|(_, pending)| {
+        *known.entry((pending.item.path.as_slice(), pending.inode)).or_insert_with(|| {
+            paths.push(PathQuery { path: pending.item.path.clone(), inode: pending.inode });
+            paths.len() - 1
+        })
+    });
+    let query_of = query_of.collect();
+    (paths, query_of)
+}
 
 impl Engine {
     /// Hands out what is new.
@@ -117,10 +131,7 @@ impl Engine {
                     let item = PendingItem { position: NO_POSITION, exec: None, ..pending.clone() };
                     self.asked.push_back(Asked { at_ms: now, workload: id, index: *index, item });
                 }
-                let paths = chunk
-                    .iter()
-                    .map(|(_, pending)| PathQuery { path: pending.item.path.clone(), inode: pending.inode })
-                    .collect();
+                let (paths, query_of) = questions(&chunk);
                 let request_id = self.next_request;
                 self.next_request += 1;
                 let asked = resolver.send(ResolverCommand::Resolve {
@@ -131,7 +142,8 @@ impl Engine {
                 });
                 if asked {
                     let deadline_ms = now + RESOLVE_MAX_MS;
-                    self.awaiting.insert(request_id, Awaiting { workload: id, items: chunk, deadline_ms });
+                    self.awaiting
+                        .insert(request_id, Awaiting { workload: id, items: chunk, query_of, deadline_ms });
                 } else {
                     self.ready(id, chunk, Vec::new());
                 }

@@ -2,6 +2,7 @@
 //! It must never wait for anything but its own clock: docker, resolver and broker have threads of their own.
 
 mod handing_out;
+mod java;
 mod observing;
 mod roots;
 mod running;
@@ -26,6 +27,7 @@ use crate::ebpf::Kernel;
 use crate::ebpf::wire::{Tracked, workload_flag};
 use crate::hooks::Hooks;
 use crate::identity::{IdentifyReply, IdentifyRequest};
+use crate::java::{StartHook, is_agent, is_jvm};
 use crate::observe::observe;
 use crate::output::{Batch, OutputLosses, RuntimeEvent};
 use crate::procfs;
@@ -92,6 +94,7 @@ pub struct TreeRequest {
     pub root: PathBuf,
     pub command: Vec<String>,
     pub hooks: Option<Hooks>,
+    pub java: Option<StartHook>,
     pub root_package_hash: String,
     pub done: Sender<bool>,
 }
@@ -105,6 +108,8 @@ struct Image {
 struct Awaiting {
     workload: u64,
     items: Vec<(usize, PendingItem)>,
+    /// Which question each item asks.
+    query_of: Vec<usize>,
     deadline_ms: i64,
 }
 
@@ -140,6 +145,7 @@ pub struct Engine {
     workloads: HashMap<u64, Workload>,
     roots: HashMap<u64, Root>,
     hooks: Vec<(u64, Hooks)>,
+    java: java::Java,
     awaiting: HashMap<u64, Awaiting>,
     /// Questions of the last minute, to be asked again if the resolver dies.
     asked: VecDeque<Asked>,
@@ -179,6 +185,7 @@ impl Engine {
         let now = now_ms();
         Self {
             stamper: Stamper::new(parts.config.producer_id.clone(), parts.boot_id),
+            java: java::Java::new(parts.config.java.clone()),
             config: parts.config,
             kernel: parts.kernel,
             unavailable: parts.unavailable,
@@ -268,7 +275,10 @@ impl Engine {
             let Some(tracked) = kernel.tracked(pid) else { continue };
             let time_ms = now_ms();
             let Some(workload) = self.workloads.get_mut(&tracked.workload) else { continue };
-            for mapping in procfs::mappings(pid) {
+            for mapping in procfs::mappings(pid).into_iter().filter(|mapping| !is_agent(&mapping.path)) {
+                if mapping.executable && is_jvm(&mapping.path) {
+                    self.java.found(tracked.workload, pid);
+                }
                 let event = mapping.into_event(&tracked, pid);
                 if let Some(observation) = observe(&event, Reader::Plain) {
                     workload.add(observation, probe::RESYNC, event.comm, time_ms, NO_POSITION, None);
@@ -282,7 +292,10 @@ impl Engine {
             Input::Identified(reply) => self.identified(*reply),
             Input::Owned(answer) => {
                 if let Some(awaiting) = self.awaiting.remove(&answer.request_id) {
-                    self.ready(awaiting.workload, awaiting.items, answer.entries);
+                    // As many answers as items again.
+                    let entries = awaiting.query_of.iter().map(|query| answer.entries.get(*query).cloned());
+                    let entries = entries.map(Option::unwrap_or_default).collect();
+                    self.ready(awaiting.workload, awaiting.items, entries);
                 }
             }
             Input::ResolverBack => self.ask_again(),

@@ -13,7 +13,7 @@ use crate::observe::{observe, reader_of};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
 use crate::workload::{ArtifactView, ExecContext};
-use crate::{alerts, procfs};
+use crate::{alerts, java, procfs};
 
 impl Engine {
     /// Reads what is there; `true` if there is more.
@@ -21,7 +21,9 @@ impl Engine {
         for (tree, hooks) in &mut self.hooks {
             let Some(workload) = self.workloads.get_mut(tree) else { continue };
             hooks.observe(workload, self.stamper.boot_id());
+            hooks.take_jvms().into_iter().for_each(|pid| self.java.found(*tree, pid));
         }
+        self.java.observe(&mut self.workloads, self.stamper.boot_id());
         let Some(kernel) = self.kernel.clone() else {
             let now = now_ms();
             self.workloads.values_mut().for_each(|workload| workload.observed_until(now));
@@ -62,6 +64,12 @@ impl Engine {
             if entry.flags & workload_flag::IGNORED != 0 || !self.add_container(event.workload, &entry) {
                 return;
             }
+        }
+        if event.action == FileAction::Map && java::is_jvm(&event.path) {
+            self.java.found(event.workload, event.pid);
+        }
+        if java::is_agent(&event.path) {
+            return;
         }
         let time_ms = self.boot_time_ms + i64::try_from(event.time_ns / 1_000_000).unwrap_or(0);
         let judged = if event.action == FileAction::Exec {

@@ -206,6 +206,9 @@ impl Engine {
         }
         workload.unavailable.clone_from(&self.unavailable);
         self.workloads.insert(request.tree, workload);
+        if let Some(start) = request.java {
+            self.java.add_tree(request.tree, start);
+        }
         if let Some(hooks) = request.hooks {
             self.hooks.push((request.tree, hooks));
         }
@@ -305,6 +308,7 @@ impl Engine {
         self.roots.remove(&id);
         self.next_identify_ms.remove(&id);
         self.hooks.retain(|(tree, _)| *tree != id);
+        self.java.forget(id);
         if let Some(kernel) = &self.kernel {
             kernel.remove_workload(id);
         }

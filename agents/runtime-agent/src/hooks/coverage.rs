@@ -261,6 +261,7 @@ pub fn probe_of(kind: ReportKind) -> &'static str {
         | ReportKind::Module(language)
         | ReportKind::HookFailed(language)
         | ReportKind::HookEnded(language) => language.probe(),
+        ReportKind::Jvm(_) => probe::JVMTI,
         ReportKind::Namespace | ReportKind::SessionMark => probe::PYTHON_IMPORT,
     }
 }

@@ -26,6 +26,7 @@ pub use environment::HookEnvironment;
 pub use session::{HookError, HookSession};
 
 use crate::ebpf::event::split_arguments;
+use crate::java::is_jvm;
 use crate::procfs;
 use crate::sweep::{self, Reader};
 use crate::workload::{NO_POSITION, Watch, Workload};
@@ -39,6 +40,8 @@ use report::{Report, ReportKind};
 const EPOCH: Duration = Duration::from_secs(3_600);
 /// Processes of installers that are remembered.
 const INSTALLERS_MAX: usize = 16_384;
+/// Processes with a JVM that wait to be taken.
+const JVMS_MAX: usize = 4_096;
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
@@ -52,6 +55,8 @@ struct Inner {
     /// Processes of installers, compilers and the like: what they load is no use of the application.
     installers: HashSet<u32>,
     next_epoch: Instant,
+    /// Processes that opened a JVM, not taken yet.
+    jvms: Vec<u32>,
 }
 
 impl Hooks {
@@ -67,6 +72,7 @@ impl Hooks {
             in_use: InUse::default(),
             installers: HashSet::new(),
             next_epoch: Instant::now() + EPOCH,
+            jvms: Vec::new(),
         })))
     }
 
@@ -81,11 +87,19 @@ impl Hooks {
         self.0.session.set_first_process(pid);
     }
 
+    /// Processes that opened a JVM since the last call.
+    pub fn take_jvms(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.0.jvms)
+    }
+
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, installers, next_epoch } = &mut *self.0;
+        let Inner { session, places, in_use, installers, next_epoch, jvms } = &mut *self.0;
         session.drain(|coverage, report, time_ms| {
+            if report.kind == ReportKind::Object && is_jvm(&report.path) && jvms.len() < JVMS_MAX {
+                jvms.push(report.pid);
+            }
             if report.kind == ReportKind::AuditStarted {
                 in_use.forget(report.pid);
                 installers.remove(&report.pid);

@@ -30,8 +30,42 @@ pub enum ReportKind {
     HookFailed(Language),
     /// `HE`: everything was told that this process, or this request, loaded.
     HookEnded(Language),
+    /// `JH`, `JC`…: of the JVM's agent, which has a FIFO of its own.
+    Jvm(JvmReport),
     /// `XM`: a mark of the session itself.
     SessionMark,
+}
+
+/// What the agent in a JVM tells (agents/jvmti/src/report.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JvmReport {
+    /// `JH`: it is in a JVM; name: version, line feed, `start` or `attach`; path: the runtime image.
+    Started,
+    /// `JC`: classes of one place.
+    Classes,
+    /// `JS`: all that was loaded before was told.
+    Told,
+    /// `JG`: numbers of hidden, generated and unloaded classes.
+    Counts,
+    /// `JF`: it cannot work; name: why.
+    Failed,
+    /// `JE`: the JVM ends, and everything was told.
+    Ended,
+}
+
+impl JvmReport {
+    const ALL: [(&'static [u8], Self); 6] = [
+        (b"JH", Self::Started),
+        (b"JC", Self::Classes),
+        (b"JS", Self::Told),
+        (b"JG", Self::Counts),
+        (b"JF", Self::Failed),
+        (b"JE", Self::Ended),
+    ];
+
+    fn parse(word: &[u8]) -> Option<Self> {
+        Self::ALL.iter().find(|(of, _)| *of == word).map(|(_, report)| *report)
+    }
 }
 
 impl ReportKind {
@@ -41,6 +75,7 @@ impl ReportKind {
             b"LO" => Self::Object,
             b"PN" => Self::Namespace,
             b"XM" => Self::SessionMark,
+            [b'J', _] => Self::Jvm(JvmReport::parse(word)?),
             [letter, b'H'] => Self::HookStarted(Language::of_letter(*letter)?),
             [letter, b'M'] => Self::Module(Language::of_letter(*letter)?),
             [letter, b'F'] => Self::HookFailed(Language::of_letter(*letter)?),
@@ -177,6 +212,10 @@ mod tests {
             ReportKind::HookFailed(language) => of(language, 'F'),
             ReportKind::HookEnded(language) => of(language, 'E'),
             ReportKind::SessionMark => "XM".to_owned(),
+            ReportKind::Jvm(report) => {
+                let (word, _) = JvmReport::ALL.iter().find(|(_, of)| *of == report).unwrap();
+                String::from_utf8(word.to_vec()).unwrap()
+            }
         };
         let flags = if report.truncated { "t" } else { "-" };
         let mut bytes = format!(
@@ -211,7 +250,9 @@ mod tests {
 
     #[test]
     fn reads_reports() {
-        let cases: [(&str, &[&str], u64, usize); 16] = [
+        let cases: [(&str, &[&str], u64, usize); 18] = [
+            ("\u{1e}JC 7 0 - 2 2\nA;/a", &["Jvm(Classes) 7 0 A; /a"], 0, 0),
+            ("\u{1e}JX 7 0 - 2 2\nA;/a", &[], 1, 0),
             ("\u{1e}NM 7 0 - 0 2\n/a", &["Module(Node) 7 0  /a"], 0, 0),
             ("\u{1e}RF 7 0 - 1 0\nx", &["HookFailed(Ruby) 7 0 x "], 0, 0),
             ("\u{1e}HE 7 0 - 0 0\n", &["HookEnded(Php) 7 0  "], 0, 0),

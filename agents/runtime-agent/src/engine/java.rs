@@ -1,0 +1,313 @@
+//! JVMs of the workloads: found, attached to, and their classes taken as uses.
+//! It must never look into a workload's files: its JVMs tell real paths, and a helper process does the rest.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use plimsoll_kit::clock::now_ms;
+use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
+
+use super::TREE_ID;
+use crate::hooks::report::{JvmReport, Report};
+use crate::java::attach::{self, AttachRequest, Attachment};
+use crate::java::helper::Outcome;
+use crate::java::place::{Place, place_of};
+use crate::java::reader::Heard;
+use crate::java::{JavaConfig, JavaCoverage, JavaReports, StartHook, text_of};
+use crate::observe::{Observation, below};
+use crate::procfs;
+use crate::workload::{NO_POSITION, Watch, Workload};
+
+/// Helpers at the same time.
+const HELPERS_MAX: usize = 4;
+/// JVMs of one workload that are looked after at the same time.
+const JVMS_MAX: usize = 1_024;
+/// Wait between two looks at a JVM whose agent is not at work.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Time for an agent of the start to say hello before anything else is tried.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a JVM to come up.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The JVMs of all workloads.
+pub struct Java {
+    config: JavaConfig,
+    workloads: HashMap<u64, Watched>,
+    answers: (Sender<Attachment>, Receiver<Attachment>),
+    helpers: usize,
+    next_look: Instant,
+}
+
+#[derive(Default)]
+struct Watched {
+    start: Option<StartHook>,
+    attached: HashMap<u32, JavaReports>,
+    jvms: HashMap<u32, Jvm>,
+    coverage: JavaCoverage,
+}
+
+struct Jvm {
+    started_ns: Option<u64>,
+    since: Instant,
+    program: String,
+    /// Place of its runtime image.
+    image: Option<Vec<u8>>,
+    /// Mount points other than its root: volumes, for containers.
+    mounts: Vec<Vec<u8>>,
+    helper: bool,
+}
+
+impl Java {
+    /// Nothing is watched yet.
+    pub fn new(config: JavaConfig) -> Self {
+        Self {
+            config,
+            workloads: HashMap::new(),
+            answers: crossbeam_channel::bounded(HELPERS_MAX),
+            helpers: 0,
+            next_look: Instant::now(),
+        }
+    }
+
+    /// A tree whose JVMs take the agent at their start.
+    pub fn add_tree(&mut self, id: u64, start: StartHook) {
+        self.workloads.entry(id).or_default().start = Some(start);
+    }
+
+    /// A process has mapped a JVM.
+    pub fn found(&mut self, id: u64, pid: u32) {
+        if !self.config.enabled {
+            return;
+        }
+        let watched = self.workloads.entry(id).or_default();
+        watched.coverage.found(pid);
+        watched.enter(pid, id);
+    }
+
+    /// Forgets a workload.
+    pub fn forget(&mut self, id: u64) {
+        if let Some(watched) = self.workloads.remove(&id) {
+            let counts = watched.coverage.counts();
+            tracing::debug!(
+                hidden = counts.hidden,
+                generated = counts.generated,
+                unloaded = counts.unloaded,
+                "classes without a place"
+            );
+        }
+    }
+
+    /// Adds to the workloads whatever their JVMs told, and looks after those without an agent.
+    pub fn observe(&mut self, workloads: &mut HashMap<u64, Workload>, boot_id: &str) {
+        while let Ok(answer) = self.answers.1.try_recv() {
+            self.helpers -= 1;
+            self.answered(answer);
+        }
+        for (id, watched) in &mut self.workloads {
+            let Some(workload) = workloads.get_mut(id) else { continue };
+            watched.coverage.workload_from_first_exec = workload
+                .watches
+                .iter()
+                .any(|watch| watch.probe == probe::EBPF_FILES && watch.from_first_exec);
+            watched.observe(*id, workload);
+            watched.publish(workload, boot_id);
+        }
+        if Instant::now() >= self.next_look {
+            self.next_look = Instant::now() + LOOK_INTERVAL;
+            self.look();
+        }
+    }
+
+    fn answered(&mut self, answer: Attachment) {
+        let Some(watched) = self.workloads.get_mut(&answer.workload) else { return };
+        let Some(jvm) = watched.jvms.get_mut(&answer.pid) else { return };
+        jvm.helper = false;
+        match (answer.outcome, answer.fifo) {
+            (Outcome::Attached { unloaded }, Some(fifo)) => {
+                watched.coverage.attached(answer.pid, &jvm.program, unloaded);
+                watched.attached.insert(answer.pid, JavaReports::new(fifo));
+            }
+            (Outcome::Attached { .. }, None) => {
+                watched.coverage.give_up(answer.pid, &jvm.program, "has an agent without a FIFO");
+            }
+            (Outcome::Refused(reason), _) => watched.coverage.give_up(answer.pid, &jvm.program, &reason),
+            // It is looked at again, or found to be gone.
+            (Outcome::NotYet | Outcome::Gone, _) => {}
+        }
+    }
+
+    fn look(&mut self) {
+        for (id, watched) in &mut self.workloads {
+            let waiting: Vec<u32> =
+                watched.coverage.open().filter(|pid| watched.coverage.is_expected(*pid)).collect();
+            for pid in waiting {
+                let Some(jvm) = watched.jvms.get_mut(&pid) else { continue };
+                let age = jvm.since.elapsed();
+                let Some(started_ns) = jvm.started_ns.filter(|_| !jvm.helper && age >= LOOK_INTERVAL) else {
+                    continue;
+                };
+                if age >= READY_TIMEOUT {
+                    let reason = "does not come up, was stopped, or takes no agent (-Xrs): start it with `plimsoll run`";
+                    watched.coverage.give_up(pid, &jvm.program, reason);
+                    continue;
+                }
+                // Its hello is on its way.
+                let has_agent = watched.start.as_ref().is_some_and(|start| {
+                    let directory = start.directory().as_os_str().as_encoded_bytes();
+                    let directory = directory.strip_prefix(b"/").unwrap_or(directory);
+                    procfs::mappings(pid).iter().any(|mapping| mapping.path.starts_with(directory))
+                });
+                if has_agent || (watched.start.is_some() && age < HELLO_TIMEOUT) {
+                    continue;
+                }
+                if !self.config.attach {
+                    let reason = "was started without the agent, and attaching is switched off (java.attach)";
+                    watched.coverage.give_up(pid, &jvm.program, reason);
+                    continue;
+                }
+                if self.helpers >= HELPERS_MAX {
+                    return;
+                }
+                self.helpers += 1;
+                jvm.helper = true;
+                let answers = self.answers.0.clone();
+                let request = AttachRequest {
+                    workload: *id,
+                    pid,
+                    started_ns,
+                    attach_from_21: self.config.attach_from_21,
+                    helper: self.config.helper.clone(),
+                };
+                attach::start(request, move |answer| {
+                    // Closed: the agent has ended.
+                    let _ = answers.send(answer);
+                });
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn enter(&mut self, pid: u32, id: u64) {
+        let started_ns = procfs::started_ns(pid);
+        if self.jvms.get(&pid).is_some_and(|jvm| jvm.started_ns == started_ns) || self.jvms.len() >= JVMS_MAX
+        {
+            return;
+        }
+        let program = procfs::executable(pid)
+            .map_or_else(|| "a JVM".to_owned(), |path| format!("/{}", String::from_utf8_lossy(&path)));
+        let mounts = if id & TREE_ID != 0 { Vec::new() } else { procfs::mount_points(pid) };
+        let jvm = Jvm { started_ns, since: Instant::now(), program, image: None, mounts, helper: false };
+        self.jvms.insert(pid, jvm);
+    }
+
+    fn observe(&mut self, id: u64, workload: &mut Workload) {
+        // Looked at before reading: what these had to say is in the FIFO by now.
+        let gone: Vec<u32> = self
+            .coverage
+            .known()
+            .into_iter()
+            .filter(|pid| {
+                let now = procfs::started_ns(*pid);
+                now.is_none() || self.jvms.get(pid).is_some_and(|jvm| jvm.started_ns != now)
+            })
+            .collect();
+        let mut heard: Vec<(Option<u32>, Heard)> = Vec::new();
+        if let Some(start) = &mut self.start {
+            start.reports.read(|one| heard.push((None, one)));
+        }
+        for (pid, reports) in &mut self.attached {
+            reports.read(|one| heard.push((Some(*pid), one)));
+        }
+        let time_ms = now_ms();
+        for (pid, one) in heard {
+            match one {
+                Heard::Report(kind, report) => {
+                    // An attached JVM names itself by the number of its own namespace.
+                    let pid = pid.unwrap_or(report.pid);
+                    self.on_report(id, pid, kind, &report, workload, time_ms);
+                }
+                Heard::Garbage => self.coverage.garbage(),
+            }
+        }
+        for pid in gone {
+            let program = self.jvms.remove(&pid).map_or_else(|| "a JVM".to_owned(), |jvm| jvm.program);
+            self.coverage.gone(pid, &program);
+            self.attached.remove(&pid);
+        }
+    }
+
+    fn on_report(
+        &mut self,
+        id: u64,
+        pid: u32,
+        kind: JvmReport,
+        report: &Report,
+        workload: &mut Workload,
+        time_ms: i64,
+    ) {
+        self.enter(pid, id);
+        let program = self.jvms.get(&pid).map_or("a JVM", |jvm| &jvm.program).to_owned();
+        self.coverage.on_report(pid, kind, report, &program);
+        let Some(jvm) = self.jvms.get_mut(&pid) else { return };
+        if kind == JvmReport::Started {
+            let path = report.path.strip_prefix(b"/").unwrap_or(&report.path);
+            jvm.image = (!path.is_empty()).then(|| path.to_vec());
+        }
+        if kind != JvmReport::Classes {
+            return;
+        }
+        let classes = || report.name.split(|byte| *byte == b';').filter(|name| !name.is_empty());
+        let path = match place_of(&report.path) {
+            Place::Path(path) => path,
+            Place::RuntimeImage => match &jvm.image {
+                Some(image) => image.clone(),
+                None => return,
+            },
+            Place::Unknown => {
+                let url = String::from_utf8_lossy(&report.path).into_owned();
+                let count = u64::try_from(classes().count()).unwrap_or(u64::MAX);
+                self.coverage.not_placed(count, &program, &url);
+                return;
+            }
+        };
+        let on_volume = jvm.mounts.iter().any(|point| below(&path, point).is_some());
+        let process = program.strip_prefix('/').unwrap_or(&program);
+        for class in classes() {
+            let observation = Observation {
+                kind: usage_kind::CLASS,
+                rung: Rung::Loaded,
+                path: path.clone(),
+                mount: if on_volume { mount::OTHER } else { mount::ROOT },
+                inode: 0,
+                name: text_of(class).replace('/', "."),
+            };
+            workload.add(observation, probe::JVMTI, process.to_owned(), time_ms, NO_POSITION, None);
+        }
+    }
+
+    fn publish(&self, workload: &mut Workload, boot_id: &str) {
+        if let Some(from_first_exec) = self.coverage.watched()
+            && !workload.watches.iter().any(|watch| watch.probe == probe::JVMTI)
+        {
+            let from_ms = if from_first_exec { workload.base.started_at_ms } else { now_ms() };
+            workload.watches.push(Watch {
+                probe: probe::JVMTI,
+                boot_id: boot_id.to_owned(),
+                from_ms,
+                until_ms: from_ms,
+                from_first_exec,
+            });
+            workload.changed = true;
+        }
+        workload.set_loss(probe::JVMTI, boot_id, self.coverage.lost());
+        let ours = |name: &String| name.split(':').next() == Some(probe::JVMTI);
+        let unavailable = self.coverage.unavailable(probe::JVMTI);
+        if workload.unavailable.iter().filter(|(name, _)| ours(name)).ne(&unavailable) {
+            workload.unavailable.retain(|name, _| !ours(name));
+            workload.unavailable.extend(unavailable);
+            workload.changed = true;
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Starts the helper for one JVM, bounds its time, and takes its answer.
+//! It must never wait for a JVM in the agent's own thread, nor let a helper outlive its time.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use plimsoll_kit::unix::UnixChannel;
+
+use super::helper::{Outcome, SUBCOMMAND};
+
+/// Longest life of a helper: above its own waits.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Answer about one JVM.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Whose it is.
+    pub workload: u64,
+    pub pid: u32,
+    pub outcome: Outcome,
+    /// What the agent in the JVM writes to.
+    pub fifo: Option<File>,
+}
+
+/// A JVM to attach to.
+#[derive(Clone, Debug)]
+pub struct AttachRequest {
+    pub workload: u64,
+    pub pid: u32,
+    /// Tells the process from a later one with its number.
+    pub started_ns: u64,
+    pub attach_from_21: bool,
+    pub helper: Option<PathBuf>,
+}
+
+/// Attaches in a thread of its own; `done` hears what came of it.
+pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'static) {
+    let (workload, pid) = (request.workload, request.pid);
+    let work = move || {
+        let (outcome, fifo) = attach(&request).unwrap_or_else(|error| {
+            let reason = format!("was not attached to: the helper failed ({error})");
+            (Outcome::Refused(reason), None)
+        });
+        done(Attachment { workload, pid, outcome, fifo });
+    };
+    if let Err(error) = std::thread::Builder::new().name("attach".into()).spawn(work) {
+        tracing::warn!(%error, pid, "no thread to attach to a JVM");
+    }
+}
+
+fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let program = request.helper.as_deref().unwrap_or(Path::new("/proc/self/exe"));
+    let mut helper = Command::new(program)
+        .arg(SUBCOMMAND)
+        .args([
+            request.pid.to_string(),
+            request.started_ns.to_string(),
+            u8::from(request.attach_from_21).to_string(),
+        ])
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let answer = UnixChannel::from(ours).receive(HELPER_TIMEOUT);
+    // It has answered, or had its time.
+    let _ = helper.kill();
+    helper.wait()?;
+    let Some(mut frame) = answer? else { anyhow::bail!("no answer within {} s", HELPER_TIMEOUT.as_secs()) };
+    Ok((serde_json::from_slice(&frame.bytes)?, frame.descriptors.pop().map(File::from)))
+}

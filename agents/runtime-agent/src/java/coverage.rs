@@ -1,0 +1,299 @@
+//! What the JVMTI agents of one workload can vouch for. Pure.
+//! It must never let the probe count as complete when a JVM ran, or loaded classes, without being seen.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::hooks::report::{JvmReport, Report};
+
+/// JVMs named with the reason why they are not measured.
+const REASONS_MAX: usize = 16;
+/// JVMs of a workload that are remembered.
+const JVMS_MAX: usize = 4_096;
+
+/// A JVM as far as its agent is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Jvm {
+    /// It runs, and nothing is known of an agent in it.
+    Found,
+    /// Its agent is at work.
+    Working,
+    /// It told everything and ended, or is given up and counted.
+    Settled,
+}
+
+/// Numbers of classes that have no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hidden and anonymous classes: lambdas and the like.
+    pub hidden: u64,
+    /// Generated ones: proxies, accessors, what frameworks make.
+    pub generated: u64,
+    /// Classes that were unloaded while the agent was there.
+    pub unloaded: u64,
+}
+
+/// What can be vouched for.
+#[derive(Debug, Default)]
+pub struct JavaCoverage {
+    /// The workload itself was watched from its first exec on: all its JVMs are known.
+    pub workload_from_first_exec: bool,
+    /// The probe works; from the first exec on?
+    watched: Option<bool>,
+    jvms: HashMap<u32, Jvm>,
+    counts: HashMap<u32, Counts>,
+    lost: u64,
+    /// By program.
+    reasons: BTreeMap<String, String>,
+}
+
+impl JavaCoverage {
+    /// Takes what an agent says of itself; `program` names the JVM.
+    pub fn on_report(&mut self, pid: u32, kind: JvmReport, report: &Report, program: &str) {
+        if report.lost > 0 || report.truncated {
+            self.lose(report.lost.max(1), program, "loaded classes that its agent could not tell");
+        }
+        match kind {
+            JvmReport::Started => {
+                // One that comes later is entered by `attached`.
+                if report.name.ends_with(b"\nstart") {
+                    if self.jvms.get(&pid) == Some(&Jvm::Working) {
+                        // The same process again: what it was before did not say good-bye.
+                        self.gone(pid, program);
+                    }
+                    self.set(pid, Jvm::Working);
+                    self.watched.get_or_insert(true);
+                }
+            }
+            JvmReport::Counts => {
+                let text = String::from_utf8_lossy(&report.name);
+                let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
+                let mut next = || numbers.next().unwrap_or(0);
+                let counts = Counts { hidden: next(), generated: next(), unloaded: next() };
+                if self.counts.len() < JVMS_MAX || self.counts.contains_key(&pid) {
+                    self.counts.insert(pid, counts);
+                }
+            }
+            JvmReport::Failed => {
+                let why: String = super::text_of(&report.name).chars().take(200).collect();
+                self.give_up(pid, program, &format!("has an agent that failed: {why}; please report this"));
+            }
+            JvmReport::Ended => self.set(pid, Jvm::Settled),
+            JvmReport::Classes | JvmReport::Told => {}
+        }
+    }
+
+    /// A process has mapped a JVM.
+    pub fn found(&mut self, pid: u32) {
+        if !self.jvms.contains_key(&pid) {
+            self.set(pid, Jvm::Found);
+        }
+    }
+
+    /// The agent was attached, and `unloaded` classes had gone before it came.
+    pub fn attached(&mut self, pid: u32, program: &str, unloaded: Option<u64>) {
+        self.set(pid, Jvm::Working);
+        let complete = self.workload_from_first_exec && unloaded == Some(0);
+        if *self.watched.get_or_insert(complete) && !complete {
+            match unloaded {
+                Some(0) => {}
+                Some(number) => {
+                    self.lose(number, program, &format!("had unloaded {number} classes before the agent came"));
+                }
+                None => self.lose(
+                    1,
+                    program,
+                    "keeps no counters (-XX:-UsePerfData), so what it unloaded before the agent came is not known",
+                ),
+            }
+        }
+    }
+
+    /// The agent does not get into a JVM.
+    pub fn give_up(&mut self, pid: u32, program: &str, reason: &str) {
+        if self.jvms.get(&pid) != Some(&Jvm::Settled) {
+            self.lose(1, program, reason);
+        }
+        self.set(pid, Jvm::Settled);
+    }
+
+    /// A process ended, and all that it wrote was read.
+    pub fn gone(&mut self, pid: u32, program: &str) {
+        match self.jvms.remove(&pid) {
+            Some(Jvm::Found) => self.lose(
+                1,
+                program,
+                "ended before its agent was at work: start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS",
+            ),
+            Some(Jvm::Working) => self.lose(
+                1,
+                program,
+                "was killed, or ended without its agent's last word: classes that it loaded at the end may be missing",
+            ),
+            Some(Jvm::Settled) | None => {}
+        }
+    }
+
+    /// Classes were told whose place is no file.
+    pub fn not_placed(&mut self, classes: u64, program: &str, url: &str) {
+        let url: String = url.chars().take(120).collect();
+        self.lose(classes, program, &format!("loaded classes from {url}, which names no file"));
+    }
+
+    /// Something that no agent wrote was in the FIFO.
+    pub fn garbage(&mut self) {
+        self.lose(1, "a process", "wrote something else into the FIFO of the JVM's agents");
+    }
+
+    fn set(&mut self, pid: u32, state: Jvm) {
+        if self.jvms.len() < JVMS_MAX || self.jvms.contains_key(&pid) {
+            self.jvms.insert(pid, state);
+        } else {
+            self.lose(1, "a JVM", "is one of too many");
+        }
+    }
+
+    fn lose(&mut self, count: u64, program: &str, reason: &str) {
+        self.lost += count;
+        if self.reasons.len() < REASONS_MAX && !self.reasons.contains_key(program) {
+            tracing::warn!(program, reason, "not measured: jvmti");
+            self.reasons.insert(program.to_owned(), format!("{program} {reason}"));
+        }
+    }
+
+    /// JVMs that are not settled.
+    pub fn open(&self) -> impl Iterator<Item = u32> + '_ {
+        self.jvms.iter().filter(|(_, jvm)| **jvm != Jvm::Settled).map(|(pid, _)| *pid)
+    }
+
+    /// All that are remembered.
+    pub fn known(&self) -> Vec<u32> {
+        self.jvms.keys().copied().collect()
+    }
+
+    /// Whether its agent still has to come.
+    pub fn is_expected(&self, pid: u32) -> bool {
+        self.jvms.get(&pid) == Some(&Jvm::Found)
+    }
+
+    /// Whether the probe works, and from the first exec on.
+    pub fn watched(&self) -> Option<bool> {
+        self.watched
+    }
+
+    /// What was lost so far; only grows.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Classes without a place, of all JVMs.
+    pub fn counts(&self) -> Counts {
+        self.counts.values().fold(Counts::default(), |sum, one| Counts {
+            hidden: sum.hidden + one.hidden,
+            generated: sum.generated + one.generated,
+            unloaded: sum.unloaded + one.unloaded,
+        })
+    }
+
+    /// Why JVMs are not measured: by probe and program, and for the probe if it does not work at all.
+    pub fn unavailable(&self, probe: &str) -> BTreeMap<String, String> {
+        let mut unavailable: BTreeMap<String, String> = self
+            .reasons
+            .iter()
+            .map(|(program, reason)| (format!("{probe}:{program}"), reason.clone()))
+            .collect();
+        if self.watched.is_none() {
+            let reason = self.reasons.values().next().cloned();
+            unavailable.insert(probe.to_owned(), reason.unwrap_or_else(|| "no JVM has started".to_owned()));
+        }
+        unavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::report::ReportKind;
+
+    enum Step {
+        Report(u32, JvmReport, &'static str),
+        Lossy(u32),
+        Found(u32),
+        Attached(u32, Option<u64>),
+        GiveUp(u32),
+        Gone(u32),
+    }
+    use Step::{Attached, Found, GiveUp, Gone, Lossy};
+
+    fn check(steps: &[Step], watched: Option<bool>, lost: u64, unavailable: &str) {
+        let mut coverage = JavaCoverage { workload_from_first_exec: true, ..JavaCoverage::default() };
+        for step in steps {
+            let report = |kind, name: &str, lost| Report {
+                kind: ReportKind::Jvm(kind),
+                pid: 1,
+                lost,
+                truncated: false,
+                name: name.into(),
+                path: Vec::new(),
+            };
+            match step {
+                Step::Report(pid, kind, name) => {
+                    coverage.on_report(*pid, *kind, &report(*kind, name, 0), "/java");
+                }
+                Lossy(pid) => {
+                    let kind = JvmReport::Classes;
+                    coverage.on_report(*pid, kind, &report(kind, "", 7), "/java");
+                }
+                Found(pid) => coverage.found(*pid),
+                Attached(pid, unloaded) => coverage.attached(*pid, "/java", *unloaded),
+                GiveUp(pid) => coverage.give_up(*pid, "/java", "refuses"),
+                Gone(pid) => coverage.gone(*pid, "/java"),
+            }
+        }
+        let keys: Vec<String> = coverage.unavailable("jvmti").into_keys().collect();
+        assert_eq!(
+            (coverage.watched(), coverage.lost(), keys.join(" ")),
+            (watched, lost, unavailable.to_owned())
+        );
+    }
+
+    const START: Step = Step::Report(1, JvmReport::Started, "17\nstart");
+    const LATE: Step = Step::Report(1, JvmReport::Started, "17\nattach");
+    const END: Step = Step::Report(1, JvmReport::Ended, "");
+
+    #[test]
+    fn histories() {
+        check(&[], None, 0, "jvmti");
+        check(&[START, Found(1)], Some(true), 0, "");
+        check(&[Found(1), START, END, Gone(1)], Some(true), 0, "");
+        check(&[START, Gone(1)], Some(true), 1, "jvmti:/java");
+        check(&[START, START, END, Gone(1)], Some(true), 1, "jvmti:/java");
+        check(&[Found(1), Gone(1)], None, 1, "jvmti jvmti:/java");
+        check(&[START, Lossy(1)], Some(true), 7, "jvmti:/java");
+        check(&[Found(1), GiveUp(1), Gone(1)], None, 1, "jvmti jvmti:/java");
+        check(&[START, Found(2), GiveUp(2), GiveUp(2)], Some(true), 1, "jvmti:/java");
+        check(&[Found(1), LATE, Attached(1, Some(0)), END, Gone(1)], Some(true), 0, "");
+        check(&[Found(1), LATE, Attached(1, Some(3))], Some(false), 0, "");
+        check(&[Found(1), LATE, Attached(1, None)], Some(false), 0, "");
+        check(&[Found(1), Attached(1, Some(0)), LATE, END, Gone(1)], Some(true), 0, "");
+        check(&[START, Found(2), Attached(2, Some(3))], Some(true), 3, "jvmti:/java");
+        check(&[START, Found(2), Attached(2, None)], Some(true), 1, "jvmti:/java");
+        check(&[Step::Report(1, JvmReport::Failed, "why"), Gone(1)], None, 1, "jvmti jvmti:/java");
+    }
+
+    #[test]
+    fn counts_of_all() {
+        let mut coverage = JavaCoverage::default();
+        for (pid, text) in [(1, "1 2 3"), (2, "10 20 30"), (1, "4 5 6"), (3, "x")] {
+            let report = Report {
+                kind: ReportKind::Jvm(JvmReport::Counts),
+                pid,
+                lost: 0,
+                truncated: false,
+                name: text.into(),
+                path: Vec::new(),
+            };
+            coverage.on_report(pid, JvmReport::Counts, &report, "/java");
+        }
+        assert_eq!(coverage.counts(), Counts { hidden: 14, generated: 25, unloaded: 36 });
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether the agent may be brought into a JVM that runs, from what is known of it. Pure.
+//! It must never let a signal be sent to a JVM that would not catch it.
+
+/// The first version that warns of agents which come later.
+const WARNS_FROM: u32 = 21;
+
+/// What is known of a JVM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JvmFacts {
+    /// Feature version: 8, 11, 17…; unknown for images without a release file.
+    pub version: Option<u32>,
+    /// It is Eclipse OpenJ9, whose attach is another one.
+    pub is_openj9: bool,
+    /// It catches SIGQUIT.
+    pub catches_quit: bool,
+    /// It was stopped, or is frozen in its cgroup.
+    pub is_stopped: bool,
+    /// Its attach socket is there.
+    pub listens: bool,
+    /// Its own options, from the command line and the environment.
+    pub options: Vec<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Attach,
+    /// It is coming up.
+    NotYet,
+    /// It refuses, or would notice; why, and what to do.
+    Refuse(String),
+}
+
+const AT_START: &str = "start it with the agent instead (`plimsoll run`, which sets JAVA_TOOL_OPTIONS)";
+
+/// Decides.
+pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
+    let last = |name: &str| {
+        let on = |option: &&String| ["+", "-"].iter().any(|sign| **option == format!("-XX:{sign}{name}"));
+        facts.options.iter().rfind(on).map(|option| option.starts_with("-XX:+"))
+    };
+    let refuse = |why: &str| Verdict::Refuse(format!("{why}; {AT_START}"));
+    if facts.is_openj9 {
+        return refuse("is Eclipse OpenJ9, to which agents cannot be attached from outside");
+    }
+    if last("DisableAttachMechanism") == Some(true) {
+        return refuse("was started with -XX:+DisableAttachMechanism");
+    }
+    if last("EnableDynamicAgentLoading") == Some(false) {
+        return refuse("was started with -XX:-EnableDynamicAgentLoading");
+    }
+    if facts.options.iter().any(|option| option == "-Xrs" || option == "-XX:+ReduceSignalUsage") {
+        return refuse("was started with -Xrs: a signal to attach would end it");
+    }
+    if facts.version.is_some_and(|version| version < 8) {
+        return refuse("is older than JDK 8");
+    }
+    let warns = facts.version.is_none_or(|version| version >= WARNS_FROM)
+        && last("EnableDynamicAgentLoading") != Some(true);
+    if warns && !attach_from_21 {
+        return Verdict::Refuse(format!(
+            "is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error: allow that with \
+             java.attach_from_21, or {AT_START}"
+        ));
+    }
+    if facts.is_stopped || (!facts.listens && !facts.catches_quit) {
+        return Verdict::NotYet;
+    }
+    Verdict::Attach
+}
+
+/// The JVM's own options of a command line: those before the main class, and whatever the variables add.
+pub fn options_of(arguments: &[String], variables: &[String]) -> Vec<String> {
+    const WITH_VALUE: [&str; 8] = [
+        "-cp",
+        "-classpath",
+        "--class-path",
+        "-p",
+        "--module-path",
+        "--add-modules",
+        "--upgrade-module-path",
+        "--add-opens",
+    ];
+    let mut options: Vec<String> =
+        variables.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        if !word.starts_with('-') || matches!(word.as_str(), "-jar" | "-m" | "--module") {
+            break;
+        }
+        if WITH_VALUE.contains(&word.as_str()) {
+            words.next();
+        }
+        options.push(word.clone());
+    }
+    options
+}
+
+/// The feature version in "1.8", "17.0.15+6", "25".
+pub fn feature_version(text: &str) -> Option<u32> {
+    let mut numbers = text.split(|letter: char| !letter.is_ascii_digit());
+    match numbers.next()?.parse().ok()? {
+        1 => numbers.next()?.parse().ok(),
+        version => Some(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(version: Option<u32>, command: &str, variables: &str, allowed: bool, expected: &str) {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let facts = JvmFacts {
+            version,
+            catches_quit: true,
+            options: options_of(&words(command), &[variables.to_owned()]),
+            ..JvmFacts::default()
+        };
+        let verdict = match judge(&facts, allowed) {
+            Verdict::Refuse(reason) => reason,
+            other => format!("{other:?}"),
+        };
+        assert!(verdict.contains(expected), "{command} {variables}: {verdict}");
+    }
+
+    #[test]
+    fn verdicts() {
+        check(Some(17), "java -jar x.jar", "", false, "Attach");
+        check(Some(8), "java -cp a:b Main", "", false, "Attach");
+        check(Some(21), "java Main", "", false, "java.attach_from_21");
+        check(None, "java Main", "", false, "java.attach_from_21");
+        check(Some(21), "java Main", "", true, "Attach");
+        check(Some(25), "java -XX:+EnableDynamicAgentLoading Main", "", false, "Attach");
+        check(Some(17), "java -XX:-EnableDynamicAgentLoading Main", "", true, "EnableDynamicAgentLoading");
+        check(Some(17), "java -XX:+DisableAttachMechanism Main", "", false, "DisableAttachMechanism");
+        check(Some(17), "java Main", "-Da=b -XX:+DisableAttachMechanism", false, "DisableAttachMechanism");
+        check(
+            Some(17),
+            "java -XX:+DisableAttachMechanism -XX:-DisableAttachMechanism Main",
+            "",
+            false,
+            "Attach",
+        );
+        check(Some(17), "java -Xrs Main", "", false, "would end it");
+        check(Some(17), "java -cp a Main -Xrs", "", false, "Attach");
+        check(Some(7), "java Main", "", false, "older than");
+        let deaf = JvmFacts { version: Some(17), ..JvmFacts::default() };
+        assert_eq!(judge(&deaf, false), Verdict::NotYet);
+        assert_eq!(judge(&JvmFacts { listens: true, ..deaf.clone() }, false), Verdict::Attach);
+        let frozen = JvmFacts { is_stopped: true, catches_quit: true, ..deaf.clone() };
+        assert_eq!(judge(&frozen, false), Verdict::NotYet);
+        assert!(matches!(judge(&JvmFacts { is_openj9: true, ..deaf }, true), Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn versions() {
+        for (text, expected) in
+            [("1.8.0_402", Some(8)), ("17.0.15+6", Some(17)), ("25", Some(25)), ("", None), ("x", None)]
+        {
+            assert_eq!(feature_version(text), expected, "{text}");
+        }
+    }
+}
