@@ -40,6 +40,8 @@ pub struct EcosystemStatus {
     pub affected: u64,
     /// Whether this program matches it; the others are stored for later.
     pub matched: bool,
+    /// What its versions are ordered by (`Maven`, `PEP 440`, …); empty if it is not matched.
+    pub version_order: String,
 }
 
 /// The state of a database file.
@@ -141,11 +143,13 @@ impl Database {
         (0..self.image.count::<EcosystemRow>())
             .map(|index| {
                 let row: EcosystemRow = self.image.row(index)?;
+                let scheme = Scheme::of_osv_ecosystem(self.image.string(row.base)?);
                 Ok(EcosystemStatus {
                     name: self.image.string(row.name)?.to_owned(),
                     packages: u64::from(row.packages),
                     affected: u64::from(row.affected),
-                    matched: Scheme::of_osv_ecosystem(self.image.string(row.base)?).is_some(),
+                    matched: scheme.is_some(),
+                    version_order: scheme.map_or_else(String::new, |scheme| scheme.title().to_owned()),
                 })
             })
             .collect()

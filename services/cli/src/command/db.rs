@@ -67,6 +67,18 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
                     time(feed.newest_modified_ms).into(),
                 ]);
             }
+            println!("{}", table.render());
+            let mut table = crate::output::Table::new(&["ECOSYSTEM", "PACKAGES", "ENTRIES", "VERSION ORDER"]);
+            for ecosystem in &status.ecosystems {
+                let order =
+                    if ecosystem.matched { &ecosystem.version_order } else { "none: not matched yet" };
+                table.row(vec![
+                    ecosystem.name.clone().into(),
+                    ecosystem.packages.to_string().into(),
+                    ecosystem.affected.to_string().into(),
+                    order.into(),
+                ]);
+            }
             print!("{}", table.render());
             Ok(Exit::Done)
         }

@@ -1,0 +1,245 @@
+//! What matches in each language's ecosystem, on small exports made for one question each.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod support;
+
+use plimsoll_vulndb::{Assessment, Database, NotAssessedCode, status};
+use support::*;
+
+/// A record of one package, ranges given as `TYPE: kind version, …`, then listed versions.
+fn record(ecosystem: &str, name: &str, ranges: &[(&str, &[(&str, &str)])], versions: &[&str]) -> String {
+    let ranges: Vec<serde_json::Value> = ranges
+        .iter()
+        .map(|(kind, events)| {
+            let events: Vec<_> =
+                events.iter().map(|(event, version)| serde_json::json!({ *event: version })).collect();
+            serde_json::json!({ "type": kind, "events": events })
+        })
+        .collect();
+    serde_json::json!({
+        "id": "X-1",
+        "affected": [{ "package": { "ecosystem": ecosystem, "name": name }, "ranges": ranges, "versions": versions }]
+    })
+    .to_string()
+}
+
+fn database(folder: &str, record: &str) -> Database {
+    let export = Export::new();
+    export.records(folder, &[record]);
+    let database = export.database();
+    let status = status(&export.output()).unwrap();
+    assert!(
+        status.ecosystems.iter().all(|ecosystem| ecosystem.matched && !ecosystem.version_order.is_empty())
+    );
+    database
+}
+
+/// Versions that must match, that must not, and that must be refused.
+fn check(
+    ecosystem: &str,
+    name: &str,
+    database: &Database,
+    affected: &[&str],
+    unaffected: &[&str],
+    refused: &[&str],
+) {
+    for (versions, expect) in [(affected, Some(1)), (unaffected, Some(0)), (refused, None)] {
+        for version in versions {
+            let found = match database.match_package(&application(ecosystem, name, version)) {
+                Assessment::Assessed { findings, feeds, .. } => {
+                    assert!(!feeds.is_empty());
+                    Some(findings.len())
+                }
+                Assessment::NotAssessed { code, reason, remedy } => {
+                    assert_eq!(code, NotAssessedCode::UnparseableVersion, "{ecosystem} {version}");
+                    assert!(reason.contains(&format!("{version:?}")) && !remedy.is_empty());
+                    None
+                }
+            };
+            assert_eq!(found, expect, "{ecosystem} {name} {version}");
+        }
+    }
+}
+
+#[test]
+fn maven() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[
+        ("ECOSYSTEM", &[("introduced", "2.0-beta9"), ("fixed", "2.15.0")]),
+        ("ECOSYSTEM", &[("introduced", "3.0"), ("last_affected", "3.1.0.Final")]),
+        ("GIT", &[("introduced", "0")]),
+    ];
+    let db = database("Maven", &record("Maven", "org.x:y", ranges, &["1.0.RELEASE"]));
+    let affected = [
+        "2.0-beta9",
+        "2.0-beta10",
+        "2.0",
+        "2.14.1",
+        "2.15.0-rc1",
+        "2.15-SNAPSHOT",
+        "3.1",
+        "3.1.0",
+        "1",
+        "1.0.0",
+    ];
+    let refused = ["", "${revision}", "1.0 beta", "[1,2)", "LATEST", "2.14.1\u{0}"];
+    check(
+        "maven",
+        "org.x:y",
+        &db,
+        &affected,
+        &["2.0-beta8", "2.15.0", "2.15", "3.1.1", "3.1-sp1", "1.1"],
+        &refused,
+    );
+    check("maven", "Org.X:y", &db, &[], &["2.14.1"], &[]);
+    check("maven", "y", &db, &[], &["2.14.1"], &[]);
+}
+
+/// Records of other repositories than the ecosystem's own stand under their address.
+#[test]
+fn other_repositories_belong_to_their_ecosystem() {
+    let all: &[(&str, &[(&str, &str)])] = &[("ECOSYSTEM", &[("introduced", "0"), ("fixed", "2")])];
+    let db = database("Maven", &record("Maven:https://repository.example/maven", "org.x:y", all, &[]));
+    check("maven", "org.x:y", &db, &["1"], &["2"], &[]);
+    let db = database("Packagist", &record("Packagist:https://packages.example/8", "drupal/y", all, &[]));
+    check("composer", "drupal/y", &db, &["1.9"], &["2.0"], &[]);
+}
+
+#[test]
+fn npm() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[
+        ("SEMVER", &[("introduced", "0"), ("fixed", "4.17.21")]),
+        ("ECOSYSTEM", &[("introduced", "5.0.0-alpha"), ("limit", "5.0.0")]),
+    ];
+    let db = database("npm", &record("npm", "@x/Y", ranges, &["9.0.0"]));
+    let affected = [
+        "0.0.0",
+        "4.17.20",
+        "v4.17.20",
+        "4.17.21-rc.1",
+        "4.17.20+build",
+        "4.17.21beta",
+        "5.0.0-beta",
+        "9.0.0",
+        "9.0.0+b",
+    ];
+    let refused =
+        ["", "1", "1.2", "latest", "*", "^1.0.0", "1.2.3.4", "file:..", "workspace:*", "npm:x@1.0.0"];
+    check("npm", "@x/Y", &db, &affected, &["4.17.21", "5.0.0", "9.0.0-rc.1", "10.0.0"], &refused);
+    check("npm", "@x/y", &db, &[], &["4.17.20"], &[]);
+}
+
+#[test]
+fn rubygems() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[(
+        "ECOSYSTEM",
+        &[("introduced", "3.0.0.beta"), ("fixed", "3.0.4.1"), ("introduced", "3.1"), ("fixed", "3.1.0.1")],
+    )];
+    let db = database("RubyGems", &record("RubyGems", "a_b", ranges, &["1.0.0"]));
+    let affected = ["3.0.0.beta", "3.0.0.rc1", "3.0.4", "3.0.4.1.pre", "3.1", "3.1.0", "1", "1.0"];
+    check(
+        "gem",
+        "a_b",
+        &db,
+        &affected,
+        &["3.0.0.alpha", "3.0.4.1", "3.1.0.1", "3.0.5"],
+        &["", "v1", "1..2", "1.0-", "main"],
+    );
+    check("gem", "a-b", &db, &[], &["3.0.4"], &[]);
+}
+
+#[test]
+fn packagist() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[
+        ("ECOSYSTEM", &[("introduced", "5.1.0"), ("fixed", "5.1.5")]),
+        ("SEMVER", &[("introduced", "6.0.0-beta1"), ("last_affected", "6.0.0-RC1")]),
+    ];
+    let db = database("Packagist", &record("Packagist", "Vendor/Name", ranges, &["1.0.0-beta2"]));
+    let affected = ["v5.1.0", "5.1.4.0", "5.1.5-RC1", "6.0-RC1", "6.0.0.0-rc1", "1.0b2"];
+    let refused = ["", "dev-main", "dev-5.1.0", "master", "1.0.0.0.0", "self.version", "^5.1"];
+    check("composer", "vendor/name", &db, &affected, &["5.1.0-RC1", "5.1.5", "5.1.x-dev", "6.0.0"], &refused);
+    check("composer", "VENDOR/Name", &db, &["5.1.4"], &[], &[]);
+}
+
+#[test]
+fn go() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[
+        ("SEMVER", &[("introduced", "0"), ("fixed", "0.0.0-20200220183623-bac4c82f6975")]),
+        ("SEMVER", &[("introduced", "2.0.0+incompatible"), ("fixed", "2.1.0+incompatible")]),
+    ];
+    let db = database("Go", &record("Go", "example.com/x/v2", ranges, &[]));
+    let affected = ["v0.0.0-20190101000000-abcdefabcdef", "v2.0.0+incompatible", "2.0.9", "v2.1.0-rc.1"];
+    let refused =
+        ["", "(devel)", "devel", "v0.0.0-00010101000000-000000000000", "v1.2.3.4", "latest", "v01.0.0"];
+    let unaffected = ["v0.0.0-20200220183623-bac4c82f6975", "v1.0.0", "v2.1.0", "v2.1.0+incompatible"];
+    check("golang", "example.com/x/v2", &db, &affected, &unaffected, &refused);
+    check("golang", "Example.com/x/v2", &db, &[], &["v2.0.0"], &[]);
+
+    let ranges: &[(&str, &[(&str, &str)])] = &[(
+        "SEMVER",
+        &[("introduced", "0"), ("fixed", "1.21.9"), ("introduced", "1.22.0-0"), ("fixed", "1.22.2")],
+    )];
+    let db = database("Go", &record("Go", "stdlib", ranges, &[]));
+    let affected = [
+        "go1.20",
+        "go1.21.8",
+        "1.21.8",
+        "v1.21.8",
+        "go1.22rc1",
+        "go1.22.0",
+        "go1.22.1-custom",
+        "go1.22.1 X:boringcrypto",
+    ];
+    check(
+        "golang",
+        "stdlib",
+        &db,
+        &affected,
+        &["go1.21.9", "go1.22.2", "go1.23.0"],
+        &["devel go1.23-abc", "go1.23-devel_abc"],
+    );
+}
+
+#[test]
+fn crates_io() {
+    let ranges: &[(&str, &[(&str, &str)])] = &[(
+        "SEMVER",
+        &[("introduced", "0.0.0-0"), ("fixed", "0.8.2-0"), ("introduced", "1.0.0"), ("fixed", "1.0.0")],
+    )];
+    let db = database("crates.io", &record("crates.io", "a-b", ranges, &[]));
+    check(
+        "cargo",
+        "a-b",
+        &db,
+        &["0.0.0-alpha", "0.8.1", "0.8.1+c-8.0"],
+        &["0.8.2-0", "0.8.2-rc.1", "1.0.0"],
+        &["", "1.0", "v1.0.0", "01.0.0"],
+    );
+    check("cargo", "a_b", &db, &[], &["0.8.1"], &[]);
+}
+
+/// A boundary that the ecosystem refuses spoils its range, is told at the build, and matches nothing.
+#[test]
+fn broken_boundaries_are_told() {
+    for (folder, ecosystem, boundary, version) in [
+        ("Maven", "maven", "${fixed}", "1.0"),
+        ("npm", "npm", "1.x", "1.0.0"),
+        ("RubyGems", "gem", "1..0", "1.0"),
+        ("Packagist", "composer", "dev-main", "1.0"),
+        ("Go", "golang", "v1.2.3.4", "v1.0.0"),
+        ("crates.io", "cargo", "1.0", "1.0.0"),
+    ] {
+        let export = Export::new();
+        let broken: &[(&str, &[(&str, &str)])] =
+            &[("ECOSYSTEM", &[("introduced", "0"), ("fixed", boundary)])];
+        export.records(folder, &[&record(folder, "a", broken, &[])]);
+        let report = export.build();
+        assert!(
+            report.warnings.iter().any(|w| w.problem.contains("cannot order")),
+            "{folder}: {:?}",
+            report.warnings
+        );
+        let database = Database::open(&export.output()).unwrap();
+        assert!(ids(&database, &application(ecosystem, "a", version)).is_empty(), "{folder}");
+    }
+}
