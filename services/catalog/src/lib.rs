@@ -3,11 +3,13 @@
 //!
 //! A new ecosystem is one folder with an [`Ecosystem`] in it, and one line in [`ECOSYSTEMS`].
 
+mod binary;
 mod canonical;
 mod debian;
 pub mod digest;
 #[doc(hidden)]
 pub mod fuzzing;
+mod golang;
 mod java;
 mod json;
 mod node;
@@ -77,7 +79,7 @@ pub(crate) trait Ecosystem: Sync {
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
 pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] =
-    &[&debian::Debian, &python::Python, &node::Node, &php::Php, &ruby::Ruby, &java::Java];
+    &[&debian::Debian, &python::Python, &node::Node, &golang::Go, &java::Java, &php::Php, &ruby::Ruby];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

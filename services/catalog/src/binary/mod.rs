@@ -1,0 +1,102 @@
+//! What the ecosystems whose packages are linked into programs share: reading ELF files, and records of such packages.
+//! Holds no rule of any ecosystem, and never runs a program.
+
+pub(crate) mod elf;
+pub(crate) mod search;
+
+use crate::record::{Location, PackageKind, PackageRecord};
+use crate::survey::Survey;
+use crate::tree::HardLinkIdentity;
+use plimsoll_schemas::words::probe;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Most bytes of one program that are read to find out what is linked into it.
+pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// A program or library in which something was found.
+pub(crate) struct Program<'t> {
+    /// All names of the file, sorted; several where it has hard links.
+    pub paths: Vec<Vec<u8>>,
+    pub digest: Cow<'t, [u8]>,
+}
+
+/// The programs in which `digester` found something, in the order of their first paths.
+pub(crate) fn programs<'t>(survey: &mut Survey<'t>, digester: &crate::digest::Digester) -> Vec<Program<'t>> {
+    let mut programs: Vec<Program<'t>> = Vec::new();
+    let mut by_identity: HashMap<HardLinkIdentity, usize> = HashMap::new();
+    for path in survey.binaries.clone() {
+        let Some(digest) = survey.digest(&path, digester) else { continue };
+        let Ok(metadata) = survey.tree.metadata(&path) else { continue };
+        let known = *by_identity.entry(metadata.identity).or_insert(programs.len());
+        match programs.get_mut(known) {
+            Some(program) => program.paths.push(path),
+            None => programs.push(Program { paths: vec![path], digest }),
+        }
+    }
+    programs
+}
+
+/// What is said of one package of a program.
+pub(crate) struct Linked<'a> {
+    pub ecosystem: &'static str,
+    pub name: &'a str,
+    pub version: &'a str,
+    pub purl: String,
+    pub dependencies: Vec<String>,
+    /// Whether it owns the program's path: running the program is a use of it.
+    pub is_linked: bool,
+    /// Empty if its use can be observed.
+    pub not_measurable_reason: &'static str,
+    /// Whether the program names a dynamic linker.
+    pub has_interpreter: bool,
+    pub method: &'static str,
+}
+
+/// Adds one package of a program and, where an index is wanted, its claim on the program.
+pub(crate) fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], linked: Linked<'_>) {
+    let mut record = PackageRecord::new(
+        PackageKind::Application,
+        linked.ecosystem,
+        linked.name.to_owned(),
+        linked.version.to_owned(),
+    );
+    record.purl = linked.purl;
+    record.dependencies = linked.dependencies;
+    record.locations = paths
+        .iter()
+        .map(|path| Location {
+            path: path.clone(),
+            nested_path: Vec::new(),
+            layer: survey.tree.layer_of(path).unwrap_or_default().to_owned(),
+        })
+        .collect();
+    if let Some(owner) = paths.iter().find_map(|path| survey.os_owned.get(path)) {
+        let owner = survey.package(*owner);
+        record.provided_by = owner.package_id.clone();
+        record.provided_by_name = owner.name.clone();
+    }
+    if linked.not_measurable_reason.is_empty() {
+        record.observable_by.push(probe::EBPF_FILES);
+        if linked.has_interpreter {
+            record.observable_by.push(probe::LD_AUDIT);
+        }
+    }
+    record.not_measurable_reason = linked.not_measurable_reason.to_owned();
+    record.loadable_file_count = u64::from(linked.is_linked);
+    let Some(package) = survey.add_package(record) else { return };
+    if let Some(index) = &mut survey.index
+        && linked.is_linked
+    {
+        for path in paths {
+            index.own(&mut survey.canonicalizer, path, package, linked.method);
+        }
+    }
+}
+
+/// Has the index built again when a program changes.
+pub(crate) fn watch(survey: &mut Survey<'_>, paths: &[Vec<u8>]) {
+    if let Some(index) = &mut survey.index {
+        paths.iter().for_each(|path| index.watch(survey.tree, path));
+    }
+}

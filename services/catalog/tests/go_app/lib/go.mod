@@ -1,0 +1,3 @@
+module example.com/plimsoll/lib
+
+go 1.22

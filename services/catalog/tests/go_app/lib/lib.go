@@ -1,0 +1,5 @@
+// Package lib is replaced by this directory.
+package lib
+
+//go:noinline
+func Name() string { return "lib" }
