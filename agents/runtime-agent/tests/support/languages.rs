@@ -35,6 +35,10 @@ pub struct Measured {
 }
 
 impl Measured {
+    pub fn new(collected: Collected, root: &Path) -> Self {
+        Self { collected, output: String::new(), root: fs::canonicalize(root).unwrap() }
+    }
+
     /// Absolute paths of the component's files that were reported as this kind.
     pub fn paths(&self, kind: &str) -> BTreeSet<PathBuf> {
         self.collected
