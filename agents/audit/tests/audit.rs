@@ -321,7 +321,7 @@ fn static_programs_are_left_alone() {
 #[test]
 fn set_uid_programs_are_left_alone() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can make a set-uid program of another user");
+        return skip("only root can make a set-uid program of another user");
     }
     let mut fixture = Fixture::new();
     let program = fixture.path("id");
@@ -330,7 +330,7 @@ fn set_uid_programs_are_left_alone() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     let (output, reported) = fixture.run(Command::new(&program).arg("-u"));
     if text(&output.stdout).trim() != "65534" {
-        return println!("skipped: the directory for temporary files is mounted nosuid");
+        return skip("the directory for temporary files is mounted nosuid");
     }
     assert_eq!((output.stderr.as_slice(), reported), (&b""[..], Reported::default()));
 }

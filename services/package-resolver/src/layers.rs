@@ -142,6 +142,7 @@ mod tests {
             rustix::fs::mknodat(CWD, root.join(name), FileType::CharacterDevice, mode, 0)
         };
         if device("top/a").is_err() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "device nodes may not be made here");
             println!("skipped: device nodes may not be made here; run as root");
             return;
         }

@@ -295,6 +295,9 @@ fn written_by(program: &str, arguments: &[&str], directory: &std::path::Path) ->
     let output = match output {
         Ok(output) => output,
         Err(error) => {
+            // GNU tar and Python are everywhere that CI may run; bsdtar is a bonus.
+            let needed = program != "bsdtar" && std::env::var("CI").as_deref() == Ok("true");
+            assert!(!needed, "CI must have {program}: {error}");
             eprintln!("skipped: {program}: {error}");
             return None;
         }
