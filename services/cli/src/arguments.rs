@@ -169,6 +169,7 @@ pub struct Run {
 Examples:
   plimsoll report -a backend -c pythonapp -V 1.0
   plimsoll report -a backend -c pythonapp -V 1.0 --vulnerable --used --fail-on used:high
+  plimsoll report -a backend -c javaapp -V 1.0 --find org.apache.logging
   plimsoll report -a backend -c pythonapp -V 1.0 -o json")]
 pub struct Report {
     #[command(flatten)]
@@ -184,9 +185,15 @@ pub struct Report {
     pub unused: bool,
     #[command(flatten)]
     pub output: Output,
-    /// Show the used files and modules of each package
+    /// Show the used files and classes of each package with first and last time, long lists folded
     #[arg(short, long)]
     pub verbose: bool,
+    /// Show all used files and classes of each package, however many
+    #[arg(long)]
+    pub files: bool,
+    /// Show only files and classes whose path or name contains TEXT, and the packages that have one
+    #[arg(long, value_name = "TEXT")]
+    pub find: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

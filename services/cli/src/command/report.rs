@@ -12,7 +12,7 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local;
-use crate::output::{Policy, print_json, report_table};
+use crate::output::{Files, Policy, print_json, report_table};
 
 /// Largest report that is taken from the portal, in bytes.
 const REPORT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -22,11 +22,17 @@ pub fn execute(arguments: &arguments::Report, config: &CliConfig) -> anyhow::Res
     let component = component(&arguments.names, "a report is about a component")?;
     let mut report = fetch(&component, config)?;
     let all = report.packages.len();
-    report.packages.retain(|package| wanted(package, arguments));
+    let files = Files { all: arguments.files || arguments.find.is_some(), find: arguments.find.clone() };
+    report.packages.retain(|package| {
+        wanted(package, arguments) && (files.find.is_none() || !files.of(package).is_empty())
+    });
     let left_out = all - report.packages.len();
     match arguments.output.output {
         Format::Json => print_json(&report)?,
-        Format::Table => print!("{}", report_table(&report, left_out, arguments.verbose)),
+        Format::Table => {
+            let shown = (arguments.verbose || files.all).then_some(&files);
+            print!("{}", report_table(&report, left_out, shown));
+        }
     }
     Ok(policy.judge(&report.packages))
 }

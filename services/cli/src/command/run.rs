@@ -240,7 +240,7 @@ fn finish(
     let report = report::fetch(component, config)?;
     match arguments.output.output {
         Format::Json => print_json(&report)?,
-        Format::Table => print!("{}", report_table(&report, 0, false)),
+        Format::Table => print!("{}", report_table(&report, 0, None)),
     }
     Ok(match (code, policy.judge(&report.packages)) {
         (0, Exit::PolicyBroken) => Exit::PolicyBroken,

@@ -2,6 +2,7 @@
 //! It must never colour what is not a terminal, nor what NO_COLOR forbids.
 
 mod convert;
+mod evidence;
 mod policy;
 mod report;
 mod scan;
@@ -12,6 +13,7 @@ use std::io::{IsTerminal as _, Write as _};
 use plimsoll_schemas::events::Warning;
 
 pub use convert::{artifact, package_from_scan, package_from_usage, totals};
+pub use evidence::Files;
 pub use policy::Policy;
 pub use report::report_table;
 pub use scan::{ScanResult, scan_json, scan_table};

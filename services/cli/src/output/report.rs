@@ -7,14 +7,12 @@ use plimsoll_portal::model::{Package, Report};
 use plimsoll_schemas::words::{usage, vulnerable};
 
 use super::convert::rank;
+use super::evidence::{Files, observed};
 use super::scan::severity_colour;
 use super::table::{Cell, Colour, Table};
 
-/// Most files shown for one package by `--verbose`; `-o json` has all.
-const FILES_SHOWN_MAX: usize = 10;
-
-/// The table; `left_out` packages were filtered away.
-pub fn report_table(report: &Report, left_out: usize, verbose: bool) -> String {
+/// The table; `left_out` packages were filtered away. With `files`, what was used of each package stands below it.
+pub fn report_table(report: &Report, left_out: usize, files: Option<&Files>) -> String {
     let mut packages: Vec<&Package> = report.packages.iter().collect();
     packages.sort_by_key(|p| {
         (usage_rank(p), rank(&p.severity), p.kind.clone(), p.name.clone(), p.version.clone())
@@ -30,23 +28,15 @@ pub fn report_table(report: &Report, left_out: usize, verbose: bool) -> String {
             use_cell(package),
             package.recommendation.text.as_str().into(),
         ]);
-        if verbose {
-            for file in package.files.iter().chain(&package.classes).take(FILES_SHOWN_MAX) {
-                let name = if file.name.is_empty() {
-                    file.path.clone()
-                } else {
-                    format!("{}  {}", file.name, file.path)
-                };
-                table.row(vec![Cell::coloured(format!("  {} {name}", file.rung), Colour::Dim)]);
-            }
-            let hidden = (package.files.len() + package.classes.len()).saturating_sub(FILES_SHOWN_MAX);
-            if hidden > 0 {
-                table
-                    .row(vec![Cell::coloured(format!("  and {hidden} more, shown by -o json"), Colour::Dim)]);
+        if let Some(files) = files {
+            for line in files.lines(package) {
+                table.row(vec![Cell::coloured(format!("  {line}"), Colour::Dim)]);
             }
         }
     }
     out.push_str(&table.render());
+    out.push('\n');
+    out.push_str(&observed(&report.packages));
     if left_out > 0 {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "\n{left_out} more packages are not shown: the filter leaves them out");

@@ -68,7 +68,8 @@ impl Table {
         let width = |column: usize| {
             self.rows
                 .iter()
-                .filter_map(|row| row.get(column))
+                // The last cell of a row needs no room: nothing stands behind it.
+                .filter_map(|row| row.get(column).filter(|_| column + 1 < row.len()))
                 .map(|cell| cell.text.chars().count())
                 .max()
                 .unwrap_or(0)
@@ -112,5 +113,7 @@ mod tests {
         table.row(vec!["A".into(), "B".into()]);
         table.row(vec!["long\x1b[31m".into(), "é".into()]);
         assert_eq!(table.render(), "A          B\nlong\u{fffd}[31m  é\n");
+        table.row(vec!["a line of its own widens nothing".into()]);
+        assert!(table.render().starts_with("A          B\n"));
     }
 }
