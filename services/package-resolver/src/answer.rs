@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use plimsoll_catalog::ownership::place_in_archive;
 use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
@@ -20,8 +21,9 @@ use crate::roots::Root;
 
 /// Most digests of files remembered.
 const CONTENTS_MAX_ENTRIES: usize = 50_000;
-/// Most owners of one path that are named: a namespace file may be listed by very many packages.
-const OWNERS_MAX: usize = 64;
+/// Most owners of one path that are named: a namespace file may be listed by very many packages, and as many be merged
+/// into one archive.
+const OWNERS_MAX: usize = 500;
 
 /// Which state of which file: device, inode, size, and time of the last change in seconds and nanoseconds.
 type FileState = (u64, u64, i64, i64, i64);
@@ -112,17 +114,22 @@ impl Question<'_> {
             return refused;
         }
         match self.tree.resolve(path) {
-            Ok(resolved) => self.present(path, &resolved.path),
-            Err(error) if error.is_not_found() => self.gone(path),
+            Ok(resolved) => self.present(path, &resolved.path, &resolved.path),
+            Err(error) if error.is_not_found() => match place_in_archive(self.tree, path) {
+                // What an archive holds changes with the archive.
+                Some(place) => self.present(path, &place.canonical, &place.archive),
+                None => self.gone(path),
+            },
             Err(error) => self.unreadable(path, &error),
         }
     }
 
-    fn present(&self, path: &[u8], canonical: &[u8]) -> PackageOwnership {
+    /// `file` is the file that tells whether something changed: `canonical` itself, or the archive that it lies in.
+    fn present(&self, path: &[u8], canonical: &[u8], file: &[u8]) -> PackageOwnership {
         let mut entry = self.owned(path, canonical);
         let base = self.found.base.as_ref().filter(|_| self.root.is_replica);
         let in_image = base.map(|base| self.owners(&base.index, path, canonical).unwrap_or_default());
-        let (upper, content) = match self.upper(canonical) {
+        let (upper, content) = match self.upper(file) {
             Ok(known) => known,
             Err(error) => return self.cannot_read(path, &error),
         };
@@ -136,7 +143,7 @@ impl Question<'_> {
         if by_content {
             let digest = match content {
                 Some(digest) => Ok(Some(digest)),
-                None => beneath::open_regular(self.root.directory(), canonical)
+                None => beneath::open_regular(self.root.directory(), file)
                     .and_then(|file| self.contents.digest(file)),
             };
             match digest {
@@ -225,7 +232,7 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
             kind: owner.package.kind.as_str().into(),
             ecosystem: owner.package.ecosystem.into(),
             // Filled from the catalog's owner once it knows class prefixes.
-            class_prefixes: Vec::new(),
+            class_prefixes: owner.class_prefixes.to_vec(),
         })
         .collect();
     (!owners.is_empty()).then_some(owners)

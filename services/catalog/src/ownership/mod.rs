@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, HashMap};
 pub const METHOD_GENERATED: &str = "generated-table";
 /// Most directory links applied to one path.
 const MAX_ALIAS_STEPS: usize = 16;
+/// Most places at which a path is taken apart into an archive and a member.
+const MAX_NESTED_TRIED: usize = 16;
 /// Directories that exist in `/` and below `/usr`, one of them by a link where /usr is merged.
 const MERGED_DIRECTORIES: [&[u8]; 7] = [b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32", b"libo32"];
 
@@ -182,7 +184,8 @@ impl OwnershipIndex {
 
     /// The owners of the file that `path` leads to in `tree`, links of any kind followed; else those of the name itself.
     pub fn lookup_in(&self, tree: &dyn FileTree, path: &[u8]) -> Option<Ownership<'_>> {
-        let canonical = canonical_in(tree, path);
+        let canonical = tree.resolve(path).ok().map(|found| found.path);
+        let canonical = canonical.or_else(|| place_in_archive(tree, path).map(|place| place.canonical));
         canonical.and_then(|canonical| self.lookup(&canonical)).or_else(|| self.lookup(path))
     }
 
@@ -318,14 +321,27 @@ impl OwnershipIndex {
     }
 }
 
-/// `path` without links, where it leads to something: a file, or a place within an archive that is there.
-pub fn canonical_in(tree: &dyn FileTree, path: &[u8]) -> Option<Vec<u8>> {
-    if let Ok(found) = tree.resolve(path) {
-        return Some(found.path);
-    }
-    let end = memchr::memmem::find(path, NESTED)?;
-    let archive = tree.resolve(&path[..end]).ok().filter(|found| found.metadata.kind == FileKind::Regular)?;
-    Some([archive.path.as_slice(), &path[end..]].concat())
+/// A place within an archive that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceInArchive {
+    /// Canonical path of the archive.
+    pub archive: Vec<u8>,
+    /// The place, its archive's path being canonical.
+    pub canonical: Vec<u8>,
+}
+
+/// Takes `path` as one that leads into an archive (`app.jar!/lib/x.jar`); `None` when there is no such archive. Whether
+/// the archive holds such a member is not looked at.
+pub fn place_in_archive(tree: &dyn FileTree, path: &[u8]) -> Option<PlaceInArchive> {
+    // The first `!/` behind which a file ends; a directory's name may end in an exclamation mark, too.
+    memchr::memmem::find_iter(path, NESTED).take(MAX_NESTED_TRIED).find_map(|end| {
+        let archive = tree.resolve(&path[..end]).ok()?;
+        let is_file = archive.metadata.kind == FileKind::Regular;
+        is_file.then(|| PlaceInArchive {
+            canonical: [archive.path.as_slice(), &path[end..]].concat(),
+            archive: archive.path,
+        })
+    })
 }
 
 /// `lib` of `lib/x` and of `usr/lib/x`, if it is one that a merged /usr has only once.
