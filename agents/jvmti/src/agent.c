@@ -3,8 +3,8 @@
  * It must never wait in a callback, run Java code but in its own thread, nor make the JVM fail or say anything.
  *
  * A callback puts a reference to the class into a queue; the agent's own thread, which holds no lock, asks for names and
- * places. What the queue could not take, and what was loaded before, is found by looking through all loaded classes: a
- * class that was told carries a tag. */
+ * places. What was loaded before, and what the queue could not take, is found by looking through all loaded classes.
+ * No object is tagged: that would change the identity hashes that an application may print. */
 
 #include "jvm.h"
 #include "kernel.h"
@@ -24,23 +24,21 @@
 #define PATH_MAX_BYTES 4096
 /* Least time between two reports of counts. */
 #define COUNTS_MS 1000
-/* Arrays are no classes of any place. */
-#define ARRAY_TAG (-1)
 
 struct slot {
+	/* Less the slot's own index, so that all begin with zero. */
 	unsigned long turn;
 	jobject class;
 };
 
 static struct slot queue[QUEUE_CLASSES];
 static unsigned long queue_head, queue_tail;
-/* Classes that found no room since all were looked through. */
+/* Classes that found no room in the queue. */
 static unsigned long dropped;
 static int sleeping, dying, done;
 static interface tools;
 static int attached;
-static jlong tagged;
-static unsigned long hidden, generated, unloaded, counts_told;
+static unsigned long hidden, generated, counts_told;
 
 static int push(jobject class)
 {
@@ -48,13 +46,14 @@ static int push(jobject class)
 
 	for (;;) {
 		struct slot *slot = &queue[tail % QUEUE_CLASSES];
-		unsigned long turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
+		unsigned long index = tail % QUEUE_CLASSES;
+		unsigned long turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) + index;
 
 		if (turn == tail) {
 			if (__atomic_compare_exchange_n(&queue_tail, &tail, tail + 1, 1, __ATOMIC_RELAXED,
 							__ATOMIC_RELAXED)) {
 				slot->class = class;
-				__atomic_store_n(&slot->turn, tail + 1, __ATOMIC_RELEASE);
+				__atomic_store_n(&slot->turn, tail + 1 - index, __ATOMIC_RELEASE);
 				return 1;
 			}
 		} else if (turn < tail) {
@@ -65,15 +64,23 @@ static int push(jobject class)
 	}
 }
 
+static int is_waiting(void)
+{
+	unsigned long index = queue_head % QUEUE_CLASSES;
+
+	return __atomic_load_n(&queue[index].turn, __ATOMIC_ACQUIRE) + index == queue_head + 1;
+}
+
 static jobject pop(void)
 {
-	struct slot *slot = &queue[queue_head % QUEUE_CLASSES];
+	unsigned long index = queue_head % QUEUE_CLASSES;
+	struct slot *slot = &queue[index];
 	jobject class;
 
-	if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) != queue_head + 1)
+	if (!is_waiting())
 		return 0;
 	class = slot->class;
-	__atomic_store_n(&slot->turn, queue_head + QUEUE_CLASSES, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->turn, queue_head + QUEUE_CLASSES - index, __ATOMIC_RELEASE);
 	queue_head++;
 	return class;
 }
@@ -97,14 +104,6 @@ static void on_class_load(interface ti, interface jni, jobject thread, jobject c
 		__atomic_add_fetch(&dropped, 1, __ATOMIC_SEQ_CST);
 	}
 	rouse();
-}
-
-/* Perhaps in the collector, where nothing may be called. */
-static void on_object_free(interface ti, jlong tag)
-{
-	(void)ti;
-	if (tag != ARRAY_TAG)
-		__atomic_add_fetch(&unloaded, 1, __ATOMIC_RELAXED);
 }
 
 /* Hidden and anonymous classes: "a/B.0x12" since JDK 15, "a/B/12" before. */
@@ -148,22 +147,16 @@ static void tell_name(interface jni, jobject class, const char *name, size_t len
 	}
 }
 
-/* Whether the class was new, that is, without a tag. */
-static int tell_class(interface jni, jobject class, int again)
+static void tell_class(interface jni, jobject class)
 {
 	char *signature = 0;
-	jlong tag = 0;
 	size_t length;
 
-	if (JVMTI(tools, JVMTI_GET_TAG, get_tag_fn)(tools, class, &tag) || (tag && !again) || tag == ARRAY_TAG)
-		return 0;
 	if (JVMTI(tools, JVMTI_GET_CLASS_SIGNATURE, signature_fn)(tools, class, &signature, 0) || !signature)
-		return 0;
+		return;
 	length = length_of(signature);
 	/* "La/B;"; the names of primitive types and arrays are of other forms. */
 	if (length > 2 && signature[0] == 'L') {
-		if (!tag)
-			JVMTI(tools, JVMTI_SET_TAG, set_tag_fn)(tools, class, ++tagged);
 		if (!JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
 			tell_name(jni, class, signature + 1, length - 2);
 			JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
@@ -171,31 +164,31 @@ static int tell_class(interface jni, jobject class, int again)
 			threw(jni);
 			lost++;
 		}
-	} else {
-		JVMTI(tools, JVMTI_SET_TAG, set_tag_fn)(tools, class, ARRAY_TAG);
 	}
 	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, signature);
-	return !tag;
 }
 
-/* Looks through all loaded classes; gives the number of new ones. */
-static unsigned long look(interface jni, int again)
+/* Tells all loaded classes; those without a place were counted already, or are now. */
+static void look(interface jni, int again)
 {
+	unsigned long hidden_before = hidden, generated_before = generated;
 	jobject *classes = 0;
-	unsigned long new = 0;
 	jint count = 0;
 
 	if (JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
 		threw(jni);
-		return 0;
+		return;
 	}
 	if (!JVMTI(tools, JVMTI_GET_LOADED_CLASSES, list_fn)(tools, &count, &classes)) {
 		for (jint i = 0; i < count && !nobody_reads; i++)
-			new += (unsigned long)tell_class(jni, classes[i], again);
+			tell_class(jni, classes[i]);
 		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, classes);
 	}
 	JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
-	return new;
+	if (again) {
+		hidden = hidden_before;
+		generated = generated_before;
+	}
 }
 
 static void drain(interface jni)
@@ -205,38 +198,35 @@ static void drain(interface jni)
 
 	while ((class = pop())) {
 		if (!nobody_reads)
-			tell_class(jni, class, 0);
+			tell_class(jni, class);
 		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
 	}
 	missed = __atomic_exchange_n(&dropped, 0, __ATOMIC_SEQ_CST);
 	if (missed) {
-		unsigned long found = look(jni, 0);
-
-		/* Unloaded again before this look. */
-		lost += missed > found ? missed - found : 0;
+		/* Perhaps unloaded again before this look. */
+		lost += missed;
+		look(jni, 1);
 	}
 }
 
 static void tell_counts(int at_once)
 {
 	static unsigned long long next_ms;
-	unsigned long gone = __atomic_load_n(&unloaded, __ATOMIC_RELAXED);
 	char text[64];
 	size_t length = 0;
 
-	if ((hidden + generated + gone == counts_told && !lost) || (!at_once && now_ms() < next_ms))
+	if ((hidden + generated == counts_told && !lost) || (!at_once && now_ms() < next_ms))
 		return;
 	next_ms = now_ms() + COUNTS_MS;
-	counts_told = hidden + generated + gone;
+	counts_told = hidden + generated;
 	length = put_number(text, length, hidden);
 	length = put_number(text, length, generated);
-	length = put_number(text, length, gone);
 	report("JG", text + 1, length - 1, "", 0);
 }
 
 static void set_events(int mode)
 {
-	static const jint events[] = { EVENT_CLASS_LOAD, EVENT_OBJECT_FREE, EVENT_VM_DEATH, EVENT_VM_INIT };
+	static const jint events[] = { EVENT_CLASS_LOAD, EVENT_VM_DEATH, EVENT_VM_INIT };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (events[i] != EVENT_VM_INIT || (mode == JVMTI_ENABLE && !attached))
@@ -277,7 +267,6 @@ static void hello(void)
 static void finish(interface jni)
 {
 	drain(jni);
-	look(jni, 0);
 	flush_batches();
 	tell_counts(1);
 	report("JE", "", 0, "", 0);
@@ -328,8 +317,7 @@ static void run(interface ti, interface jni, void *nothing)
 		flush_batches();
 		tell_counts(0);
 		__atomic_store_n(&sleeping, 1, __ATOMIC_SEQ_CST);
-		if (queue[queue_head % QUEUE_CLASSES].turn != queue_head + 1 &&
-		    !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))
+		if (!is_waiting() && !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))
 			wait_while(&sleeping, 1, IDLE_MS);
 		__atomic_store_n(&sleeping, 0, __ATOMIC_SEQ_CST);
 		wait_while(&dying, 0, GATHER_MS);
@@ -411,7 +399,6 @@ static int set_up(interface vm, const char *options, int is_attached)
 {
 	/* Functions in the order of the events, from the first on. */
 	static const void *callbacks[EVENT_COUNT];
-	unsigned char capabilities[CAPABILITIES_BYTES] = { 0 };
 	char path[PATH_MAX_BYTES];
 	size_t length = options ? length_of(options) : 0;
 
@@ -422,21 +409,15 @@ static int set_up(interface vm, const char *options, int is_attached)
 	if (!open_fifo(path))
 		return 0;
 	attached = is_attached;
-	for (unsigned long i = 0; i < QUEUE_CLASSES; i++)
-		queue[i].turn = i;
 	if (JNI(vm, VM_GET_ENV, get_env_fn)(vm, &tools, JVMTI_VERSION_1_2)) {
 		fail("the JVM has no tool interface");
 		return 0;
 	}
-	capabilities[CAN_TAG_OBJECTS / 8] |= 1 << CAN_TAG_OBJECTS % 8;
-	capabilities[CAN_GENERATE_OBJECT_FREE_EVENTS / 8] |= 1 << CAN_GENERATE_OBJECT_FREE_EVENTS % 8;
 	callbacks[EVENT_VM_INIT - EVENT_FIRST] = (const void *)on_vm_init;
 	callbacks[EVENT_VM_DEATH - EVENT_FIRST] = (const void *)on_vm_death;
 	callbacks[EVENT_CLASS_LOAD - EVENT_FIRST] = (const void *)on_class_load;
-	callbacks[EVENT_OBJECT_FREE - EVENT_FIRST] = (const void *)on_object_free;
-	if (JVMTI(tools, JVMTI_ADD_CAPABILITIES, capabilities_fn)(tools, capabilities) ||
-	    JVMTI(tools, JVMTI_SET_EVENT_CALLBACKS, callbacks_fn)(tools, callbacks, sizeof(callbacks))) {
-		fail("the JVM does not give the agent what it needs");
+	if (JVMTI(tools, JVMTI_SET_EVENT_CALLBACKS, callbacks_fn)(tools, callbacks, sizeof(callbacks))) {
+		fail("the JVM does not take the agent's callbacks");
 		return 0;
 	}
 	hello();

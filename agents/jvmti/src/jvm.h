@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The part of the JVM Tool Interface (version 1.2) and of JNI that the agent calls, by the numbers that their
- * specifications give to functions, events and capabilities. jvmti_numbers.rs compares these with a JDK's headers.
+ * specifications give to functions and events; tests/library.rs compares these with a JDK's headers. No capability is
+ * asked for.
  * It must never name a function that JDK 8 lacks. */
 #pragma once
 
@@ -39,12 +40,9 @@ typedef jint (*get_env_fn)(interface, interface *, jint);
 #define JVMTI_GET_CLASS_SIGNATURE 48
 #define JVMTI_GET_CLASS_LOADER 57
 #define JVMTI_GET_LOADED_CLASSES 78
-#define JVMTI_GET_TAG 106
-#define JVMTI_SET_TAG 107
 #define JVMTI_SET_EVENT_CALLBACKS 122
 #define JVMTI_DISPOSE_ENVIRONMENT 127
 #define JVMTI_GET_SYSTEM_PROPERTY 131
-#define JVMTI_ADD_CAPABILITIES 142
 
 typedef jint (*mode_fn)(interface, jint mode, jint event, jobject thread, ...);
 typedef void (*start_fn)(interface, interface, void *);
@@ -53,28 +51,19 @@ typedef jint (*list_fn)(interface, jint *count, jobject **list);
 typedef jint (*deallocate_fn)(interface, void *);
 typedef jint (*signature_fn)(interface, jobject, char **signature, char **generic);
 typedef jint (*loader_fn)(interface, jobject, jobject *loader);
-typedef jint (*get_tag_fn)(interface, jobject, jlong *);
-typedef jint (*set_tag_fn)(interface, jobject, jlong);
 typedef jint (*callbacks_fn)(interface, const void *, jint size_bytes);
 typedef jint (*dispose_fn)(interface);
 typedef jint (*property_fn)(interface, const char *, char **);
-typedef jint (*capabilities_fn)(interface, const void *);
 
 #define JVMTI_ENABLE 1
 #define JVMTI_DISABLE 0
 #define EVENT_VM_INIT 50
 #define EVENT_VM_DEATH 51
 #define EVENT_CLASS_LOAD 55
-#define EVENT_OBJECT_FREE 83
 /* Callbacks stand in the order of the events. */
 #define EVENT_FIRST 50
-#define EVENT_COUNT 34
+#define EVENT_COUNT 6
 #define THREAD_NORMAL_PRIORITY 5
-
-/* Capabilities are bits of 16 bytes. */
-#define CAPABILITIES_BYTES 16
-#define CAN_TAG_OBJECTS 0
-#define CAN_GENERATE_OBJECT_FREE_EVENTS 32
 
 #define JNI_FIND_CLASS 6
 #define JNI_EXCEPTION_CLEAR 17

@@ -4,7 +4,7 @@
  * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image), JC classes of one place
  * (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the real path of the file or
  * directory that holds it), JS all classes loaded before were told, JG counts (name:
- * hidden ' ' generated ' ' unloaded), JF a failure (name: why), JE the JVM ends and everything was told.
+ * hidden ' ' generated), JF a failure (name: why), JE the JVM ends and everything was told.
  * Only the agent's own thread, or the one that starts it, may write: waiting here holds up nobody else. */
 #pragma once
 

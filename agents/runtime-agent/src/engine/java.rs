@@ -89,12 +89,7 @@ impl Java {
     pub fn forget(&mut self, id: u64) {
         if let Some(watched) = self.workloads.remove(&id) {
             let counts = watched.coverage.counts();
-            tracing::debug!(
-                hidden = counts.hidden,
-                generated = counts.generated,
-                unloaded = counts.unloaded,
-                "classes without a place"
-            );
+            tracing::debug!(hidden = counts.hidden, generated = counts.generated, "classes without a place");
         }
     }
 
@@ -191,8 +186,9 @@ impl Java {
 impl Watched {
     fn enter(&mut self, pid: u32, id: u64) {
         let started_ns = procfs::started_ns(pid);
-        if self.jvms.get(&pid).is_some_and(|jvm| jvm.started_ns == started_ns) || self.jvms.len() >= JVMS_MAX
-        {
+        // What has ended meanwhile is still that one.
+        let is_known = |jvm: &Jvm| started_ns.is_none() || jvm.started_ns == started_ns;
+        if self.jvms.get(&pid).is_some_and(is_known) || self.jvms.len() >= JVMS_MAX {
             return;
         }
         let program = procfs::executable(pid)
@@ -263,7 +259,10 @@ impl Watched {
             Place::Path(path) => path,
             Place::RuntimeImage => match &jvm.image {
                 Some(image) => image.clone(),
-                None => return,
+                None => {
+                    self.coverage.not_placed(1, &program, "a runtime image that it does not name");
+                    return;
+                }
             },
             Place::Unknown => {
                 let url = String::from_utf8_lossy(&report.path).into_owned();

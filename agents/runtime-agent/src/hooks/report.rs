@@ -45,7 +45,7 @@ pub enum JvmReport {
     Classes,
     /// `JS`: all that was loaded before was told.
     Told,
-    /// `JG`: numbers of hidden, generated and unloaded classes.
+    /// `JG`: numbers of hidden and of generated classes.
     Counts,
     /// `JF`: it cannot work; name: why.
     Failed,

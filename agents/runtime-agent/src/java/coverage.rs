@@ -28,8 +28,6 @@ pub struct Counts {
     pub hidden: u64,
     /// Generated ones: proxies, accessors, what frameworks make.
     pub generated: u64,
-    /// Classes that were unloaded while the agent was there.
-    pub unloaded: u64,
 }
 
 /// What can be vouched for.
@@ -68,7 +66,7 @@ impl JavaCoverage {
                 let text = String::from_utf8_lossy(&report.name);
                 let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
                 let mut next = || numbers.next().unwrap_or(0);
-                let counts = Counts { hidden: next(), generated: next(), unloaded: next() };
+                let counts = Counts { hidden: next(), generated: next() };
                 if self.counts.len() < JVMS_MAX || self.counts.contains_key(&pid) {
                     self.counts.insert(pid, counts);
                 }
@@ -190,7 +188,6 @@ impl JavaCoverage {
         self.counts.values().fold(Counts::default(), |sum, one| Counts {
             hidden: sum.hidden + one.hidden,
             generated: sum.generated + one.generated,
-            unloaded: sum.unloaded + one.unloaded,
         })
     }
 
@@ -283,7 +280,7 @@ mod tests {
     #[test]
     fn counts_of_all() {
         let mut coverage = JavaCoverage::default();
-        for (pid, text) in [(1, "1 2 3"), (2, "10 20 30"), (1, "4 5 6"), (3, "x")] {
+        for (pid, text) in [(1, "1 2"), (2, "10 20"), (1, "4 5"), (3, "x")] {
             let report = Report {
                 kind: ReportKind::Jvm(JvmReport::Counts),
                 pid,
@@ -294,6 +291,6 @@ mod tests {
             };
             coverage.on_report(pid, JvmReport::Counts, &report, "/java");
         }
-        assert_eq!(coverage.counts(), Counts { hidden: 14, generated: 25, unloaded: 36 });
+        assert_eq!(coverage.counts(), Counts { hidden: 14, generated: 25 });
     }
 }
