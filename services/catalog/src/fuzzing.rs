@@ -127,6 +127,18 @@ pub const PARSERS: &[Parser] = &[
         around: &[("app/vendor/a/b/src/x.php", b"")],
         fixture: br#"{"packages":[{"name":"a/b","version":"v1.0.0","type":"library","license":["MIT"],"require":{"php":"*","c/d":"1"},"bin":["bin/x"],"install-path":"../a/b"},{"name":"a/m","version":"1","type":"metapackage","install-path":null}],"dev":true}"#,
     },
+    Parser {
+        name: "python_archive",
+        path: "app/a.pyz",
+        around: &[],
+        fixture: b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    },
+    Parser {
+        name: "pnp_cjs",
+        path: "app/.pnp.cjs",
+        around: &[("app/.yarn/cache/a.zip", b"PK\x03\x04")],
+        fixture: br#"const RAW_RUNTIME_STATE = '{"packageLocation": "./.yarn/__virtual__/a-virtual-1/0/cache/a.zip/node_modules/a/", "packageLocation": "../x/.yarn/berry/cache/a.zip/"}'"#,
+    },
     Parser { name: "archive", path: "app/a.jar", around: &[], fixture: b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" },
     Parser { name: "binary", path: "usr/bin/a", around: &[], fixture: b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0" },
 ];

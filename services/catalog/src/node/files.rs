@@ -5,12 +5,13 @@ use super::manifest::Manifest;
 use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use plimsoll_schemas::words::probe;
+use serde::{Deserialize, Serialize};
 
 /// Most files looked at to count those of one package.
 const MAX_COUNTED_FILES: u64 = 200_000;
 
 /// The files of one package, by what loads them.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// JavaScript, WebAssembly and native addons: modules for every loader.
     modules: u64,
@@ -25,11 +26,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub fn of(tree: &dyn FileTree, directory: &[u8], manifest: &Manifest) -> Self {
-        let entries: Vec<Vec<u8>> = manifest
-            .entry_files
-            .iter()
-            .map(|file| path::normalize_from(directory, file.trim_start_matches('/').as_bytes()))
-            .collect();
+        let entries = entry_paths(directory, manifest);
         let mut counts = Self::default();
         let mut seen = 0;
         // What cannot be walked counts nothing; the walk of the whole tree has warned of it.
@@ -49,6 +46,18 @@ impl Counts {
             counts.add(path, &entries);
             Walk::Continue
         });
+        counts
+    }
+
+    /// The same for the members of an archive.
+    pub fn of_names<'n>(
+        names: impl Iterator<Item = &'n [u8]>,
+        directory: &[u8],
+        manifest: &Manifest,
+    ) -> Self {
+        let entries = entry_paths(directory, manifest);
+        let mut counts = Self::default();
+        names.for_each(|name| counts.add(name, &entries));
         counts
     }
 
@@ -95,6 +104,12 @@ impl Counts {
             _ => "it has no loadable file",
         }
     }
+}
+
+/// The files of the programs and the main module.
+fn entry_paths(directory: &[u8], manifest: &Manifest) -> Vec<Vec<u8>> {
+    let files = manifest.entry_files.iter();
+    files.map(|file| path::normalize_from(directory, file.trim_start_matches('/').as_bytes())).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Installed Node.js packages: every copy with a package.json in a `node_modules` directory (npm, pnpm, yarn), and
-//! Debian's below `nodejs`. Lock files and the application's own package.json name nothing that is installed.
+//! Debian's below `nodejs`; archives of yarn's Plug'n'Play. Lock files and the application's own package.json name nothing that is installed.
 
 mod files;
 mod manifest;
+mod pnp;
 
+use crate::digest::Digester;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -63,6 +65,9 @@ pub(crate) struct Node;
 
 impl Ecosystem for Node {
     fn wanted(&self, path: &[u8]) -> Option<Wanted> {
+        if pnp::is_pnp(path) {
+            return Some(Wanted::Content { max_bytes: pnp::MAX_PNP_BYTES });
+        }
         let directory = path.strip_suffix(MANIFEST)?;
         let directory = directory.strip_suffix(b"/").unwrap_or(directory);
         // Outside of node_modules too: links lead to the packages of a workspace.
@@ -72,6 +77,9 @@ impl Ecosystem for Node {
 
     fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
         let (directory, name) = path::split(path);
+        if kind != FileKind::Directory && name.starts_with(b".pnp.") {
+            return pnp::is_pnp(path);
+        }
         if kind == FileKind::Directory || name == MODULES {
             return is_modules_directory(path);
         }
@@ -88,10 +96,15 @@ impl Ecosystem for Node {
         (is_scope || is_modules_directory(database)) && !name.starts_with(b".")
     }
 
+    fn digesters(&self) -> &'static [Digester] {
+        &pnp::ARCHIVES
+    }
+
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         let mut run = Run { installers: HashMap::new(), linked: HashSet::new() };
         for marker in markers {
             match path::file_name(marker) {
+                _ if pnp::is_pnp(marker) => pnp::survey(survey, marker),
                 MANIFEST => run.add(survey, path::parent(marker), marker),
                 _ if is_modules_directory(marker) => enter(survey, marker),
                 _ => run.follow(survey, marker),

@@ -2,6 +2,7 @@ use crate::OwnershipIndex;
 use crate::testing::Node::{self, Directory, File, Link};
 use crate::testing::{catalog, owners, package, tree};
 use crate::tree::MemoryTree;
+use crate::zip::tests::{Keep, Writer};
 
 /// Purls with where they stand, for people.
 fn listed(tree: &MemoryTree) -> Vec<String> {
@@ -175,4 +176,54 @@ fn debian_carries_packages_of_its_own() {
     assert_eq!(owners(&index, "usr/share/nodejs/qs/lib/index.js"), "node-qs,qs dpkg code");
     assert_eq!(owners(&index, "usr/share/nodejs/side/lib/index.js"), "node-qs,qs dpkg code");
     assert_eq!(owners(&index, "opt/v/node_modules/qs/index.js"), "vendor-agent,qs dpkg code");
+}
+
+#[test]
+fn archives_of_plug_n_play() {
+    let archive = |manifest: &[u8]| {
+        Writer::default()
+            .add("node_modules/@s/a/package.json", manifest, Keep::Deflated)
+            .add("node_modules/@s/a/index.js", b"", Keep::Stored)
+            .add(
+                "node_modules/@s/a/test/fixtures/package.json",
+                br#"{"name":"no","version":"1"}"#,
+                Keep::Stored,
+            )
+            .finish()
+    };
+    let good = archive(br#"{"name":"@s/a","version":"1.0.0","license":"MIT"}"#);
+    let cached_only = archive(br#"{"name":"@s/a","version":"0.9.0"}"#);
+    let pnp = br#"const RAW_RUNTIME_STATE = '{"packageRegistryData": [["@s/a", [["virtual:1", {
+        "packageLocation": "./.yarn/__virtual__/a-virtual-1/0/cache/a.zip/node_modules/@s/a/", "x": 1}],
+        ["npm:1", {"packageLocation": "./.yarn/cache/a.zip/node_modules/@s/a/"}]]], ["b", [["npm:2", {
+        "packageLocation": "./.yarn/cache/b.zip/node_modules/b/"}]]], ["c", [["npm:2", {
+        "packageLocation": "./.yarn/cache/absent.zip/node_modules/c/"}]]]]}'"#;
+    let tree = tree(&[
+        ("app/.pnp.cjs", File(pnp)),
+        ("app/.yarn/cache/a.zip", File(&good)),
+        ("app/.yarn/cache/b.zip", File(&good[..good.len() - 30])),
+        ("app/.yarn/cache/cached-only.zip", File(&cached_only)),
+    ]);
+    assert_eq!(listed(&tree), ["pkg:npm/%40s/a@1.0.0 app/.yarn/cache/a.zip"]);
+    let outcome = catalog(&tree);
+    let a = package(&outcome, "@s/a");
+    assert_eq!(a.locations[0].nested_path, b"node_modules/@s/a");
+    assert_eq!((a.loadable_file_count, a.observable_by.join(",")), (1, "node-module".to_owned()));
+    assert_eq!(a.installer, "yarn");
+    let warned: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
+    assert_eq!(warned, ["app/.yarn/cache/b.zip"]);
+    let index = OwnershipIndex::build(&tree);
+    for (path, expect) in [
+        ("app/.yarn/cache/a.zip", "@s/a package.json data"),
+        ("app/.yarn/cache/a.zip/node_modules/@s/a/index.js", "@s/a package.json code"),
+        ("app/.yarn/cache/a.zip!/node_modules/@s/a/index.js", "@s/a package.json data"),
+        (
+            "app/.yarn/__virtual__/a-virtual-1/0/cache/a.zip/node_modules/@s/a/index.js",
+            "@s/a package.json code",
+        ),
+        ("app/.yarn/cache/cached-only.zip", "-"),
+        ("app/.pnp.cjs", "-"),
+    ] {
+        assert_eq!(owners(&index, path), expect, "{path}");
+    }
 }

@@ -47,7 +47,7 @@ impl OwnedFiles {
         }
     }
 
-    fn count(&mut self, path: &[u8]) {
+    pub fn count(&mut self, path: &[u8]) {
         let is_bytecode = path.ends_with(b".pyc") || path.ends_with(b".pyo");
         if !is_bytecode && role_of(path) == Role::Code {
             self.loadable_file_count += 1;
@@ -164,7 +164,7 @@ pub(crate) fn claim(
 }
 
 /// The paths of a RECORD file: comma-separated values, the path first, quoted if it holds a comma or a quote.
-fn record_paths(record: &[u8], visit: &mut dyn FnMut(&[u8])) {
+pub(super) fn record_paths(record: &[u8], visit: &mut dyn FnMut(&[u8])) {
     for line in record.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(quoted) = line.strip_prefix(b"\"") {

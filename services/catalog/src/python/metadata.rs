@@ -80,6 +80,19 @@ pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> 
     is_usable.then_some(metadata)
 }
 
+/// The metadata in `bytes` alone; `None` unless it names a distribution and version.
+pub(super) fn of(bytes: &[u8]) -> Option<Metadata> {
+    let stanza = Stanzas::new(bytes, None).next()?;
+    let text = |name: &str| String::from_utf8_lossy(stanza.get(name).unwrap_or_default()).into_owned();
+    let metadata = Metadata {
+        name: text("Name"),
+        version: text("Version"),
+        licenses: licenses(&stanza),
+        dependencies: requires_dist(&stanza),
+    };
+    (is_name(&metadata.name) && is_version(&metadata.version)).then_some(metadata)
+}
+
 fn field(
     survey: &mut Survey<'_>,
     distribution: &Distribution<'_>,

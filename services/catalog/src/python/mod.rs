@@ -1,11 +1,13 @@
 //! Installed Python distributions (PyPA "Recording installed projects", older egg-info) and the files they own.
 //! Never imports or evaluates anything; markers of dependencies are only searched for extras.
 
+mod archive;
 mod editable;
 mod files;
 mod metadata;
 mod vendored;
 
+use crate::digest::Digester;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -118,7 +120,8 @@ impl Ecosystem for Python {
         // Decided by the last byte for nearly every path.
         match path.last() {
             Some(b'A' | b'O' | b'o') => Distribution::of(path).is_some(),
-            Some(b'g') => path::file_name(path) == VENV_MARKER,
+            Some(b'g') => path::file_name(path) == VENV_MARKER || archive::is_archive_path(path),
+            Some(b'z' | b'x') => archive::is_archive_path(path),
             Some(b't') => vendored::is_list(path),
             _ => false,
         }
@@ -132,12 +135,20 @@ impl Ecosystem for Python {
         [b"-info".as_slice(), b".egg", b".egg-link", b".pth"].iter().any(|end| name.ends_with(end))
     }
 
+    fn digesters(&self) -> &'static [Digester] {
+        &archive::ARCHIVES
+    }
+
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         // The egg-info of sources comes last: it is the same package as the dist-info of their editable install.
         let (later, first): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) =
             markers.iter().partition(|marker| marker.ends_with(b".egg-info/PKG-INFO"));
         let mut editable = Vec::new();
         for marker in first.into_iter().chain(later) {
+            if archive::is_archive_path(marker) {
+                archive::survey(survey, marker);
+                continue;
+            }
             if vendored::is_list(marker) {
                 vendored::survey(survey, marker);
                 continue;

@@ -2,6 +2,7 @@ use crate::OwnershipIndex;
 use crate::testing::Node::{Directory, File, Link};
 use crate::testing::{catalog, owners, package, tree};
 use crate::tree::{Contents, Entry, FileTree, Layer, MemoryTree};
+use crate::zip::tests::{Keep, Writer};
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -362,6 +363,73 @@ fn vendored_copies_are_owned_by_both() {
     assert_eq!(owners(&index, &at("_vendor/six.py")), "pip,six dist-info code");
     assert_eq!(owners(&index, &at("_vendor/own/__init__.py")), "own dist-info code");
     assert_eq!(owners(&index, &at("_vendor/vendor.txt")), "python3-pip,pip dpkg metadata");
+}
+
+#[test]
+fn zipped_eggs_and_zipapps() {
+    let egg = Writer::default()
+        .add("EGG-INFO/PKG-INFO", b"Name: Zipped\nVersion: 1.0\nRequires-Dist: six\n", Keep::Deflated)
+        .add("zipped/__init__.py", b"", Keep::Stored)
+        .add("zipped/data.txt", b"", Keep::Stored)
+        .finish();
+    let zipapp = [
+        b"#!/usr/bin/env python3\n".to_vec(),
+        Writer::default()
+            .add("__main__.py", b"", Keep::Stored)
+            .add("one-1.dist-info/METADATA", b"Name: one\nVersion: 1\n", Keep::Deflated)
+            .add("one-1.dist-info/RECORD", b"one/__init__.py,,\none-1.dist-info/METADATA,,\n", Keep::Deflated)
+            .add("one/__init__.py", b"", Keep::Stored)
+            .add(".deps/two.whl/two-2.dist-info/METADATA", b"Name: two\nVersion: 2\n", Keep::Deflated)
+            .add(".deps/two.whl/two-2.dist-info/RECORD", b"two.py,,\n", Keep::Deflated)
+            .add(".deps/two.whl/two.py", b"", Keep::Stored)
+            .add("bad-1.dist-info/METADATA", b"nothing", Keep::Stored)
+            .finish(),
+    ]
+    .concat();
+    let site = "v/lib/python3.11/site-packages";
+    let egg_path = format!("{site}/Zipped-1.0-py3.11.egg");
+    let truncated = format!("{site}/cut-1.0-py3.11.egg");
+    let tree = tree(&[
+        (&egg_path, File(&egg)),
+        (&truncated, File(&egg[..100])),
+        ("app/tool.pyz", File(&zipapp)),
+        ("app/script.pyz", File(b"#!/bin/sh\n")),
+    ]);
+    let outcome = catalog(&tree);
+    let listed: Vec<String> = outcome
+        .packages
+        .iter()
+        .map(|package| {
+            let nested = String::from_utf8_lossy(&package.locations[0].nested_path);
+            format!(
+                "{} {nested} {} {}",
+                package.purl,
+                package.loadable_file_count,
+                package.observable_by.join(",")
+            )
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "pkg:pypi/one@1 one-1.dist-info 1 python-import",
+            "pkg:pypi/two@2 .deps/two.whl/two-2.dist-info 1 python-import",
+            "pkg:pypi/zipped@1.0 EGG-INFO 1 python-import",
+        ]
+    );
+    assert_eq!(package(&outcome, "zipped").dependencies, ["six"]);
+    let warned: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
+    assert_eq!(warned, ["app/tool.pyz!/bad-1.dist-info", truncated.as_str()]);
+    let index = OwnershipIndex::build(&tree);
+    for (path, expect) in [
+        (format!("{egg_path}/zipped/__init__.py"), "zipped zipped code"),
+        (egg_path.clone(), "zipped zipped data"),
+        ("app/tool.pyz/one/__init__.py".to_owned(), "one zipped code"),
+        ("app/tool.pyz/.deps/two.whl/two.py".to_owned(), "two zipped code"),
+        ("app/tool.pyz/__main__.py".to_owned(), "-"),
+    ] {
+        assert_eq!(owners(&index, &path), expect, "{path}");
+    }
 }
 
 proptest! {

@@ -1,0 +1,234 @@
+//! Packages that yarn's Plug'n'Play keeps in ZIP archives: those that `.pnp.cjs` names, each looked into in place.
+//! Never runs `.pnp.cjs`: only the texts of its fields `packageLocation` are read. An archive that is merely cached is
+//! no installed package.
+
+use super::files::Counts;
+use super::manifest::{self, Manifest};
+use super::{ECOSYSTEM, MANIFEST, METHOD, modules_directory_of};
+use crate::digest::{DigestedFiles, Digester};
+use crate::purl::Purl;
+use crate::record::{Location, PackageKind, PackageRecord};
+use crate::survey::Survey;
+use crate::tree::{ReadAt, path};
+use crate::zip::{Archive, Budget};
+use plimsoll_schemas::words::probe;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Most of one `.pnp.cjs` that is read, in bytes.
+pub(super) const MAX_PNP_BYTES: usize = 32 * 1024 * 1024;
+/// Most places that one `.pnp.cjs` names.
+const MAX_LOCATIONS: usize = 100_000;
+/// Most packages of one archive; yarn puts one into each.
+const MAX_ARCHIVED: usize = 64;
+/// Most of a package.json within an archive that is read, in bytes.
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
+
+pub(super) static ARCHIVES: [Digester; 1] = [Digester {
+    name: "npm-archive",
+    files: DigestedFiles::Named {
+        by_path: is_cached_archive,
+        by_head: |head| head.starts_with(b"PK\x03\x04"),
+    },
+    digest,
+}];
+
+/// `.pnp.cjs`, and `.pnp.js` of yarn 2.
+pub(super) fn is_pnp(path: &[u8]) -> bool {
+    matches!(path::file_name(path), b".pnp.cjs" | b".pnp.js" | b".pnp.data.json")
+}
+
+/// Archives in yarn's caches: the project's `.yarn/cache`, or `.yarn/berry/cache` of the user.
+fn is_cached_archive(path: &[u8]) -> bool {
+    path.ends_with(b".zip") && {
+        let directory = path::parent(path);
+        directory.ends_with(b".yarn/cache") || directory.ends_with(b"yarn/berry/cache")
+    }
+}
+
+/// One package within an archive.
+#[derive(Debug, Serialize, Deserialize)]
+struct Archived {
+    /// Its directory within the archive.
+    place: String,
+    name: String,
+    version: String,
+    licenses: Vec<String>,
+    dependencies: Vec<String>,
+    counts: Counts,
+}
+
+fn digest(file: &dyn ReadAt) -> Vec<u8> {
+    let archived = look_into(file);
+    if archived.is_empty() { Vec::new() } else { serde_json::to_vec(&archived).unwrap_or_default() }
+}
+
+/// What cannot be read is left out; the survey warns of an archive without any package.
+fn look_into(file: &dyn ReadAt) -> Vec<Archived> {
+    let mut budget = Budget::of(file.size());
+    let Ok(archive) = Archive::open(file, &mut budget) else { return Vec::new() };
+    let manifests = archive.entries().filter(|entry| {
+        let (directory, name) = path::split(entry.name);
+        name == MANIFEST && modules_directory_of(directory).is_some()
+    });
+    let mut found = Vec::new();
+    for entry in manifests.take(MAX_ARCHIVED) {
+        let Ok(bytes) = archive.read(&entry, MAX_MANIFEST_BYTES, &mut budget) else { continue };
+        let (manifest, _) = manifest::parse(&bytes);
+        let directory = path::parent(entry.name);
+        let Ok(place) = std::str::from_utf8(directory) else { continue };
+        if manifest.name.is_empty() || manifest.version.is_empty() {
+            continue;
+        }
+        let names = archive.entries().filter(|entry| !entry.is_directory()).map(|entry| entry.name);
+        let counts =
+            Counts::of_names(names.filter(|name| path::is_below(name, directory)), directory, &manifest);
+        let Manifest { name, version, licenses, dependencies, .. } = manifest;
+        found.push(Archived { place: place.to_owned(), name, version, licenses, dependencies, counts });
+    }
+    found
+}
+
+/// Adds the packages of the archives that one `.pnp.cjs` names.
+pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
+    let Some(text) = survey.read_optional(marker, MAX_PNP_BYTES) else { return };
+    if let Some(index) = &mut survey.index {
+        index.watch(survey.tree, marker);
+    }
+    let project = path::parent(marker);
+    for location in locations(&text) {
+        let spelling = if location.starts_with(b"/") {
+            let root = path::normalize(survey.tree.root_path());
+            let absolute = path::normalize(&location);
+            match (root.is_empty(), path::is_below(&absolute, &root)) {
+                (true, _) => absolute,
+                (false, true) => absolute[root.len() + 1..].to_vec(),
+                (false, false) => continue,
+            }
+        } else {
+            path::normalize_from(project, &location)
+        };
+        add(survey, marker, &spelling);
+    }
+}
+
+/// `archive` as `.pnp.cjs` spells it, perhaps through yarn's virtual directories.
+fn add(survey: &mut Survey<'_>, marker: &[u8], spelling: &[u8]) {
+    let archive = without_virtual(spelling);
+    if !is_cached_archive(&archive) || survey.tree.metadata(&archive).is_err() {
+        return;
+    }
+    let digest = survey.digest(&archive, &ARCHIVES[0]);
+    let archived: Vec<Archived> =
+        digest.and_then(|digest| serde_json::from_slice(&digest).ok()).unwrap_or_default();
+    if archived.is_empty() {
+        survey.warnings.push(
+            "unreadable-archive",
+            &path::display(&archive),
+            "no package was found in it",
+            "run yarn install --check-cache",
+        );
+    }
+    for package in archived {
+        let place = package.place.clone().into_bytes();
+        let record = describe(survey, marker, &archive, package);
+        let Some(number) = survey.add_package(record) else { return };
+        let Some(index) = &mut survey.index else { continue };
+        index.own(&mut survey.canonicalizer, &archive, number, METHOD);
+        // As Node.js spells what it loads from there.
+        for outer in [archive.as_slice(), spelling] {
+            index.own_below(&path::join(outer, &place), number, METHOD);
+        }
+    }
+}
+
+fn describe(survey: &Survey<'_>, marker: &[u8], archive: &[u8], package: Archived) -> PackageRecord {
+    let mut record = PackageRecord::new(PackageKind::Application, ECOSYSTEM, package.name, package.version);
+    let (namespace, name) = record.name.rsplit_once('/').unwrap_or(("", &record.name));
+    record.purl =
+        Purl { package_type: "npm", namespace, name, version: &record.version, ..Purl::default() }.build();
+    record.licenses = package.licenses;
+    record.dependencies = package.dependencies;
+    record.installer = "yarn".to_owned();
+    record.locations = vec![Location {
+        path: archive.to_vec(),
+        nested_path: package.place.into_bytes(),
+        layer: survey.tree.layer_of(archive).unwrap_or_default().to_owned(),
+    }];
+    survey.set_provider(&mut record, marker);
+    record.loadable_file_count = package.counts.loadable();
+    // The kernel sees an archive read, not which module of it, nor whether any.
+    if package.counts.loadable() > 0 {
+        record.observable_by = vec![probe::NODE_MODULE];
+    }
+    record.not_measurable_reason = package.counts.not_measurable_reason().to_owned();
+    record
+}
+
+/// The archives in the fields `packageLocation`, each once, in order.
+fn locations(text: &[u8]) -> BTreeSet<Vec<u8>> {
+    const FIELD: &[u8] = b"\"packageLocation\":";
+    memchr::memmem::find_iter(text, FIELD)
+        .take(MAX_LOCATIONS)
+        .filter_map(|at| {
+            let value = text[at + FIELD.len()..].trim_ascii_start().strip_prefix(b"\"")?;
+            let value = &value[..memchr::memchr(b'"', value)?];
+            let end = memchr::memmem::find(value, b".zip/")? + b".zip".len();
+            let is_path = end <= path::MAX_PATH_BYTES && !value[..end].contains(&b'\\');
+            is_path.then(|| value[..end].to_vec())
+        })
+        .collect()
+}
+
+/// `a/__virtual__/HASH/N/b` stands for `b` seen from N directories above `a` (yarn's virtual packages).
+fn without_virtual(spelling: &[u8]) -> Vec<u8> {
+    for word in [b"/__virtual__/".as_slice(), b"/$$virtual/"] {
+        let Some(at) = memchr::memmem::find(spelling, word) else { continue };
+        let mut rest = spelling[at + word.len()..].splitn(3, |byte| *byte == b'/');
+        let (Some(_), Some(depth), Some(below)) = (rest.next(), rest.next(), rest.next()) else { continue };
+        let depth: usize = std::str::from_utf8(depth).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let mut base = &spelling[..at];
+        for _ in 0..depth.min(path::MAX_PATH_BYTES) {
+            base = path::parent(base);
+        }
+        return path::join(base, below);
+    }
+    spelling.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_packages() {
+        let text = br#"'{ "packageLocation": "./.yarn/cache/a-npm-1.0.0-x.zip/node_modules/a/", \
+            "packageLocation": "./", "packageLocation": "../r/.yarn/berry/cache/b.zip/node_modules/@s/b/",
+            "packageLocation": "./.yarn/__virtual__/c-virtual-1/0/cache/c.zip/node_modules/c/",
+            "packageLocation": "./bad\\n.zip/", "packageLocation": "./.yarn/cache/cut.zip/"#;
+        let found: Vec<String> = locations(text).iter().map(|place| path::display(place)).collect();
+        assert_eq!(
+            found,
+            [
+                "../r/.yarn/berry/cache/b.zip",
+                "./.yarn/__virtual__/c-virtual-1/0/cache/c.zip",
+                "./.yarn/cache/a-npm-1.0.0-x.zip"
+            ]
+        );
+    }
+
+    #[test]
+    fn virtual_packages() {
+        for (spelling, expect) in [
+            ("app/.yarn/__virtual__/c-virtual-1/0/cache/c.zip", "app/.yarn/cache/c.zip"),
+            (
+                "app/.yarn/__virtual__/c-virtual-1/3/root/.yarn/berry/cache/c.zip",
+                "root/.yarn/berry/cache/c.zip",
+            ),
+            ("app/.yarn/cache/c.zip", "app/.yarn/cache/c.zip"),
+            ("app/.yarn/__virtual__/x", "app/.yarn/__virtual__/x"),
+        ] {
+            assert_eq!(path::display(&without_virtual(spelling.as_bytes())), expect);
+        }
+    }
+}
