@@ -21,6 +21,7 @@ mod python;
 mod record;
 mod role;
 mod ruby;
+mod rust;
 mod stanza;
 mod survey;
 #[cfg(test)]
@@ -78,8 +79,7 @@ pub(crate) trait Ecosystem: Sync {
 }
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
-pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] =
-    &[&debian::Debian, &python::Python, &node::Node, &golang::Go, &java::Java, &php::Php, &ruby::Ruby];
+pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python, &node::Node, &golang::Go, &rust::Rust, &java::Java, &php::Php, &ruby::Ruby];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

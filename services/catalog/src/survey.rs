@@ -11,7 +11,7 @@ use crate::tree::{FileKind, FileTree, Walk, path};
 use crate::warning::Warnings;
 use crate::{CatalogOutcome, ECOSYSTEMS};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Most packages of one artifact.
 pub const MAX_PACKAGES: usize = 500_000;
@@ -47,6 +47,7 @@ pub(crate) struct Survey<'t> {
     /// ELF programs and shared libraries of the tree, sorted; links to them are left out, hard links are not. A tree
     /// of image layers leaves out those without any digest.
     pub binaries: Vec<Vec<u8>>,
+    binary_names: HashSet<Vec<u8>>,
     packages: Vec<PackageRecord>,
     by_id: HashMap<String, u32>,
 }
@@ -65,6 +66,7 @@ impl<'t> Survey<'t> {
             index: with_index.then(IndexBuilder::new),
             os_owned: HashMap::new(),
             os_files: HashMap::new(),
+            binary_names: binaries.iter().map(|path| path::file_name(path).to_vec()).collect(),
             binaries,
             packages: Vec::new(),
             by_id: HashMap::new(),
@@ -78,6 +80,16 @@ impl<'t> Survey<'t> {
             survey.warnings.push("too-many-paths", "", message, "scan a part of the artifact");
         }
         survey
+    }
+
+    /// The canonical path of an ELF file that a package lists in any spelling.
+    pub fn binary_at(&mut self, listed: &[u8]) -> Option<Vec<u8>> {
+        // Most listed files are none, so that their directories need not be looked at.
+        if !self.binary_names.contains(path::file_name(listed)) {
+            return None;
+        }
+        let canonical = self.canonicalizer.file(listed);
+        self.binaries.binary_search(&canonical).is_ok().then_some(canonical)
     }
 
     /// Adds a package and gives its number; one that is there already only gets the new locations.

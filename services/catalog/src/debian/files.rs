@@ -189,6 +189,8 @@ pub(crate) fn claim(
             let canonical = survey.canonicalizer.file(path);
             survey.os_owned.insert(canonical, package);
             carries_packages = true;
+        } else if let Some(program) = survey.binary_at(path) {
+            survey.os_owned.insert(program, package);
         }
         if let Some(index) = &mut survey.index {
             index.own(&mut survey.canonicalizer, path, package, METHOD);
