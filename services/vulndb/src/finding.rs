@@ -35,8 +35,12 @@ impl Matches {
             Ok(Match { row, hit, id: image.string(record.id)?, record })
         };
         let mut findings = Vec::with_capacity(self.findings.len());
+        let mut matched = Vec::new();
         for group in self.findings.chunk_by(|a, b| a.0 == b.0) {
-            let matched = group.iter().map(read).collect::<Read<Vec<_>>>()?;
+            matched.clear();
+            for entry in group {
+                matched.push(read(entry)?);
+            }
             findings.push(finding(image, subject, installed, group[0].0, &matched)?);
         }
         Ok(findings)
@@ -173,6 +177,9 @@ fn fixed_versions(image: &Image, installed: &Installed<'_>, group: &[Match<'_>])
     let mut texts = Vec::new();
     for &id in group.iter().flat_map(|m| m.hit.fixed()) {
         texts.push(image.string(id)?);
+    }
+    if texts.len() < 2 {
+        return Ok(texts.into_iter().map(str::to_owned).collect());
     }
     texts.sort_by(|a, b| match (installed.scheme.parse(a), installed.scheme.parse(b)) {
         (Some(x), Some(y)) => x.compare(&y).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b)),

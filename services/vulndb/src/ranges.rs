@@ -119,6 +119,11 @@ struct Events<'a> {
 }
 
 impl Events<'_> {
+    fn last(self) -> Option<(u32, u32)> {
+        let at = self.first + 2 * self.count.checked_sub(1)?;
+        Some((self.list.get(at)?, self.list.get(at + 1)?))
+    }
+
     /// (event kind, string id of the version)
     fn iter(self) -> impl Iterator<Item = (u32, u32)> {
         (0..self.count).filter_map(move |i| {
@@ -139,7 +144,18 @@ fn compare(image: &Image, kind: u32, text_id: u32, installed: &Installed<'_>) ->
     })
 }
 
+/// Most installed versions are above the last fix, which is the last event: one comparison instead of all.
+fn is_above_last_fix(image: &Image, events: Events<'_>, installed: &Installed<'_>) -> Read<bool> {
+    let Some((kind, text_id)) = events.last().filter(|&(kind, _)| kind == EVENT_FIXED) else {
+        return Ok(false);
+    };
+    Ok(compare(image, kind, text_id, installed)?.is_some_and(Ordering::is_ge))
+}
+
 fn in_range(image: &Image, events: Events<'_>, installed: &Installed<'_>) -> Read<Option<Hit>> {
+    if events.count > 2 && is_above_last_fix(image, events, installed)? {
+        return Ok(None);
+    }
     let (mut limits, mut below_limit) = (false, false);
     let mut introduced = None;
     let mut affected = false;
