@@ -18,6 +18,7 @@ use plimsoll_schemas::words::probe;
 use crate::config::{AgentConfig, UseEbpf};
 use crate::ebpf::{EbpfConfig, EbpfError, Kernel};
 use crate::engine::{Engine, EngineParts, Input, TREE_ID, TreeRequest, register_running};
+use crate::hooks::language::Language;
 use crate::hooks::{HookEnvironment, Hooks};
 use crate::java::StartHook;
 use crate::java::start::JavaEnvironment;
@@ -279,6 +280,11 @@ impl Drop for Agent {
     }
 }
 
+/// The probes that take eBPF's place.
+fn hook_probes() -> impl Iterator<Item = &'static str> {
+    [probe::LD_AUDIT].into_iter().chain(Language::ALL.map(Language::probe))
+}
+
 fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), AgentError> {
     let mut probes = Probes::default();
     let opened = match config.ebpf {
@@ -296,13 +302,13 @@ fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), Ag
                     .insert(format!("{}:{}", probe::EBPF_FILES, part.program), part.consequence.clone());
             }
             let unused = "not needed: ebpf-files sees more";
-            for hook in [probe::LD_AUDIT, probe::PYTHON_IMPORT] {
+            for hook in hook_probes() {
                 probes.unavailable.insert(hook.to_owned(), unused.to_owned());
             }
             Ok((Some(Arc::new(kernel)), probes))
         }
         Err(reason) => {
-            probes.active.extend([probe::LD_AUDIT, probe::PYTHON_IMPORT]);
+            probes.active.extend(hook_probes());
             probes.unavailable.insert(probe::EBPF_FILES.to_owned(), reason);
             Ok((None, probes))
         }

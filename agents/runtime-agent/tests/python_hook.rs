@@ -616,7 +616,7 @@ fn what_a_full_fifo_does_not_take_is_counted() {
         assert!(output.status.success() && output.stderr.is_empty());
         assert_eq!(
             fs::read(stopped.join("losses")).unwrap(),
-            "M".repeat(count).into_bytes(),
+            "P".repeat(count).into_bytes(),
             "{interpreter:?}"
         );
     }
