@@ -59,6 +59,8 @@ pub struct Batch {
     pub package_tombstones: Vec<PackageTombstone>,
     /// Planned blocks of history tables.
     pub blocks: Vec<(TopicPartition, HistoryTable, Block)>,
+    /// All blocks, those without rows too, for the journal: begin and end.
+    pub plans: Vec<(TopicPartition, i64, i64)>,
     /// What to commit once all is inserted: next offsets.
     pub done: BTreeMap<TopicPartition, i64>,
     /// Refused records, to be delivered before the commit.
@@ -70,15 +72,15 @@ pub struct Batch {
 }
 
 impl Filling {
-    /// Opens a history partition whose group has committed `begin` and planned a block up to `planned_end`.
+    /// Opens a history partition whose group has committed `begin` and planned blocks up to `planned_ends`.
     pub fn open_history(
         &mut self,
         partition: TopicPartition,
         table: HistoryTable,
         begin: Option<i64>,
-        planned_end: Option<i64>,
+        planned_ends: Vec<i64>,
     ) {
-        self.history.insert(partition, (table, HistoryBuffer::new(begin, planned_end)));
+        self.history.insert(partition, (table, HistoryBuffer::new(begin, planned_ends)));
     }
 
     /// Forgets what waits of a partition that went to another member. Rows of state tables stay: whoever inserts them,
@@ -186,6 +188,7 @@ impl Filling {
                 .collect(),
             package_tombstones: std::mem::take(&mut self.package_tombstones),
             blocks: Vec::new(),
+            plans: Vec::new(),
             done: std::mem::take(&mut self.next_offsets),
             dead_letters: std::mem::take(&mut self.dead_letters),
             spans: std::mem::take(&mut self.spans),
@@ -194,6 +197,7 @@ impl Filling {
         for (partition, (table, buffer)) in &mut self.history {
             if let Some(block) = buffer.cut(limits) {
                 batch.done.insert(partition.clone(), block.end);
+                batch.plans.push((partition.clone(), block.begin, block.end));
                 if block.row_count > 0 {
                     batch.blocks.push((partition.clone(), *table, block));
                 }
@@ -221,7 +225,7 @@ mod tests {
         let (state, history) = (TopicPartition::new("s", 0), TopicPartition::new("h", 0));
         let mut filling = Filling::default();
         assert!(filling.cut(LIMITS, now).is_none());
-        filling.open_history(history.clone(), HistoryTable::UsageEvents, Some(0), None);
+        filling.open_history(history.clone(), HistoryTable::UsageEvents, Some(0), Vec::new());
         filling.add_state(StateTable::Artifacts, |row| row.0.push(1));
         filling.state_taken(state.clone(), 41);
         filling.waits(9, now);

@@ -46,7 +46,8 @@ pub struct HistoryBuffer {
     marks: VecDeque<Mark>,
     /// Where the next block begins: the committed offset, or the first record of a partition that has none.
     begin: Option<i64>,
-    planned_end: Option<i64>,
+    /// Ends of the next blocks, as they were planned before.
+    planned_ends: VecDeque<i64>,
     caught_up: bool,
 }
 
@@ -64,9 +65,9 @@ pub struct Block {
 }
 
 impl HistoryBuffer {
-    /// An empty buffer of a partition whose group has committed `begin` and planned a block up to `planned_end`.
-    pub fn new(begin: Option<i64>, planned_end: Option<i64>) -> Self {
-        Self { begin, planned_end, ..Self::default() }
+    /// An empty buffer of a partition whose group has committed `begin` and planned blocks up to `planned_ends`.
+    pub fn new(begin: Option<i64>, planned_ends: impl IntoIterator<Item = i64>) -> Self {
+        Self { begin, planned_ends: planned_ends.into_iter().collect(), ..Self::default() }
     }
 
     /// Takes the rows of the record at `offset` that `encode` appends; returns the bytes added.
@@ -93,7 +94,7 @@ impl HistoryBuffer {
 
     /// Whether a block is planned and not cut yet.
     pub fn has_plan(&self) -> bool {
-        self.planned_end.is_some()
+        !self.planned_ends.is_empty()
     }
 
     /// Whether nothing waits here.
@@ -114,7 +115,7 @@ impl HistoryBuffer {
     /// Cuts the next block: the planned one if there is a plan and all of it was read, else what the limits allow.
     pub fn cut(&mut self, limits: BlockLimits) -> Option<Block> {
         let begin = self.begin?;
-        let count = match self.planned_end {
+        let count = match self.planned_ends.front().copied() {
             Some(end) => {
                 let whole = self.caught_up || self.marks.back().is_some_and(|last| last.offset + 1 >= end);
                 if !whole {
@@ -124,7 +125,7 @@ impl HistoryBuffer {
             }
             None => self.count_within(limits),
         };
-        let end = match (self.planned_end.take(), count) {
+        let end = match (self.planned_ends.pop_front(), count) {
             (Some(end), _) => end,
             (None, 0) => return None,
             (None, count) => self.marks[count - 1].offset + 1,
@@ -198,6 +199,19 @@ mod tests {
         push(&mut buffer, 10, "j");
         assert_eq!(buffer.cut(LIMITS), block(5, 10, "abcdefghi"));
         assert_eq!(buffer.cut(LIMITS), block(10, 11, "j"));
+    }
+
+    #[test]
+    fn several_planned_blocks_are_cut_one_by_one() {
+        let mut buffer = HistoryBuffer::new(Some(5), [8, 9, 12]);
+        for (offset, rows) in [(5, "a"), (7, "b"), (9, "c"), (12, "d")] {
+            push(&mut buffer, offset, rows);
+        }
+        assert_eq!(buffer.cut(LIMITS), block(5, 8, "ab"));
+        assert_eq!(buffer.cut(LIMITS), block(8, 9, ""));
+        assert_eq!(buffer.cut(LIMITS), block(9, 12, "c"));
+        assert!(!buffer.has_plan());
+        assert_eq!(buffer.cut(LIMITS), block(12, 13, "d"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use plimsoll_kit::broker::{Broker, BrokerResult, TopicPartition};
 
-use crate::database::{Bind, Database, DatabaseError};
+use crate::database::{Bind, Database, DatabaseError, quoted};
 
 /// What is known of a database and a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,10 +69,6 @@ pub async fn record(database: &Database, topic_prefix: &str, group: &str) -> Res
         quoted(group)
     );
     database.execute("recording the group", &statement).await
-}
-
-fn quoted(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\'', "\\'")
 }
 
 /// Whether the group has committed any offset in these topics.

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use crate::config::SinkConfig;
 use crate::database::migrate::migrate;
 use crate::database::{Database, DatabaseError};
+use crate::journal;
 use crate::metrics::SinkMetrics;
 use crate::pairing;
 use crate::route::Router;
@@ -79,7 +80,7 @@ impl Sink {
         let surroundings = Surroundings {
             broker: Arc::clone(&connections.broker),
             router,
-            writer: Arc::new(Writer::new(database, concurrent, metrics.clone(), readiness)),
+            writer: Arc::new(Writer::new(&group, database, concurrent, metrics.clone(), readiness)),
             metrics,
             runtime,
             group,
@@ -204,6 +205,9 @@ impl Start<'_> {
             })?;
         pairing::check(self.database.name(), group, &facts)
             .map_err(|message| StartError::Refused(anyhow::Error::msg(message)))?;
+        if !facts.has_offsets {
+            self.runtime.block_on(journal::forget(self.database, group))?;
+        }
         if facts.groups.is_empty() {
             self.runtime.block_on(pairing::record(self.database, prefix, group))?;
         }

@@ -6,7 +6,7 @@
 
 mod stage;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::batch::Filling;
 use crate::config::SinkConfig;
 use crate::history::BlockLimits;
 use crate::metrics::SinkMetrics;
-use crate::plan;
+use crate::plan::{self, Journal};
 use crate::route::{Router, Taken, history_table};
 use crate::write::Writer;
 
@@ -37,6 +37,8 @@ const POLL_BUSY: Duration = Duration::from_millis(5);
 const SLOW_INSERT: Duration = Duration::from_secs(1);
 /// Wait before a record is decoded again whose schema the registry did not give.
 const REGISTRY_BACKOFF: Duration = Duration::from_millis(500);
+/// Wait before the journal is read again.
+const JOURNAL_BACKOFF: Duration = Duration::from_secs(1);
 /// Wait after an error of the broker that may pass.
 const BROKER_BACKOFF: Duration = Duration::from_millis(200);
 /// How long a batch under way may take to end when partitions go to another member.
@@ -299,20 +301,20 @@ impl<'a> Session<'a> {
     fn assigned(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
         self.paused = false;
         let Some(committed) = self.committed(partitions)? else { return Ok(()) };
+        let Some(mut journals) = self.journals(&committed)? else { return Ok(()) };
         for partition in partitions {
             let committed = committed.get(partition);
             if let Some(table) = history_table(&self.around.router, partition) {
                 let planned = committed.map_or(Ok(None), |committed| plan::parse(&committed.metadata));
                 let planned = planned.with_context(|| format!("group {}, {partition}", self.around.group))?;
-                if let Some(end) = planned {
-                    tracing::info!(%partition, end, "finishing a block that was planned before the last end");
+                let begin = committed.map(|committed| committed.offset);
+                let journal = journals.remove(partition).unwrap_or_default();
+                let ends = begin.map_or_else(Vec::new, |begin| plan::known_ends(begin, planned, &journal));
+                if let Some(end) = ends.last() {
+                    let blocks = ends.len();
+                    tracing::info!(%partition, end, blocks, "finishing what was planned before the last end");
                 }
-                self.filling.open_history(
-                    partition.clone(),
-                    table,
-                    committed.map(|committed| committed.offset),
-                    planned,
-                );
+                self.filling.open_history(partition.clone(), table, begin, ends);
             }
             if let Some(committed) = committed {
                 self.consumer.seek(partition, committed.offset)?;
@@ -336,6 +338,31 @@ impl<'a> Session<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Blocks of the history partitions from the committed offsets on; waits while ClickHouse is away. `None`: asked to
+    /// end.
+    fn journals(
+        &mut self,
+        committed: &BTreeMap<TopicPartition, CommittedOffset>,
+    ) -> anyhow::Result<Option<HashMap<TopicPartition, Journal>>> {
+        let is_history = |partition: &TopicPartition| history_table(&self.around.router, partition).is_some();
+        let begins: Vec<(TopicPartition, i64)> = committed
+            .values()
+            .filter(|committed| is_history(&committed.partition))
+            .map(|committed| (committed.partition.clone(), committed.offset))
+            .collect();
+        loop {
+            self.around.liveness.beat();
+            match self.around.runtime.block_on(self.around.writer.journal(&begins)) {
+                Ok(found) => return Ok(Some(found)),
+                Err(error) if !error.is_retriable() => return Err(error.into()),
+                Err(error) => tracing::warn!("{error}; the partitions wait for it"),
+            }
+            if self.around.shutdown.wait(JOURNAL_BACKOFF) {
+                return Ok(None);
+            }
+        }
     }
 
     /// Brings what is under way to its end, at most until `deadline`; begins nothing new. Whether it ended.

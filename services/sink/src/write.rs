@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use crate::batch::{Batch, PackageTombstone};
 use crate::database::{Bind, Database, DatabaseError, InsertStatement};
 use crate::history::Block;
+use crate::journal;
 use crate::metrics::SinkMetrics;
+use crate::plan::Journal;
 use crate::route::write_package_tombstone;
 use crate::rows::{HistoryTable, RowBinary, StateTable};
 
@@ -30,6 +32,7 @@ const LOOKUP_MAX_PACKAGES: usize = 500;
 
 /// Writes batches; shared by the tasks of one batch.
 pub struct Writer {
+    group: String,
     database: Database,
     state: HashMap<StateTable, (InsertStatement, Option<InsertStatement>)>,
     history: HashMap<HistoryTable, InsertStatement>,
@@ -45,6 +48,7 @@ pub struct BatchRows {
     state: Vec<(StateTable, Bytes, usize)>,
     package_tombstones: Vec<PackageTombstone>,
     blocks: Vec<(TopicPartition, HistoryTable, Block)>,
+    plans: Vec<(TopicPartition, i64, i64)>,
 }
 
 impl BatchRows {
@@ -54,6 +58,7 @@ impl BatchRows {
             state: std::mem::take(&mut batch.state),
             package_tombstones: std::mem::take(&mut batch.package_tombstones),
             blocks: std::mem::take(&mut batch.blocks),
+            plans: std::mem::take(&mut batch.plans),
         }
     }
 }
@@ -66,6 +71,7 @@ fn token(partition: &TopicPartition, block: &Block) -> String {
 impl Writer {
     /// A writer with at most `concurrent_inserts` requests under way.
     pub fn new(
+        group: &str,
         database: Database,
         concurrent_inserts: usize,
         metrics: SinkMetrics,
@@ -75,6 +81,7 @@ impl Writer {
         let history =
             HistoryTable::ALL.iter().map(|table| (*table, InsertStatement::of_history(*table))).collect();
         Self {
+            group: group.to_owned(),
             database,
             state,
             history,
@@ -104,6 +111,11 @@ impl Writer {
                 writer.write_table(StateTable::ArtifactPackages, Bytes::new(), 0, &tombstones).await;
             });
         }
+        // A block that is begun is known to whoever begins at its offset again.
+        if !rows.plans.is_empty() {
+            let statement = journal::insert(&self.group, &rows.plans);
+            self.until_done(journal::TABLE, || self.database.execute("writing sink_plans", &statement)).await;
+        }
         for (partition, table, block) in rows.blocks {
             let writer = Arc::clone(&self);
             jobs.spawn(async move {
@@ -117,6 +129,22 @@ impl Writer {
                 std::panic::resume_unwind(panic.into_panic());
             }
         }
+    }
+
+    /// What the journal knows of partitions from an offset on; asked once.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn journal(
+        &self,
+        begins: &[(TopicPartition, i64)],
+    ) -> Result<HashMap<TopicPartition, Journal>, DatabaseError> {
+        let outcome = journal::read(&self.database, &self.group, begins).await;
+        match &outcome {
+            Ok(_) => self.readiness.ready(),
+            Err(error) => self.readiness.not_ready(error.to_string()),
+        }
+        outcome
     }
 
     /// The table first, its copy after: whatever stands in the copy can be looked up in the table.

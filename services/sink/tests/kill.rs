@@ -63,7 +63,7 @@ fn kills_lose_nothing_and_double_nothing() {
         }
         sink.kill();
     }
-    let planned = pipeline.log().matches("finishing a block that was planned").count();
+    let planned = pipeline.log().matches("finishing what was planned").count();
     let records = writer.stop();
 
     let mut oracle = Oracle::new(&pipeline);

@@ -158,6 +158,12 @@ impl Database {
         Ok(rows)
     }
 
+    /// The error of an answer that makes no sense.
+    pub fn unexpected(&self, what: &str, reason: &str) -> DatabaseError {
+        let (what, reason) = (what.to_owned(), reason.to_owned());
+        DatabaseError::Unexpected { url: self.url.clone(), what, reason }
+    }
+
     /// Inserts one block of rows. With a token ClickHouse takes the block once, however often it is sent.
     ///
     /// # Errors
@@ -181,6 +187,11 @@ impl Database {
         })
         .await
     }
+}
+
+/// Text for between single quotes of a statement.
+pub fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\'', "\\'")
 }
 
 /// A value for a `?` of a question.

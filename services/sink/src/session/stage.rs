@@ -114,6 +114,7 @@ impl Stage {
                 if let Some(next) = next {
                     next.done.remove(partition);
                     next.blocks.retain(|(of, _, _)| of != partition);
+                    next.plans.retain(|(of, _, _)| of != partition);
                 }
             }
         }
