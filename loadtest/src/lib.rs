@@ -6,6 +6,7 @@ pub mod at_least_once;
 pub mod child;
 pub mod correlator;
 pub mod generate;
+pub mod jvm;
 pub mod oracle;
 pub mod pipeline;
 pub mod restart;

@@ -1,0 +1,172 @@
+//! Start-up of a JVM application without an agent, with ours, and with one whose ClassFileLoadHook does nothing.
+//! It must never time one of them apart from the others: the runs alternate, since machines change their speed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use plimsoll_runtime_agent::hooks::report::JvmReport;
+use plimsoll_runtime_agent::java::StartHook;
+use plimsoll_runtime_agent::java::reader::Heard;
+
+/// Measures what an agent costs a JVM's start.
+#[derive(Debug, clap::Parser)]
+#[command(name = "jvm-startup")]
+pub struct Options {
+    /// Home of the JDK.
+    #[arg(long, env = "JAVA_HOME", default_value = "/usr/lib/jvm/default-java")]
+    pub java_home: PathBuf,
+    /// Runs of each.
+    #[arg(long, default_value_t = 15)]
+    pub rounds: usize,
+    /// The application: what follows `java` on its command line. It must end by itself.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub application: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    wall: Vec<Duration>,
+    cpu: Duration,
+}
+
+impl Times {
+    fn median(&self) -> f64 {
+        let mut sorted = self.wall.clone();
+        sorted.sort();
+        sorted.get(sorted.len() / 2).map_or(f64::NAN, Duration::as_secs_f64) * 1_000.0
+    }
+
+    fn least(&self) -> f64 {
+        self.wall.iter().min().map_or(f64::NAN, Duration::as_secs_f64) * 1_000.0
+    }
+
+    fn cpu(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1_000.0 / self.wall.len() as f64
+    }
+}
+
+/// Times and prints them.
+///
+/// # Errors
+/// If there is no JDK or C compiler, or the application fails.
+#[allow(clippy::print_stdout)] // The figures are its output.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let scratch = std::env::temp_dir().join(format!("plimsoll-jvm-{}", plimsoll_kit::host::random_id()));
+    std::fs::create_dir(&scratch)?;
+    let result = measure(options, &scratch);
+    std::fs::remove_dir_all(&scratch)?;
+    let (times, classes) = result?;
+    let [none, ours, peer] = &times;
+    println!("{:<22} {:>12} {:>12} {:>12}", "agent", "median ms", "least ms", "CPU ms");
+    for (name, times) in [("none", none), ("ours", ours), ("empty ClassFileLoadHook", peer)] {
+        println!("{name:<22} {:>12.1} {:>12.1} {:>12.1}", times.median(), times.least(), times.cpu());
+    }
+    println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
+    for (what, of) in [
+        ("wall, median", Times::median as fn(&Times) -> f64),
+        ("wall, least", Times::least),
+        ("CPU", Times::cpu),
+    ] {
+        let ratio = (of(ours) - of(none)) / (of(peer) - of(none));
+        println!("cost of ours / cost of the peer, {what}: {ratio:.2} (target: at most 0.50)");
+    }
+    Ok(())
+}
+
+fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64)> {
+    let peer = compile_peer(&options.java_home, scratch)?;
+    let mut hook = StartHook::create(scratch)?;
+    let ours = hook.environment().value(None).to_string_lossy().into_owned();
+    let agents = [None, Some(ours), Some(format!("-agentpath:{}", peer.display()))];
+    let (ended, classes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let reader = std::thread::spawn({
+        let (ended, classes) = (Arc::clone(&ended), Arc::clone(&classes));
+        move || {
+            // As the agent does: what is there, each 20 ms.
+            while !ended.load(Ordering::Relaxed) {
+                hook.reports.read(|heard| {
+                    if let Heard::Report(JvmReport::Classes, report) = heard {
+                        let names = report.name.iter().filter(|byte| **byte == b';').count();
+                        classes.fetch_add(names as u64, Ordering::Relaxed);
+                    }
+                });
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    let mut times = <[Times; 3]>::default();
+    let mut result = Ok(());
+    // The first round only warms the caches of files.
+    'rounds: for round in 0..=options.rounds {
+        for turn in 0..agents.len() {
+            let which = (round + turn) % agents.len();
+            match start(options, agents[which].as_deref()) {
+                Ok((wall, cpu)) if round > 0 => {
+                    times[which].wall.push(wall);
+                    times[which].cpu += cpu;
+                }
+                Ok(_) => classes.store(0, Ordering::Relaxed),
+                Err(error) => {
+                    result = Err(error);
+                    break 'rounds;
+                }
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    ended.store(true, Ordering::Relaxed);
+    ensure!(reader.join().is_ok(), "the reader of reports panicked");
+    result.map(|()| (times, classes.load(Ordering::Relaxed)))
+}
+
+/// One run to its end.
+fn start(options: &Options, agent: Option<&str>) -> anyhow::Result<(Duration, Duration)> {
+    let mut command = Command::new(options.java_home.join("bin/java"));
+    command.args(agent).args(&options.application).env_remove("JAVA_TOOL_OPTIONS");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (begin, cpu) = (Instant::now(), children_cpu()?);
+    let output =
+        command.spawn().context("java does not start; name a JDK with --java-home")?.wait_with_output()?;
+    let wall = begin.elapsed();
+    ensure!(
+        output.status.success(),
+        "the application failed ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok((wall, children_cpu()?.saturating_sub(cpu)))
+}
+
+/// User and system time of children that were waited for.
+fn children_cpu() -> anyhow::Result<Duration> {
+    /// USER_HZ: the same on all architectures that the agent runs on.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name may hold anything; behind it cutime and cstime are the 16th and 17th field of proc(5).
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let times = fields.get(13..15).context("/proc/self/stat is shorter than proc(5) says")?;
+    let ticks: u64 = times.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
+}
+
+fn compile_peer(java_home: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
+    let library = scratch.join("libempty_hook.so");
+    let include = java_home.join("include");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/jvmti/empty_hook.c");
+    let status = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-I"])
+        .arg(&include)
+        .arg("-I")
+        .arg(include.join("linux"))
+        .arg(source)
+        .arg("-o")
+        .arg(&library)
+        .status()
+        .context("no C compiler; `apt install gcc`")?;
+    ensure!(status.success(), "the peer was not compiled: {} must have the JDK's headers", include.display());
+    Ok(library)
+}
