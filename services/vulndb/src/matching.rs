@@ -294,10 +294,14 @@ fn other_distribution(query: &PackageQuery<'_>) -> Unanswered {
     }
 }
 
+/// Longest version that a reason repeats, in bytes; what is longer is no version anyway.
+const MAX_SHOWN_VERSION_BYTES: usize = 100;
+
 fn unparseable(version: &str, order: &str) -> Unanswered {
+    let shown = &version[..version.floor_char_boundary(MAX_SHOWN_VERSION_BYTES)];
     Unanswered {
         code: NotAssessedCode::UnparseableVersion,
-        reason: format!("version {version:?} has no place in the {order} version order"),
+        reason: format!("version {shown:?} has no place in the {order} version order"),
         remedy:
             "compare the package with its advisories by hand, or install a release with a regular version"
                 .into(),

@@ -243,3 +243,29 @@ fn broken_boundaries_are_told() {
         assert!(ids(&database, &application(ecosystem, "a", version)).is_empty(), "{folder}");
     }
 }
+
+/// What an artifact calls a version is anybody's text: refused shortly, whatever its length.
+#[test]
+fn absurd_versions_are_refused_shortly() {
+    let all: &[(&str, &[(&str, &str)])] = &[("ECOSYSTEM", &[("introduced", "0"), ("fixed", "1.0.0")])];
+    for (folder, ecosystem) in [
+        ("Maven", "maven"),
+        ("npm", "npm"),
+        ("RubyGems", "gem"),
+        ("Packagist", "composer"),
+        ("Go", "golang"),
+        ("crates.io", "cargo"),
+        ("PyPI", "pypi"),
+    ] {
+        let database = database(folder, &record(folder, "a", all, &[]));
+        for piece in ["1.", "1-", "a", "\u{1}", "é", "1.0.0-", "0", "(", "v"] {
+            let version = piece.repeat(1_000_000);
+            let answer = database.match_package(&application(ecosystem, "a", &version));
+            let Assessment::NotAssessed { code, reason, .. } = answer else {
+                panic!("{ecosystem} {piece}: {answer:?}")
+            };
+            assert_eq!(code, NotAssessedCode::UnparseableVersion);
+            assert!(reason.len() < 1000, "{} bytes", reason.len());
+        }
+    }
+}

@@ -5,6 +5,9 @@ use serde::{Deserialize, Deserializer};
 
 /// Longest summary that is kept, in bytes.
 const MAX_SUMMARY_BYTES: usize = 240;
+/// Most import paths that are kept of one package entry; a list beyond that stands for the whole module. Real ones
+/// stay below 100.
+const MAX_IMPORTS: usize = 1000;
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     input: D,
@@ -131,6 +134,7 @@ impl OsvAffected {
     pub fn imports(&self) -> impl Iterator<Item = &str> {
         let imports = self.ecosystem_specific.as_ref().and_then(|specific| specific.get("imports"));
         let list = imports.and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
+        let list = if list.len() > MAX_IMPORTS { &[] } else { list };
         list.iter().filter_map(|import| import.get("path")?.as_str())
     }
 }
@@ -153,6 +157,23 @@ mod tests {
         assert_eq!(record("A bug", "Long text."), "A bug");
         assert_eq!(record("", "## In PyYAML 5.1. Then more.\nMore"), "In PyYAML 5.1.");
         assert!(record(&"é".repeat(300), "").len() <= MAX_SUMMARY_BYTES + "…".len());
+    }
+
+    #[test]
+    fn imports_of_any_shape() {
+        let imports = |json: String| -> Vec<String> {
+            let affected: OsvAffected =
+                serde_json::from_str(&format!(r#"{{"ecosystem_specific":{{"imports":{json}}}}}"#)).unwrap();
+            affected.imports().map(str::to_owned).collect()
+        };
+        assert_eq!(
+            imports(r#"[{"path":"a/b","symbols":["X"]},{"path":7},"c",null,{"goos":[]}]"#.into()),
+            ["a/b"]
+        );
+        for json in ["null", "7", "{}", r#""a""#, "[[]]"] {
+            assert!(imports(json.into()).is_empty(), "{json}");
+        }
+        assert!(imports(format!("[{}]", vec![r#"{"path":"a"}"#; MAX_IMPORTS + 1].join(","))).is_empty());
     }
 
     #[test]
