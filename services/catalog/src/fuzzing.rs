@@ -141,6 +141,24 @@ pub const PARSERS: &[Parser] = &[
     },
     Parser { name: "archive", path: "app/a.jar", around: &[], fixture: b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" },
     Parser { name: "binary", path: "usr/bin/a", around: &[], fixture: b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0" },
+    Parser {
+        name: "go_program",
+        path: "usr/bin/a",
+        around: &[],
+        fixture: include_bytes!("golang/fixtures/program.elf"),
+    },
+    Parser {
+        name: "rust_program",
+        path: "usr/bin/a",
+        around: &[],
+        fixture: include_bytes!("rust/fixtures/audited.elf"),
+    },
+    Parser {
+        name: "cargo_lock",
+        path: "app/Cargo.lock",
+        around: &[],
+        fixture: b"version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+x\"\ndependencies = [\n \"b 1.0.0\",\n]\n",
+    },
 ];
 
 /// Runs the parser of this name over a file with these contents. What it finds must be the same each time.
@@ -256,10 +274,7 @@ mod tests {
         for parser in PARSERS {
             let is_read = wanted(parser.path.as_bytes(), MODE);
             let is_looked_into = matches!(is_read, Wanted::Content { .. } | Wanted::Digest);
-            // Archives and binaries have their own tests once their ecosystems are in.
-            if !matches!(parser.name, "archive" | "binary") {
-                assert!(is_looked_into, "{}", parser.name);
-            }
+            assert!(is_looked_into, "{}", parser.name);
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod elf;
 pub(crate) mod search;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;

@@ -266,3 +266,6 @@ fn reported(module: &Module) -> (String, String) {
         Some(_) => (module.path.clone(), String::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,41 +1,12 @@
+use crate::binary::testing::Shape;
 use crate::ownership::OwnershipIndex;
 use crate::testing::{Node, catalog, owners, package, tree};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use std::io::Write;
 
-/// The smallest 64-bit program with sections of these names and contents.
 fn program(sections: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut names = vec![0u8];
-    let mut contents = Vec::new();
-    let mut headers = vec![[0u8; 64]];
-    let mut add = |name: &str, bytes: &[u8], contents: &mut Vec<u8>, names: &mut Vec<u8>| {
-        let mut header = [0u8; 64];
-        header[..4].copy_from_slice(&(names.len() as u32).to_le_bytes());
-        header[4] = 1;
-        header[24..32].copy_from_slice(&(64 + contents.len() as u64).to_le_bytes());
-        header[32..40].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        names.extend_from_slice(name.as_bytes());
-        names.push(0);
-        contents.extend_from_slice(bytes);
-        headers.push(header);
-    };
-    for (name, bytes) in sections {
-        add(name, bytes, &mut contents, &mut names);
-    }
-    let mut with_own = names.clone();
-    with_own.extend_from_slice(b".shstrtab\0");
-    add(".shstrtab", &with_own, &mut contents, &mut names);
-    let mut file = vec![0u8; 64];
-    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-    file[16] = 2;
-    file[40..48].copy_from_slice(&(64 + contents.len() as u64).to_le_bytes());
-    file[58] = 64;
-    file[60] = headers.len() as u8;
-    file[62] = headers.len() as u8 - 1;
-    file.extend_from_slice(&contents);
-    headers.iter().for_each(|header| file.extend_from_slice(header));
-    file
+    Shape::USUAL.program(sections)
 }
 
 fn compressed(text: &[u8]) -> Vec<u8> {
@@ -74,6 +45,12 @@ fn check_warning(program: &[u8], expect: &str) {
     let codes: Vec<&str> = outcome.warnings.iter().map(|warning| warning.code).collect();
     assert_eq!((codes.join(","), outcome.packages.len()), (expect.to_owned(), 0));
     assert!(outcome.warnings.iter().all(|warning| warning.subject == "app"));
+}
+
+#[test]
+fn the_fixture_is_an_audited_program() {
+    let outcome = catalog(&tree(&[("app", Node::File(include_bytes!("fixtures/audited.elf")))]));
+    assert_eq!(outcome.packages.len(), 2);
 }
 
 #[test]
