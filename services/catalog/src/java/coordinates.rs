@@ -81,7 +81,9 @@ const TAILS: &[&str] = &[
 ];
 
 /// The components of an archive that is called `file_name`; at least one.
-pub(crate) fn identify(facts: &Facts, file_name: &str) -> Vec<Component> {
+///
+/// `groups_in_names`: the files beside it are called `group.artifact-version.jar`, as Quarkus does.
+pub(crate) fn identify(facts: &Facts, file_name: &str, groups_in_names: bool) -> Vec<Component> {
     let directories = Directories::new(&facts.class_directories);
     let name = FileName::parse(file_name);
     let claims: Vec<Vec<&str>> =
@@ -113,7 +115,7 @@ pub(crate) fn identify(facts: &Facts, file_name: &str) -> Vec<Component> {
         let names_itself = !name.version.is_empty() || !facts.manifest.version().is_empty();
         let only_renamed = found.len() == 1 && (!names_itself || claimed.is_empty());
         if found.is_empty() || (unclaimed > 0 && !only_renamed) {
-            found.push(fallback(facts, &name, &claimed));
+            found.push(fallback(facts, &name, &claimed, groups_in_names));
         }
     }
     if found.len() == 1 {
@@ -171,8 +173,17 @@ fn main_pom(facts: &Facts, name: &FileName) -> Option<usize> {
 }
 
 /// The archive itself, of which nothing of Maven's is in it.
-fn fallback(facts: &Facts, name: &FileName, claimed: &[&str]) -> Component {
+fn fallback(facts: &Facts, name: &FileName, claimed: &[&str], groups_in_names: bool) -> Component {
     let manifest = &facts.manifest;
+    if groups_in_names && let Some((group, artifact)) = name.split_group() {
+        return Component {
+            group,
+            artifact,
+            version: name.version.clone(),
+            identified_by: identified_by::FILE_NAME,
+            prefixes: Vec::new(),
+        };
+    }
     let title =
         acceptable(&manifest.implementation_title).filter(|title| !title.contains(['(', ',', '@', '[']));
     // The title is the better name only where the file's says nothing of itself.
@@ -259,6 +270,13 @@ struct FileName {
 }
 
 impl FileName {
+    /// `org.acme.things` and `thing-one` of `org.acme.things.thing-one`.
+    fn split_group(&self) -> Option<(String, String)> {
+        let name = self.artifact.strip_prefix("modified-").unwrap_or(&self.artifact);
+        let (group, artifact) = name.rsplit_once('.')?;
+        Some((acceptable(group)?, acceptable(artifact)?))
+    }
+
     fn parse(file_name: &str) -> Self {
         let whole = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
         for (at, separator) in whole.char_indices() {
@@ -276,6 +294,15 @@ impl FileName {
         }
         Self { whole: whole.to_owned(), artifact: whole.to_owned(), version: String::new() }
     }
+}
+
+/// Whether an archive of these coordinates is called `group.artifact-version`.
+pub(crate) fn names_its_group(facts: &Facts, file_name: &str) -> bool {
+    facts.poms.iter().any(|pom| {
+        let rest = file_name.strip_prefix(pom.group.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(pom.artifact.as_str()));
+        pom.group.contains('.') && rest.is_some_and(|rest| rest.starts_with('-'))
+    })
 }
 
 /// The version at the beginning of `text`, if nothing but qualifiers and classifiers follows.

@@ -41,7 +41,7 @@ fn check(file_name: &str, poms: &[&str], directories: &[&str], manifest: &str, e
         class_count: directories.len() as u64,
         ..Facts::default()
     };
-    let found: Vec<String> = identify(&facts, file_name)
+    let found: Vec<String> = identify(&facts, file_name, false)
         .iter()
         .map(|c| {
             let prefixes = c.prefixes.join(",");
@@ -124,4 +124,21 @@ fn merged_components() {
             "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
         ],
     );
+}
+
+#[test]
+fn names_that_begin_with_the_group() {
+    let facts =
+        |poms: &[&str]| Facts { poms: poms.iter().map(|text| pom(text)).collect(), ..Facts::default() };
+    let vertx = facts(&["io.vertx:vertx-core:4.5"]);
+    assert!(names_its_group(&vertx, "io.vertx.vertx-core-4.5.jar"));
+    assert!(!names_its_group(&vertx, "vertx-core-4.5.jar"));
+    for (name, expect) in [
+        ("com.github.luben.zstd-jni-1.5.6-4.jar", "com.github.luben:zstd-jni:1.5.6-4"),
+        ("modified-com.h2database.h2-2.3.jar", "com.h2database:h2:2.3"),
+        ("plain-1.jar", ":plain:1"),
+    ] {
+        let found = identify(&facts(&[]), name, true);
+        assert_eq!(format!("{}:{}:{}", found[0].group, found[0].artifact, found[0].version), expect);
+    }
 }

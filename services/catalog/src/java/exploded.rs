@@ -87,7 +87,7 @@ fn add(survey: &mut Survey<'_>, directory: &[u8], exploded: &Exploded) {
     };
     // `webapps/shop`: the directory is called after the archive that it was.
     let name = format!("{}.war", path::display(path::file_name(directory)));
-    for component in coordinates::identify(&facts, &name) {
+    for component in coordinates::identify(&facts, &name, false) {
         let mut record = super::describe(&component, &facts);
         record.locations = vec![location.clone()];
         let Some(package) = survey.add_package(record) else { return };

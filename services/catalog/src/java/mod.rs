@@ -91,20 +91,44 @@ impl Ecosystem for Java {
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         let homes = runtime::survey(survey, markers);
         exploded::survey(survey, markers);
+        let mut archives: Vec<(&[u8], ArchiveDigest)> = Vec::new();
         for marker in markers.iter().filter(|marker| is_archive_path(marker)) {
             if let Some(index) = &mut survey.index {
                 index.watch(survey.tree, marker);
             }
             let is_file = survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Regular);
             // A link's target is found by its own path; the runtime's own jars belong to the runtime.
-            if is_file && !homes.iter().any(|home| path::is_below(marker, home)) {
-                add_archive(survey, marker);
+            if is_file
+                && !homes.iter().any(|home| path::is_below(marker, home))
+                && let Some(digest) = read(survey, marker)
+            {
+                // By directory, since files beside each other are named alike; markers are sorted.
+                if archives.first().is_some_and(|(first, _)| path::parent(first) != path::parent(marker)) {
+                    add_archives(survey, &std::mem::take(&mut archives));
+                }
+                archives.push((marker, digest));
             }
+        }
+        add_archives(survey, &archives);
+    }
+}
+
+/// Adds what the archives of one directory hold.
+fn add_archives(survey: &mut Survey<'_>, archives: &[(&[u8], ArchiveDigest)]) {
+    let names_its_group = |(path, digest): &(&[u8], ArchiveDigest)| {
+        let file_name = path::display(path::file_name(path));
+        digest.archives.first().is_some_and(|facts| coordinates::names_its_group(facts, &file_name))
+    };
+    let groups_in_names = archives.iter().any(names_its_group);
+    for (path, digest) in archives {
+        for facts in &digest.archives {
+            add_components(survey, path, facts, groups_in_names && facts.path.is_empty());
         }
     }
 }
 
-fn add_archive(survey: &mut Survey<'_>, path: &[u8]) {
+/// What is kept of one archive; that it cannot be read is a warning.
+fn read(survey: &mut Survey<'_>, path: &[u8]) -> Option<ArchiveDigest> {
     let Some(bytes) = survey.digest(path, &ARCHIVES[0]) else {
         // Other kinds of archives are called .rar as well.
         if !path.ends_with(b".rar") {
@@ -115,7 +139,7 @@ fn add_archive(survey: &mut Survey<'_>, path: &[u8]) {
                 "check whether the file is damaged or a placeholder for another",
             );
         }
-        return;
+        return None;
     };
     let Ok(digest) = serde_json::from_slice::<ArchiveDigest>(&bytes) else {
         survey.warnings.push(
@@ -124,12 +148,10 @@ fn add_archive(survey: &mut Survey<'_>, path: &[u8]) {
             "it holds more than is kept of one archive",
             "split it, or scan its parts",
         );
-        return;
+        return None;
     };
     warn(survey, path, &digest);
-    for facts in &digest.archives {
-        add_components(survey, path, facts);
-    }
+    Some(digest)
 }
 
 fn warn(survey: &mut Survey<'_>, path: &[u8], digest: &ArchiveDigest) {
@@ -150,7 +172,7 @@ fn place_in(outer: &[u8], nested: &str) -> Vec<u8> {
 }
 
 /// The packages of one archive, the outer one or one within it.
-fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts) {
+fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in_names: bool) {
     let place = place_in(path, &facts.path);
     if place.len() > MAX_PATH_BYTES {
         let message = "the path of an archive within it is too long, so that archive is left out";
@@ -165,7 +187,7 @@ fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts) {
         nested_path: facts.path.as_bytes().to_vec(),
         layer: survey.tree.layer_of(path).unwrap_or_default().to_owned(),
     };
-    let components = coordinates::identify(facts, &file_name);
+    let components = coordinates::identify(facts, &file_name, groups_in_names);
     let is_alone = components.len() == 1 && facts.path.is_empty();
     for component in components {
         let mut record = describe(&component, facts);

@@ -1,1 +1,333 @@
+use super::archive::{MAX_DEPTH, look_into};
+use crate::testing::{self, Node, catalog, owners, tree};
+use crate::zip::tests::{Keep, Writer};
+use crate::{CatalogOutcome, OwnershipIndex, PackageRecord};
+use Keep::{Deflated, Stored};
+use proptest::prelude::*;
 
+fn properties(coordinates: &str) -> (String, String) {
+    let parts: Vec<&str> = coordinates.split(':').collect();
+    let text = format!("groupId={}\nartifactId={}\nversion={}\n", parts[0], parts[1], parts[2]);
+    (format!("META-INF/maven/{}/{}/pom.properties", parts[0], parts[1]), text)
+}
+
+/// A jar of these Maven coordinates and classes.
+fn jar(coordinates: &[&str], classes: &[&str]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    for one in coordinates {
+        let (path, text) = properties(one);
+        writer = writer.add(&path, text.as_bytes(), Deflated);
+    }
+    for class in classes {
+        writer = writer.add(&format!("{class}.class"), b"\xca\xfe\xba\xbe", Stored);
+    }
+    writer.finish()
+}
+
+fn log4j() -> Vec<u8> {
+    jar(
+        &["org.apache.logging.log4j:log4j-core:2.14.1"],
+        &["org/apache/logging/log4j/core/Logger", "META-INF/versions/9/module-info"],
+    )
+}
+
+/// A fat jar in Spring Boot's layout: nested jars stored, classes below BOOT-INF/classes.
+fn boot() -> Vec<u8> {
+    let manifest =
+        b"Main-Class: org.springframework.boot.loader.JarLauncher\nStart-Class: com.acme.shop.Main\n\n";
+    let (path, text) = properties("com.acme:shop:1.0");
+    Writer::default()
+        .add("META-INF/MANIFEST.MF", manifest, Deflated)
+        .add(&path, text.as_bytes(), Deflated)
+        .add("org/springframework/boot/loader/JarLauncher.class", b"", Stored)
+        .add("BOOT-INF/classes/com/acme/shop/Main.class", b"", Deflated)
+        .add("BOOT-INF/lib/log4j-core-2.14.1.jar", &log4j(), Stored)
+        .add(
+            "BOOT-INF/lib/slf4j-api-1.7.36.jar",
+            &jar(&["org.slf4j:slf4j-api:1.7.36"], &["org/slf4j/Logger"]),
+            Deflated,
+        )
+        .finish()
+}
+
+/// `purl place by reason` of each package.
+fn described(outcome: &CatalogOutcome) -> Vec<String> {
+    let one = |package: &PackageRecord| {
+        let place = String::from_utf8(package.locations[0].identity_bytes()).unwrap();
+        let reason = &package.not_measurable_reason;
+        format!(
+            "{} {place} by {}{}{reason}",
+            package.purl,
+            package.identified_by,
+            if reason.is_empty() { "" } else { ": " }
+        )
+    };
+    outcome.packages.iter().filter(|package| package.ecosystem != "debian").map(one).collect()
+}
+
+fn warnings(outcome: &CatalogOutcome) -> Vec<String> {
+    outcome.warnings.iter().map(|warning| format!("{} {}", warning.subject, warning.message)).collect()
+}
+
+fn index(nodes: &[(&str, Node<'_>)]) -> OwnershipIndex {
+    OwnershipIndex::build(&tree(nodes))
+}
+
+#[test]
+fn fat_jars_are_read_in_place() {
+    let jar = boot();
+    let nodes = [("srv/app.jar", Node::File(&jar)), ("srv/link.jar", Node::Link("app.jar"))];
+    let outcome = catalog(&tree(&nodes));
+    assert_eq!(
+        described(&outcome),
+        [
+            "pkg:maven/com.acme/shop@1.0 srv/app.jar by pom.properties",
+            "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1 srv/app.jar!/BOOT-INF/lib/log4j-core-2.14.1.jar by pom.properties",
+            "pkg:maven/org.slf4j/slf4j-api@1.7.36 srv/app.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar by pom.properties",
+        ]
+    );
+    assert_eq!(warnings(&outcome), [""; 0]);
+    let package = testing::package(&outcome, "org.apache.logging.log4j:log4j-core");
+    assert_eq!((package.loadable_file_count, &package.observable_by[..]), (1, &["jvmti"][..]));
+    assert_eq!(package.locations[0].layer, "sha256:layer");
+    let index = index(&nodes);
+    for (path, expect) in [
+        ("srv/app.jar", "com.acme:shop jar code"),
+        ("srv/app.jar!/BOOT-INF/classes", "com.acme:shop jar code"),
+        ("srv/app.jar!/BOOT-INF/lib/log4j-core-2.14.1.jar", "org.apache.logging.log4j:log4j-core jar code"),
+        ("srv/app.jar!/somewhere/else", "com.acme:shop jar code"),
+        ("srv/other.jar!/x", "-"),
+    ] {
+        assert_eq!(owners(&index, path), expect, "{path}");
+    }
+    let tree = tree(&nodes);
+    let linked = index.lookup_in(&tree, b"srv/link.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar").unwrap();
+    assert_eq!(linked.owners[0].package.name, "org.slf4j:slf4j-api");
+    assert!(index.covers(b"srv/app.jar!/x") && !index.covers(b"srv/new.jar"));
+}
+
+#[test]
+fn ears_hold_wars_that_hold_jars() {
+    let war = Writer::default()
+        .add("WEB-INF/classes/com/acme/Servlet.class", b"", Stored)
+        .add("WEB-INF/lib/log4j-core-2.14.1.jar", &log4j(), Deflated)
+        .finish();
+    let ear = Writer::default().add("shop-web-2.0.war", &war, Deflated).finish();
+    let outcome = catalog(&tree(&[("deployments/shop-2.0.ear", Node::File(&ear))]));
+    assert_eq!(
+        described(&outcome),
+        [
+            "pkg:maven/com.acme/shop-web@2.0 deployments/shop-2.0.ear!/shop-web-2.0.war by file name",
+            "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1 deployments/shop-2.0.ear!/shop-web-2.0.war!/WEB-INF/lib/log4j-core-2.14.1.jar by pom.properties",
+            "pkg:maven/shop@2.0 deployments/shop-2.0.ear by file name: it has no class",
+        ]
+    );
+}
+
+#[test]
+fn merged_components_share_a_jar_by_class_prefixes() {
+    let shaded = jar(
+        &["com.acme:agent:1.0", "org.apache.logging.log4j:log4j-core:2.14.1", "org.slf4j:slf4j-api:1.7.36"],
+        &["com/acme/Agent", "com/acme/shaded/org/apache/logging/log4j/core/Logger", "org/slf4j/Logger"],
+    );
+    let index = index(&[("agent-1.0.jar", Node::File(&shaded))]);
+    let found = index.lookup(b"agent-1.0.jar").unwrap();
+    let described: Vec<String> = found
+        .owners
+        .iter()
+        .map(|owner| format!("{} {:?}", owner.package.name, owner.class_prefixes))
+        .collect();
+    assert_eq!(
+        described,
+        [
+            r#"com.acme:agent []"#,
+            r#"org.apache.logging.log4j:log4j-core ["com.acme.shaded.org.apache.logging.log4j.core."]"#,
+            r#"org.slf4j:slf4j-api ["org.slf4j."]"#,
+        ]
+    );
+}
+
+const STATUS: &str = "Package: liblog4j2-java\nStatus: install ok installed\nArchitecture: all\nSource: apache-log4j2\nVersion: 2.14.1-1\n\nPackage: vendor-suite\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
+
+#[test]
+fn jars_in_packages_of_the_distribution() {
+    let jar = log4j();
+    let lists = [
+        "/usr/share/java/log4j-core.jar\n/usr/share/java/log4j-core-2.14.1.jar\n",
+        "/opt/vendor/lib/log4j-core-2.14.1.jar\n",
+    ];
+    let outcome = catalog(&tree(&[
+        ("var/lib/dpkg/status", Node::File(STATUS.as_bytes())),
+        ("var/lib/dpkg/info/liblog4j2-java.list", Node::File(lists[0].as_bytes())),
+        ("var/lib/dpkg/info/vendor-suite.list", Node::File(lists[1].as_bytes())),
+        ("usr/share/java/log4j-core-2.14.1.jar", Node::File(&jar)),
+        ("usr/share/java/log4j-core.jar", Node::Link("log4j-core-2.14.1.jar")),
+        ("opt/vendor/lib/log4j-core-2.14.1.jar", Node::File(&jar)),
+    ]));
+    let mut carried: Vec<(String, &str)> = outcome
+        .packages
+        .iter()
+        .filter(|package| package.ecosystem == "maven")
+        .map(|package| {
+            (
+                String::from_utf8_lossy(&package.locations[0].path).into_owned(),
+                package.provided_by_name.as_str(),
+            )
+        })
+        .collect();
+    carried.sort_unstable();
+    assert_eq!(
+        carried,
+        [
+            ("opt/vendor/lib/log4j-core-2.14.1.jar".to_owned(), ""),
+            ("usr/share/java/log4j-core-2.14.1.jar".to_owned(), "liblog4j2-java"),
+        ]
+    );
+}
+
+#[test]
+fn exploded_applications() {
+    let (path, text) = properties("com.acme:shop:1.0");
+    let nodes = [
+        ("webapps/shop/META-INF/MANIFEST.MF", Node::File(b"Manifest-Version: 1.0\n".as_slice())),
+        (&format!("webapps/shop/{path}"), Node::File(text.as_bytes())),
+        ("webapps/shop/WEB-INF/classes/com/acme/Shop.class", Node::File(b"x")),
+        ("app/META-INF/MANIFEST.MF", Node::File(b"Implementation-Title: tool\nImplementation-Version: 3\n")),
+        ("app/BOOT-INF/classes/com/acme/tool/Main.class", Node::File(b"x")),
+        ("other/META-INF/MANIFEST.MF", Node::File(b"Implementation-Title: nothing\n")),
+    ];
+    assert_eq!(
+        described(&catalog(&tree(&nodes))),
+        [
+            "pkg:maven/com.acme.tool/tool@3 app/META-INF/MANIFEST.MF by manifest",
+            "pkg:maven/com.acme/shop@1.0 webapps/shop/META-INF/maven/com.acme/shop/pom.properties by pom.properties",
+        ]
+    );
+    let index = index(&nodes);
+    for (path, expect) in [
+        ("webapps/shop/WEB-INF/classes", "com.acme:shop jar-directory code"),
+        ("webapps/shop/WEB-INF/classes/com/acme/Shop.class", "com.acme:shop jar-directory code"),
+        ("app/BOOT-INF/classes", "com.acme.tool:tool jar-directory code"),
+        ("webapps/shop", "-"),
+    ] {
+        assert_eq!(owners(&index, path), expect, "{path}");
+    }
+}
+
+const RELEASE: &[u8] = b"IMPLEMENTOR=\"Eclipse Adoptium\"\nJAVA_VERSION=\"17.0.15\"\n";
+
+#[test]
+fn runtimes() {
+    let jar = log4j();
+    let nodes = [
+        ("opt/jdk/release", Node::File(RELEASE)),
+        ("opt/jdk/lib/modules", Node::File(b"\xda\xda\xfe\xca")),
+        ("opt/jdk/lib/jrt-fs.jar", Node::File(&jar)),
+        ("opt/other/release", Node::File(b"1.0")),
+    ];
+    let outcome = catalog(&tree(&nodes));
+    assert_eq!(described(&outcome), ["pkg:generic/openjdk@17.0.15 opt/jdk/lib/modules by release file"]);
+    let index = index(&nodes);
+    assert_eq!(owners(&index, "opt/jdk/lib/modules"), "openjdk java-release data");
+    assert_eq!(owners(&index, "opt/jdk/lib/jrt-fs.jar"), "openjdk java-release code");
+}
+
+#[test]
+fn runtimes_of_the_distribution_are_named_once() {
+    let status = "Package: openjdk-17-jre-headless\nStatus: install ok installed\nArchitecture: amd64\nVersion: 17.0.15+6-1\n";
+    let nodes = [
+        ("var/lib/dpkg/status", Node::File(status.as_bytes())),
+        (
+            "var/lib/dpkg/info/openjdk-17-jre-headless.list",
+            Node::File(b"/usr/lib/jvm/j/release\n/usr/lib/jvm/j/lib/modules\n"),
+        ),
+        ("usr/lib/jvm/j/release", Node::File(RELEASE)),
+        ("usr/lib/jvm/j/lib/modules", Node::File(b"\xda\xda\xfe\xca")),
+    ];
+    assert_eq!(described(&catalog(&tree(&nodes))), [""; 0]);
+    assert_eq!(owners(&index(&nodes), "usr/lib/jvm/j/lib/modules"), "openjdk-17-jre-headless dpkg data");
+}
+
+#[test]
+fn damaged_archives_are_named_and_everything_else_is_reported() {
+    let jar = log4j();
+    let mut inner = log4j();
+    inner.truncate(inner.len() - 30);
+    let outer = Writer::default()
+        .add("lib/bad.jar", &inner, Stored)
+        .add("lib/log4j-core-2.14.1.jar", &jar, Stored)
+        .add("A.class", b"", Stored)
+        .finish();
+    let outcome = catalog(&tree(&[
+        ("a.jar", Node::File(&outer)),
+        ("b.jar", Node::File(b"version https://git-lfs.github.com/spec/v1\n")),
+        ("c.jar", Node::File(&jar[..jar.len() - 30])),
+    ]));
+    assert_eq!(outcome.packages.len(), 2, "{:?}", described(&outcome));
+    let subjects: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
+    assert_eq!(subjects, ["a.jar!/lib/bad.jar", "b.jar", "c.jar"], "{:?}", outcome.warnings);
+}
+
+#[test]
+fn archives_nested_a_thousand_deep_end_at_the_bound() {
+    // Compressing again what is compressed makes it longer, so not as often.
+    for (keep, depth) in [(Stored, 1_000), (Deflated, 30)] {
+        let mut jar = log4j();
+        for _ in 0..depth {
+            jar = Writer::default().add("inner.jar", &jar, keep).finish();
+        }
+        let found = look_into(&jar);
+        assert_eq!(found.archives.len(), MAX_DEPTH + 1);
+        assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
+        assert!(found.notes[0].1.contains("archives deep"));
+    }
+}
+
+#[test]
+fn names_with_control_characters_never_reach_a_purl() {
+    let outer = Writer::default()
+        .add("META-INF/maven/a\u{1b}[31m/b\n/pom.properties", b"version=1\n", Stored)
+        .add("META-INF/MANIFEST.MF", b"Implementation-Title: x\x07y\nImplementation-Version: 1\x00\n", Stored)
+        .add("lib/\u{7}\n.jar", &log4j(), Stored)
+        .add("a\u{1}b/C.class", b"", Stored)
+        .finish();
+    let outcome = catalog(&tree(&[("e\u{1b}vil.jar", Node::File(&outer))]));
+    let json = serde_json::to_string(
+        &outcome.packages.iter().map(|p| (&p.purl, &p.name, &p.version)).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    assert!(!json.contains("\\u00") && !json.contains("\\n"), "{json}");
+    assert!(outcome.warnings.iter().all(|warning| !warning.subject.contains(char::is_control)));
+}
+
+#[test]
+fn bombs_cost_little() {
+    let bomb = Writer::default().add("x.jar", &vec![0; 200 << 20], Deflated).finish();
+    let found = look_into(&bomb);
+    assert_eq!(found.archives.len(), 1);
+    assert!(found.notes[0].1.contains("inflates"), "{:?}", found.notes);
+    // Manifests and coordinates are cut, not believed.
+    let long = Writer::default()
+        .add(
+            "META-INF/MANIFEST.MF",
+            &[b"Main-Class: a\n".as_slice(), &vec![b' '; 64 << 20]].concat(),
+            Deflated,
+        )
+        .finish();
+    assert_eq!(look_into(&long).archives[0].manifest.main_class, "a");
+}
+
+proptest! {
+    #[test]
+    fn damaged_archives_never_panic(changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = boot();
+        for (at, value) in &changes {
+            let at = at.index(bytes.len());
+            bytes[at] = *value;
+        }
+        let found = look_into(&bytes);
+        for facts in &found.archives {
+            prop_assert!(!super::coordinates::identify(facts, "app-1.0.jar", true).is_empty());
+        }
+    }
+}
