@@ -20,4 +20,5 @@ pub mod rules;
 pub mod service;
 pub mod spool;
 pub mod sweep;
+mod unmeasurable;
 pub mod workload;

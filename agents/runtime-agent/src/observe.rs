@@ -5,6 +5,7 @@ use plimsoll_schemas::words::{Rung, mount, usage_kind};
 
 use crate::ebpf::event::{FileAction, FileEvent};
 use crate::sweep::Reader;
+use crate::unmeasurable;
 
 /// A use of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,21 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
             _ => (usage_kind::FILE, Rung::Accessed),
         },
     };
+    // What OPcache keeps in a file stands for its source, which is not read then.
+    let source = match reader {
+        Reader::Php | Reader::Embedded => unmeasurable::source_of_opcache_file(&event.path),
+        _ => None,
+    };
+    if let (Some(source), FileAction::Open) = (source, event.action) {
+        return Some(Observation {
+            kind: usage_kind::MODULE,
+            rung: Rung::Loaded,
+            path: source.to_vec(),
+            mount: mount::ROOT,
+            inode: 0,
+            name: String::new(),
+        });
+    }
     Some(Observation {
         kind,
         rung,

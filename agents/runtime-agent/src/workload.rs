@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use plimsoll_schemas::events::{
     Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval,
 };
-use plimsoll_schemas::words::probe;
+use plimsoll_schemas::words::{probe, usage_kind};
 
 use crate::observe::{Observation, below};
+use crate::unmeasurable::{self, Unmeasurable};
 
 /// Most items of one usage event.
 pub const BATCH_MAX_ITEMS: usize = 1_000;
@@ -18,6 +19,8 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 pub const HELD_MAX_ITEMS: usize = 50_000;
 /// Most modules of a workload that are reported again each epoch.
 pub const MODULES_MAX: usize = 20_000;
+/// Most scripts of a workload that are looked at for the marks of bundlers.
+pub const SCRIPTS_MAX: usize = 4_096;
 /// Most labels of a container in an event.
 pub const LABELS_MAX: usize = 64;
 
@@ -131,6 +134,10 @@ pub struct Workload {
     modules: HashMap<Vec<u8>, Module>,
     /// Published under `unidentified/`, to be published again once it is identified.
     pub history: Vec<PendingItem>,
+    /// Scripts that may be bundles, to be looked at.
+    pub scripts: Vec<Vec<u8>>,
+    /// Scripts that were handed out to be looked at.
+    looked_at: HashSet<Vec<u8>>,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -158,6 +165,8 @@ impl Workload {
             index: HashMap::new(),
             modules: HashMap::new(),
             history: Vec::new(),
+            scripts: Vec::new(),
+            looked_at: HashSet::new(),
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),
@@ -174,6 +183,7 @@ impl Workload {
         position: u64,
         exec: Option<Box<ExecContext>>,
     ) {
+        self.note_what_cannot_be_measured(&observation);
         let key = (observation.path.clone(), observation.kind, observation.mount, observation.name.clone());
         if exec.is_none()
             && let Some(known) = self.index.get(&key).and_then(|index| self.pending.get_mut(*index))
@@ -209,6 +219,28 @@ impl Workload {
             attempts: 0,
             exec,
         });
+    }
+
+    /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
+    pub fn set_unmeasurable(&mut self, found: Unmeasurable) {
+        let key = found.key();
+        if !self.unavailable.contains_key(&key) {
+            self.unavailable.insert(key, found.reason);
+            self.changed = true;
+        }
+    }
+
+    fn note_what_cannot_be_measured(&mut self, observation: &Observation) {
+        if let Some(found) = unmeasurable::of_path(&observation.path) {
+            self.set_unmeasurable(found);
+        }
+        if observation.kind == usage_kind::MODULE
+            && unmeasurable::may_be_bundle(&observation.path)
+            && self.looked_at.len() < SCRIPTS_MAX
+            && self.looked_at.insert(observation.path.clone())
+        {
+            self.scripts.push(observation.path.clone());
+        }
     }
 
     /// An interpreter loaded a module: it stays in use as long as a process runs that image.

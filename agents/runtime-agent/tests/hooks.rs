@@ -17,7 +17,10 @@ fn config() -> AgentConfig {
 #[test]
 fn the_dynamic_linker_reports_what_is_mapped() {
     let (agent, collected) = support::start(config());
-    assert_eq!(agent.probes().active, ["ld-audit", "python-import", "node-module", "ruby-feature", "php-include"]);
+    assert_eq!(
+        agent.probes().active,
+        ["ld-audit", "python-import", "node-module", "ruby-feature", "php-include"]
+    );
     let root = tempfile::tempdir().unwrap();
     let tree = support::tree(&agent, root.path());
     let maps = support::run(&tree, Command::new("cat").arg("/proc/self/maps"));

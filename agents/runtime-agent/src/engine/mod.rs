@@ -2,6 +2,7 @@
 //! It must never wait for anything but its own clock: docker, resolver and broker have threads of their own.
 
 mod handing_out;
+mod inspecting;
 mod java;
 mod observing;
 mod roots;
@@ -146,6 +147,7 @@ pub struct Engine {
     roots: HashMap<u64, Root>,
     hooks: Vec<(u64, Hooks)>,
     java: java::Java,
+    inspector: Option<inspecting::Inspector>,
     awaiting: HashMap<u64, Awaiting>,
     /// Questions of the last minute, to be asked again if the resolver dies.
     asked: VecDeque<Asked>,
@@ -186,6 +188,7 @@ impl Engine {
         Self {
             stamper: Stamper::new(parts.config.producer_id.clone(), parts.boot_id),
             java: java::Java::new(parts.config.java.clone()),
+            inspector: inspecting::Inspector::start(),
             config: parts.config,
             kernel: parts.kernel,
             unavailable: parts.unavailable,
@@ -315,6 +318,7 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = now_ms();
+        self.inspect();
         if now - self.last_poll_ms >= POLL_MS || now < self.last_poll_ms {
             self.last_poll_ms = now;
             self.poll(now);
@@ -347,6 +351,7 @@ impl Engine {
             }
             workload.changed = true;
         }
+        self.inspect_to_the_end();
         self.poll(now);
         self.flush(now);
         let waits = |engine: &Self| {

@@ -13,7 +13,7 @@ use crate::observe::{observe, reader_of};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
 use crate::workload::{ArtifactView, ExecContext};
-use crate::{alerts, java, procfs};
+use crate::{alerts, java, procfs, unmeasurable};
 
 impl Engine {
     /// Reads what is there; `true` if there is more.
@@ -100,6 +100,9 @@ impl Engine {
             workload.changed = true;
         }
         let probe = if event.resync { probe::RESYNC } else { probe::EBPF_FILES };
+        if event.resync && event.action == FileAction::Exec && unmeasurable::is_php_server(&event.path) {
+            workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
+        }
         match observe(&event, reader) {
             Some(mut observation) => {
                 if event.workload & TREE_ID != 0 {

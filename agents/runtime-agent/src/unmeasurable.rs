@@ -1,0 +1,190 @@
+//! Code that no probe can tell apart once it runs: bundles, frozen programs, caches that were filled before. Pure, but for
+//! the reading of one file's begin and end.
+//! It must never read more of a file than [`HEAD_MAX_BYTES`] and [`TAIL_MAX_BYTES`], nor anything that is not regular.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+/// Most that is read of a script's begin, in bytes.
+pub const HEAD_MAX_BYTES: u64 = 64 << 10;
+/// Most that is read of its end, in bytes.
+pub const TAIL_MAX_BYTES: u64 = 4 << 10;
+
+/// An ecosystem whose packages cannot be measured in a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmeasurable {
+    /// As in `PackageRecord.ecosystem`.
+    pub ecosystem: &'static str,
+    /// The reason and the remedy.
+    pub reason: String,
+}
+
+impl Unmeasurable {
+    /// Its key among the probes that are not available.
+    pub fn key(&self) -> String {
+        format!("not-measurable:{}", self.ecosystem)
+    }
+}
+
+/// What a mapped or opened file's path gives away.
+pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
+    let bundle = path.split(|byte| *byte == b'/').any(is_pyinstaller_directory)
+        || path.ends_with(b"/_internal/base_library.zip");
+    bundle.then(|| Unmeasurable {
+        ecosystem: "pypi",
+        reason: format!(
+            "a program made by PyInstaller ran (/{}): its Python modules are inside the program, where no probe sees \
+             them; run the application from installed packages under observation",
+            String::from_utf8_lossy(path)
+        ),
+    })
+}
+
+/// `_MEIab12Cd`: where a program of PyInstaller unpacks itself.
+fn is_pyinstaller_directory(name: &[u8]) -> bool {
+    name.strip_prefix(b"_MEI")
+        .is_some_and(|rest| rest.len() >= 5 && rest.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Whether a program serves PHP from an OPcache that outlives requests.
+pub fn is_php_server(program: &[u8]) -> bool {
+    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or(program);
+    name.starts_with(b"php-fpm") || name.starts_with(b"php-cgi") || name == b"frankenphp"
+}
+
+/// PHP was at work before it was watched.
+pub fn php_before_the_watch(program: &str) -> Unmeasurable {
+    Unmeasurable {
+        ecosystem: "composer",
+        reason: format!(
+            "/{program} ran before it was watched, and OPcache does not read again what it holds; restart it while the \
+             agent watches"
+        ),
+    }
+}
+
+/// Whether a script that Node.js loaded is to be looked at: packages by themselves are none of our matter.
+pub fn may_be_bundle(path: &[u8]) -> bool {
+    let script = [&b".js"[..], b".cjs", b".mjs"].iter().any(|ending| path.ends_with(ending));
+    script && !path.windows(b"node_modules/".len()).any(|part| part == b"node_modules/")
+}
+
+/// Looks into a script for the mark of a bundler.
+pub fn of_script(mut opened: File, path: &[u8]) -> Option<Unmeasurable> {
+    let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    opened.by_ref().take(HEAD_MAX_BYTES).read_to_end(&mut head).ok()?;
+    if metadata.len() > HEAD_MAX_BYTES {
+        opened.seek(SeekFrom::Start(metadata.len() - TAIL_MAX_BYTES)).ok()?;
+        opened.take(TAIL_MAX_BYTES).read_to_end(&mut tail).ok()?;
+    }
+    let bundler = bundler_of(&head, &tail)?;
+    Some(Unmeasurable {
+        ecosystem: "npm",
+        reason: format!(
+            "/{} was made by {bundler} of modules that are not files any more, where no probe sees them; run the \
+             application without bundling its packages (as externals) under observation",
+            String::from_utf8_lossy(path)
+        ),
+    })
+}
+
+/// The bundler that left its mark in a script.
+fn bundler_of(head: &[u8], tail: &[u8]) -> Option<&'static str> {
+    const MARKS: &[(&str, &str)] = &[
+        ("webpackBootstrap", "webpack"),
+        ("__webpack_require__", "webpack"),
+        ("__webpack_modules__", "webpack"),
+        ("/*! For license information please see ", "webpack"),
+        ("\n// node_modules/", "esbuild"),
+        ("__commonJS = (cb", "esbuild"),
+        ("__commonJS=(", "esbuild"),
+        ("function getDefaultExportFromCjs", "rollup"),
+        ("parcelRequire", "Parcel"),
+        ("// @bun", "Bun"),
+    ];
+    let has = |bytes: &[u8], mark: &str| bytes.windows(mark.len()).any(|window| window == mark.as_bytes());
+    MARKS.iter().find(|(mark, _)| has(head, mark) || has(tail, mark)).map(|(_, bundler)| *bundler)
+}
+
+/// The source whose compiled form OPcache keeps in a file: `<directory>/<32 digits>/<path of the source>.bin`.
+pub fn source_of_opcache_file(path: &[u8]) -> Option<&[u8]> {
+    let source = path.strip_suffix(b".bin").filter(|source| source.ends_with(b".php"))?;
+    let mut at = 0;
+    for part in source.split(|byte| *byte == b'/') {
+        at += part.len() + 1;
+        if part.len() == 32 && part.iter().all(u8::is_ascii_hexdigit) {
+            return source.get(at..);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_give_bundles_away() {
+        for (path, expected) in [
+            ("tmp/_MEIab12Cd/libpython3.11.so.1.0", true),
+            ("tmp/_MEI/x", false),
+            ("opt/app/_internal/base_library.zip", true),
+            ("opt/app/base_library.zip", false),
+            ("srv/_MEI-notes/x.py", false),
+        ] {
+            assert_eq!(of_path(path.as_bytes()).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn scripts_that_are_looked_at() {
+        for (path, expected) in [
+            ("app/dist/main.js", true),
+            ("app/server.mjs", true),
+            ("app/node_modules/a/dist/a.js", false),
+            ("app/data.json", false),
+        ] {
+            assert_eq!(may_be_bundle(path.as_bytes()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn bundlers_leave_marks() {
+        let long = format!("{}\n// @bun", " ".repeat(100_000));
+        let directory = tempfile::tempdir().unwrap();
+        for (text, expected) in [
+            ("const express = require('express');\n", None),
+            ("/******/ (() => { // webpackBootstrap\n", Some("webpack")),
+            ("/*! For license information please see main.js.LICENSE.txt */\n(()=>{", Some("webpack")),
+            ("var __commonJS = (cb, mod) => function __require() {", Some("esbuild")),
+            ("\"use strict\";\n// node_modules/a/index.js\n", Some("esbuild")),
+            ("var __toESM = (mod) => mod;\n", None),
+            ("function getDefaultExportFromCjs (x) {", Some("rollup")),
+            (&long, Some("Bun")),
+            ("", None),
+        ] {
+            let file = directory.path().join("main.js");
+            std::fs::write(&file, text).unwrap();
+            let found = of_script(File::open(&file).unwrap(), b"app/main.js");
+            let says = |bundler: &str| found.as_ref().is_some_and(|found| found.reason.contains(bundler));
+            assert_eq!(found.is_some(), expected.is_some(), "{text:.60}");
+            assert!(expected.is_none_or(says), "{text:.60}: {found:?}");
+        }
+        assert_eq!(of_script(File::open(directory.path()).unwrap(), b"x"), None);
+    }
+
+    #[test]
+    fn files_of_opcache_name_their_sources() {
+        let id = "0123456789abcdef0123456789abcdef";
+        for (path, expected) in [
+            (format!("var/cache/{id}/srv/app/a.php.bin"), Some("srv/app/a.php")),
+            (format!("var/cache/{id}/srv/app/a.php"), None),
+            ("var/cache/srv/app/a.php.bin".to_owned(), None),
+            (format!("{id}/a.php.bin"), Some("a.php")),
+        ] {
+            let found = source_of_opcache_file(path.as_bytes());
+            assert_eq!(found, expected.map(str::as_bytes), "{path}");
+        }
+    }
+}
