@@ -1,6 +1,7 @@
 //! One running instance of the demo's application under `plimsoll run`, and the requests that drive it.
 //! It never looks inside: what the application tells of itself comes over HTTP.
 
+use super::languages;
 use super::pipeline::{Component, wait};
 use crate::http;
 use crate::run::{self, Running};
@@ -13,8 +14,10 @@ use std::time::Duration;
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// Pages that load what they need when they are first asked for.
-const PAGES: [&str; 5] = ["/", "/snippets/hello", "/snippets/primes", "/self-check", "/uptime"];
+/// Pages that load what they need when they are first asked for: of the application in Python, then of the services.
+const PAGES: &[&str] = &["/", "/snippets/hello", "/snippets/primes", "/self-check", "/uptime"];
+const JAVA_PAGES: &[&str] = &["/", "/names", "/text", "/hash", "/cache", "/html", "/plugin", "/data"];
+const NODE_PAGES: &[&str] = &["/", "/template", "/text", "/directory", "/self-check", "/id", "/data"];
 
 pub struct Application {
     pub component: Component,
@@ -48,17 +51,23 @@ impl Application {
 
     /// Ask for every page once.
     pub fn drive(&self) -> anyhow::Result<()> {
-        for page in PAGES {
+        let pages = match self.component {
+            languages::JAVA => JAVA_PAGES,
+            languages::NODE => NODE_PAGES,
+            _ => PAGES,
+        };
+        for page in pages {
             self.get(page)?;
         }
         Ok(())
     }
 
-    /// Make it load a package with shared libraries that it has not loaded yet; when it began, in milliseconds since
-    /// the epoch.
+    /// Make it load a package that it has not loaded yet, in Python one with shared libraries; when it began, in
+    /// milliseconds since the epoch.
     pub fn load_library(&self) -> anyhow::Result<f64> {
-        let answer: Value = serde_json::from_str(&self.get("/thumbnail")?)?;
-        answer["began_ms"].as_f64().context("/thumbnail does not tell when it began")
+        let page = if languages::expected(&self.component).is_some() { "/library" } else { "/thumbnail" };
+        let answer: Value = serde_json::from_str(&self.get(page)?)?;
+        answer["began_ms"].as_f64().with_context(|| format!("{page} does not tell when it began"))
     }
 
     /// Distributions of the modules that its interpreter has loaded, by normalised name (PEP 503).
@@ -99,7 +108,8 @@ impl Application {
         Ok(())
     }
 
-    fn get(&self, page: &str) -> anyhow::Result<String> {
+    /// The answer of one of its pages.
+    pub fn get(&self, page: &str) -> anyhow::Result<String> {
         http::call("GET", &format!("{}{page}", self.url)).with_context(|| self.log_end())
     }
 

@@ -19,7 +19,7 @@ const BUILT_FROM_SOURCE: &str = "MarkupSafe,PyYAML";
 const BUILD_TOOLS: [&str; 2] = ["setuptools==65.7.0", "wheel==0.40.0"];
 
 /// The demo's own files in the repository.
-fn sources() -> PathBuf {
+pub fn sources() -> PathBuf {
     paths::workspace().join("infra/demo")
 }
 
@@ -163,8 +163,16 @@ fn apt_sources() -> Option<PathBuf> {
     )
 }
 
+/// Copies a tree in place of what is there.
+pub fn fresh_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to).with_context(|| format!("cannot empty {}", to.display()))?;
+    }
+    copy(from, to)
+}
+
 /// Copies a tree of files and directories over what is there.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     ensure!(from.is_dir(), "{} is missing", from.display());
     fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in fs::read_dir(from)? {

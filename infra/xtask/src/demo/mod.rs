@@ -5,6 +5,7 @@ mod application;
 mod check;
 mod inputs;
 mod kafka;
+mod languages;
 mod local;
 mod pipeline;
 mod scenarios;
@@ -17,6 +18,7 @@ use application::Application;
 use check::{Findings, Truth};
 use pipeline::{Component, PATIENCE, Pipeline, wait};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +29,7 @@ const DIRECTORY_COMPONENT: Component =
 const IMAGE_COMPONENT: Component =
     Component { application: "backend", component: "webimage", version: "1.0" };
 const CONTAINER: &str = "plimsoll-demo-web";
-/// What `load_library` loads.
+/// What `load_library` loads in Python.
 const LATE_PACKAGE: &str = "pkg:pypi/pillow@";
 
 /// How the demo is run.
@@ -68,10 +70,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let plimsoll = paths::target().join("debug/plimsoll");
     let database = database(options, &plimsoll, &directory, begin, &mut left_out)?;
 
-    step(begin, "making the application");
+    step(begin, "making the applications");
     let python = inputs::Python::find()?;
     let wheels = inputs::wheels(&python)?;
     let application = inputs::application(&python, &wheels, &directory)?;
+    languages::java(&directory)?;
+    languages::node(&directory)?;
 
     step(begin, "starting servers");
     let stack_directory = directory.join("stack");
@@ -193,17 +197,22 @@ struct Outcome {
     component: Component,
     report: Value,
     latency: Duration,
-    /// Where it was asked for.
+    /// Where it was asked for, of the application in Python.
     truth: Option<Truth>,
+    /// Where it was asked for, of the other services: places of the packages that were loaded.
+    loaded: Option<BTreeSet<String>>,
 }
 
 impl Demo {
-    /// Scan both, run both, wait until everything has landed.
+    /// Scan all, run all, wait until everything has landed.
     fn observe(&self, with_truth: bool) -> anyhow::Result<Vec<Outcome>> {
         step(self.begin, "scanning");
         let mut scan = self.plimsoll(&["scan", "-s", "fs"], &DIRECTORY_COMPONENT);
         scan.arg("mydir/pythonapp").current_dir(&self.directory);
         run::logged(&mut scan, &self.log_path("scan-fs"))?;
+        for service in [languages::JAVA, languages::NODE] {
+            self.scan_service(&service)?;
+        }
         if self.docker_host.is_some() {
             let mut scan = self.plimsoll(&["scan", "-s", "image"], &IMAGE_COMPONENT);
             scan.arg(format!("docker:{}", inputs::IMAGE));
@@ -219,13 +228,17 @@ impl Demo {
         if self.docker_host.is_some() {
             running.push(self.run_container(ports.free()?)?);
         }
+        for service in [languages::JAVA, languages::NODE] {
+            running.push(self.run_service(service, ports.free()?)?);
+        }
         let mut observed = Vec::new();
         for application in running {
             application.drive()?;
             let latency = self.latency(&application)?;
             let container = self.docker_host.as_deref().map(|host| (host, CONTAINER));
             let container = container.filter(|_| application.component == IMAGE_COMPONENT);
-            let truth = with_truth.then(|| Truth::of(&application, container)).transpose()?;
+            let python = languages::expected(&application.component).is_none();
+            let truth = (with_truth && python).then(|| Truth::of(&application, container)).transpose()?;
             observed.push((application, latency, truth));
         }
 
@@ -233,13 +246,21 @@ impl Demo {
         let mut outcomes = Vec::new();
         for (application, latency, truth) in observed {
             let component = application.component;
+            let mut loaded = None;
+            if with_truth && component == languages::NODE {
+                loaded = Some(languages::places_of_modules(&application)?);
+            }
             application.quit()?;
+            if with_truth && component == languages::JAVA {
+                loaded = Some(self.places_of_classes()?);
+            }
             wait("the end of the workload in ClickHouse", PATIENCE, || {
                 let ended = check::ended_workloads(&self.pipeline, &component)?;
                 Ok(if ended > 0 { Ok(()) } else { Err(format!("{} still runs", component.component)) })
             })?;
             self.pipeline.wait_caught_up()?;
-            outcomes.push(Outcome { component, report: self.pipeline.report(&component)?, latency, truth });
+            let report = self.pipeline.report(&component)?;
+            outcomes.push(Outcome { component, report, latency, truth, loaded });
         }
         Ok(outcomes)
     }
@@ -266,11 +287,12 @@ impl Demo {
     /// From the load of a library to the row in ClickHouse that says so, at rest.
     fn latency(&self, application: &Application) -> anyhow::Result<Duration> {
         self.pipeline.wait_caught_up()?;
+        let late = languages::expected(&application.component).map_or(LATE_PACKAGE, |expected| expected.late);
         let query = format!(
-            "SELECT count() FROM package_usage FINAL WHERE {} AND startsWith(purl, '{LATE_PACKAGE}') AND use = 'used'",
+            "SELECT count() FROM package_usage FINAL WHERE {} AND startsWith(purl, '{late}') AND use = 'used'",
             application.component.condition()
         );
-        anyhow::ensure!(self.pipeline.count(&query)? == 0, "{LATE_PACKAGE} was used before it was loaded");
+        anyhow::ensure!(self.pipeline.count(&query)? == 0, "{late} was used before it was loaded");
         let began_ms = application.load_library()?;
         wait("the row of the loaded library", PATIENCE, || {
             Ok(if self.pipeline.count(&query)? > 0 { Ok(()) } else { Err("no row".to_owned()) })
@@ -337,7 +359,7 @@ impl Demo {
     fn check(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
         println!("\nchecks:");
         let mut findings = Findings::new();
-        for Outcome { component, report, latency, truth } in outcomes {
+        for Outcome { component, report, latency, truth, loaded } in outcomes {
             let name = component.component;
             let in_container = *component == IMAGE_COMPONENT;
             if self.assessed {
@@ -359,10 +381,27 @@ impl Demo {
                     None => println!("  left out: {name}: libraries of the host, which has no dpkg"),
                 }
             }
-            findings.check(
-                format!("{name}: what nothing opened is unused"),
-                check::untouched_packages(report, in_container),
-            );
+            if let Some(expected) = languages::expected(component) {
+                if let Some(loaded) = loaded {
+                    findings.check(
+                        format!("{name}: used packages are those that its language names ({})", loaded.len()),
+                        languages::used_packages(report, &expected, loaded),
+                    );
+                }
+                findings.check(
+                    format!("{name}: what nothing loaded, or only read as data, is unused"),
+                    languages::late_and_never(report, &expected),
+                );
+                findings.check(
+                    format!("{name}: each used package lists its files or classes with times"),
+                    languages::lists_evidence(report, &expected),
+                );
+            } else {
+                findings.check(
+                    format!("{name}: what nothing opened is unused"),
+                    check::untouched_packages(report, in_container),
+                );
+            }
             findings.check(format!("{name}: unused only where watched"), check::unused_was_watched(report));
             findings.check(
                 format!("{name}: load to row in {} ms", latency.as_millis()),
