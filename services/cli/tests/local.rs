@@ -3,6 +3,7 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -163,6 +164,57 @@ fn scanning_after_the_run_gives_the_same() {
     let report = json(&world.output(world.directory.path(), &arguments));
     assert_eq!(package(&report, "used-one")["use"], "used");
     assert_eq!(package(&report, "never-one")["use"], "unused");
+}
+
+/// What a report says of use and recommendation, by purl and copy.
+fn essence(report: &Value) -> BTreeMap<String, Value> {
+    let kept = ["use", "use_reason", "rung", "vulnerable", "scanned", "recommendation", "files"];
+    let packages = report["packages"].as_array().unwrap().iter();
+    packages
+        .map(|package| {
+            let key = format!("{} {} {}", package["artifact"], package["purl"], package["locations"]);
+            let files: Vec<&Value> =
+                package["files"].as_array().into_iter().flatten().map(|file| &file["path"]).collect();
+            let mut said: serde_json::Map<String, Value> =
+                kept.iter().map(|name| ((*name).to_owned(), package[*name].clone())).collect();
+            said.insert("files".to_owned(), serde_json::json!(files));
+            (key, Value::Object(said))
+        })
+        .collect()
+}
+
+#[test]
+fn scanning_the_host_before_or_after_the_run_gives_the_same() {
+    // The host's packages are used by the component only where something sees them being used.
+    if !has_ebpf() {
+        return;
+    }
+    let reports = [true, false].map(|host_first| {
+        let world = World::new();
+        let here = world.directory.path().to_owned();
+        let scan_host = || {
+            let output = world.output(&here, &["scan", "-s", "host", "-o", "json"]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        };
+        world.scan();
+        if host_first {
+            scan_host();
+        }
+        world.run(&world.app(), &[], &["venv/bin/python", "run.py"]);
+        if !host_first {
+            scan_host();
+        }
+        let component = json(&world.output(&here, &[&["report"][..], &NAMES, &["-o", "json"]].concat()));
+        (essence(&component), component)
+    });
+    let [(first, _), (last, _)] = &reports;
+    let of_host = first.values().filter(|said| said["use"] == "used").count();
+    println!("{} packages compared, {of_host} used", first.len());
+    assert!(first.keys().any(|key| key.contains("host/")), "packages of the host are among them");
+    for key in first.keys().chain(last.keys()) {
+        assert_eq!(first.get(key), last.get(key), "{key}");
+    }
 }
 
 #[test]
