@@ -4,219 +4,11 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
 
-use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use plimsoll_runtime_agent::java::JavaConfig;
-use plimsoll_runtime_agent::java::place::{Place, place_of};
-use support::Collected;
-
-/// Homes of JVMs on this machine, the oldest first. With CI=true there must be one.
-fn homes() -> Vec<PathBuf> {
-    let parent = Path::new("/usr/lib/jvm");
-    let mut homes: Vec<PathBuf> = std::fs::read_dir(parent)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    homes.retain(|home| {
-        home.join("lib/modules").is_file() && home.join("bin/java").is_file() && !home.is_symlink()
-    });
-    homes.sort();
-    if homes.is_empty() {
-        assert!(std::env::var("CI").is_err(), "in CI a JDK must be installed");
-        println!("skipped: no JDK in /usr/lib/jvm");
-    }
-    homes
-}
-
-fn config(ebpf: UseEbpf) -> AgentConfig {
-    let java = JavaConfig {
-        helper: Some(env!("CARGO_BIN_EXE_plimsoll-runtime-agent").into()),
-        ..JavaConfig::default()
-    };
-    AgentConfig { ebpf, java, ..support::config() }
-}
-
-/// Places by class; hidden classes left out.
-type Classes = BTreeMap<String, BTreeSet<String>>;
-
-/// What the JVM says (`-Xlog:class+load`): hidden classes, and those from anywhere but files, left out. An empty place: from
-/// the archive of shared classes.
-fn logged(log: &Path, home: &Path) -> Classes {
-    let text = std::fs::read(log).unwrap();
-    let modules = home.join("lib/modules").to_str().unwrap().to_owned();
-    let mut classes = Classes::new();
-    for line in String::from_utf8_lossy(&text).lines() {
-        let Some((class, source)) = line.split_once(" source: ") else { continue };
-        let is_hidden = class.contains("/0x") || class.contains('+');
-        let place = if source.starts_with("jrt:/") {
-            modules.clone()
-        } else if source.starts_with("shared objects file") {
-            String::new()
-        } else if let Place::Path(path) = place_of(source.as_bytes()) {
-            format!("/{}", String::from_utf8(path).unwrap())
-        } else {
-            continue;
-        };
-        if !is_hidden {
-            classes.entry(class.to_owned()).or_default().insert(place);
-        }
-    }
-    classes
-}
-
-fn reported(collected: &Collected, root: &Path) -> Classes {
-    let root = std::fs::canonicalize(root).unwrap();
-    let mut classes = Classes::new();
-    for (artifact, item) in collected.items() {
-        if item.kind != "class" {
-            continue;
-        }
-        assert_eq!((item.rung.as_str(), item.probe.as_str()), ("loaded", "jvmti"));
-        let path = String::from_utf8(item.path).unwrap();
-        let path = match artifact.starts_with("component/") {
-            true => root.join(path),
-            false => Path::new("/").join(path),
-        };
-        classes.entry(item.name).or_default().insert(path.to_str().unwrap().to_owned());
-    }
-    classes
-}
-
-/// Every class of the log is reported, with its place.
-fn compare(logged: &Classes, reported: &Classes) {
-    assert!(logged.len() > 300, "only {} classes are in the log", logged.len());
-    let missing: Vec<_> = logged
-        .iter()
-        .filter(|(class, places)| {
-            !reported
-                .get(*class)
-                .is_some_and(|found| places.iter().all(|place| place.is_empty() || found.contains(place)))
-        })
-        .map(|(class, places)| (class, places, reported.get(class)))
-        .take(10)
-        .collect();
-    assert!(missing.is_empty(), "{missing:#?}");
-}
-
-/// Compiles Java sources below `root` into `root/classes`.
-fn compile(home: &Path, root: &Path, sources: &[(&str, &str)], class_path: &str) -> PathBuf {
-    let classes = root.join("classes");
-    let mut command = Command::new(home.join("bin/javac"));
-    command.arg("-d").arg(&classes).args(["--release", "11", "-nowarn", "-cp", class_path]);
-    for (name, text) in sources {
-        let file = root.join("sources").join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, text).unwrap();
-        command.arg(file);
-    }
-    let output = command.env_remove("JAVA_TOOL_OPTIONS").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    classes
-}
-
-fn with_javac() -> Option<PathBuf> {
-    homes().into_iter().find(|home| home.join("bin/javac").is_file())
-}
-
-/// An archive of what is below a directory, stored in it at `inside`; others by their own names.
-fn archive(home: &Path, file: &Path, options: &str, parts: &[(&Path, &str)]) {
-    let mut command = Command::new(home.join("bin/jar"));
-    command.arg(options).arg(file);
-    for (directory, part) in parts {
-        command.arg("-C").arg(directory).arg(part);
-    }
-    let output = command.env_remove("JAVA_TOOL_OPTIONS").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-const MAIN: &str = r#"
-import java.lang.reflect.*;
-import java.io.*;
-import java.net.*;
-import java.nio.file.*;
-import java.util.*;
-public class Main {
-    static Object kept;
-    interface Greets { String greet(); }
-    /** Defines classes from a jar without telling a code source. */
-    static class Silent extends ClassLoader {
-        final URLClassLoader from;
-        Silent(URL jar) { super(null); from = new URLClassLoader(new URL[]{jar}, null); }
-        @Override protected Class<?> findClass(String name) throws ClassNotFoundException {
-            try (InputStream in = from.getResourceAsStream(name.replace('.', '/') + ".class")) {
-                byte[] bytes = in.readAllBytes();
-                return defineClass(name, bytes, 0, bytes.length);
-            } catch (IOException e) { throw new ClassNotFoundException(name, e); }
-        }
-        @Override public URL findResource(String name) { return from.findResource(name); }
-    }
-    static Object make(ClassLoader loader, String name) throws Exception {
-        return loader.loadClass(name).getDeclaredConstructor().newInstance();
-    }
-    public static void main(String[] arguments) throws Exception {
-        Path libs = Paths.get(arguments[0]);
-        Greets proxy = (Greets) java.lang.reflect.Proxy.newProxyInstance(Main.class.getClassLoader(), new Class<?>[]{Greets.class}, (p, m, a) -> "proxy");
-        System.out.println(proxy.greet());
-        List.of(1, 2).stream().map(n -> n + 1).forEach(n -> {});
-        kept = make(new URLClassLoader(new URL[]{libs.resolve("lib one%.jar").toUri().toURL()}, null), "lib.One");
-        System.out.println(make(new Silent(libs.resolve("silent.jar").toUri().toURL()), "quiet.Silent"));
-        for (int i = 0; i < 3; i++) {
-            make(new URLClassLoader(new URL[]{libs.resolve("temporary.jar").toUri().toURL()}, null), "gone.Temporary");
-            System.gc();
-        }
-        new java.net.ServerSocket(0).close();
-        System.out.println(new Thread().getName());
-        if (arguments.length > 1) { System.in.read(); make(Main.class.getClassLoader(), "Late"); System.out.println("late"); System.in.read(); }
-        System.exit(7);
-    }
-}
-"#;
-
-/// The application: classes in a directory, jars at `libs`.
-struct Application {
-    root: tempfile::TempDir,
-    classes: PathBuf,
-    libs: PathBuf,
-}
-
-impl Application {
-    fn new(home: &Path) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let path = std::fs::canonicalize(root.path()).unwrap();
-        let plain = |name: &str| {
-            let (package, class) = name.split_once('.').unwrap();
-            (format!("{package}/{class}.java"), format!("package {package}; public class {class} {{}}"))
-        };
-        let parts = [plain("lib.One"), plain("quiet.Silent"), plain("gone.Temporary")];
-        let sources: Vec<(&str, &str)> =
-            parts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let libs = path.join("libs");
-        std::fs::create_dir(&libs).unwrap();
-        let built = compile(home, &path.join("parts"), &sources, "");
-        for (file, part) in [("lib one%.jar", "lib"), ("silent.jar", "quiet"), ("temporary.jar", "gone")] {
-            archive(home, &libs.join(file), "cf", &[(&built, part)]);
-        }
-        let classes = compile(home, &path, &[("Main.java", MAIN), ("Late.java", "public class Late {}")], "");
-        Self { classes, libs, root }
-    }
-
-    fn command(&self, home: &Path, log: &Path) -> Command {
-        let mut command = Command::new(home.join("bin/java"));
-        command
-            .arg(format!("-Xlog:class+load:file={}:none", log.display()))
-            .arg("-cp")
-            .arg(&self.classes)
-            .arg("Main")
-            .arg(&self.libs)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-}
+use plimsoll_runtime_agent::config::UseEbpf;
+use support::jvm::{Application, compare, config, homes, line, logged, reported, talk, with_javac};
 
 fn check_start(ebpf: UseEbpf) {
     let Some(javac) = with_javac() else { return };
@@ -266,32 +58,19 @@ fn every_class_from_the_start_beside_ebpf() {
     }
 }
 
-/// The line that a program says next.
-fn line(output: &mut impl std::io::BufRead) -> String {
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    line.trim_end().to_owned()
-}
-
 /// Runs the application without the environment of the hooks, so that it is attached to; gives its end.
 fn run_late(
-    application: &Application,
     command: Command,
     tree: &plimsoll_runtime_agent::agent::Tree,
-    ready: impl Fn(),
+    ready: impl FnOnce(),
 ) -> std::process::Output {
     let mut wrapped = Command::new("env");
     wrapped.args(["-u", "JAVA_TOOL_OPTIONS"]).arg(command.get_program()).args(command.get_args()).arg("wait");
     wrapped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let _ = application;
     let mut child: Child = tree.spawn(wrapped).unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    while !line(&mut output).starts_with("Thread-") {}
-    ready();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(b"x").unwrap();
-    assert_eq!(line(&mut output), "late");
-    input.write_all(b"x").unwrap();
+    talk(&mut input, &mut output, ready);
     child.wait_with_output().unwrap()
 }
 
@@ -308,7 +87,7 @@ fn a_jvm_that_runs_is_attached_to() {
         let (agent, collected) = support::start(config);
         let tree = support::tree(&agent, application.root.path());
         let log = application.root.path().join("log");
-        let output = run_late(&application, application.command(&home, &log), &tree, || {
+        let output = run_late(application.command(&home, &log), &tree, || {
             collected.wait("the attach", |collected| {
                 collected.items().iter().any(|(_, item)| item.name == "lib.One")
             });
@@ -353,7 +132,7 @@ fn jvms_that_refuse_are_named() {
         let log = application.root.path().join("log");
         let mut command = Command::new(home.join("bin/java"));
         command.arg(option).args(application.command(&home, &log).get_args());
-        let output = run_late(&application, command, &tree, || {
+        let output = run_late(command, &tree, || {
             collected.wait("the reason", |collected| {
                 let workloads = collected.workloads();
                 workloads.iter().any(|workload| workload.unavailable_probes.contains_key("jvmti"))

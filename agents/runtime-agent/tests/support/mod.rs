@@ -1,6 +1,7 @@
 //! What the tests share: an agent whose events are collected, and processes that look like containers.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
+pub mod jvm;
 pub mod languages;
 
 use std::collections::BTreeSet;

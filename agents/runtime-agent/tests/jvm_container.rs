@@ -1,0 +1,186 @@
+//! JVMs in real containers: attached to from outside, as their user, and nothing stays behind.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use support::jvm::{Application, compare, config, logged, with_javac};
+
+struct Image {
+    endpoint: String,
+    name: String,
+    id: String,
+    application: Application,
+}
+
+impl Image {
+    /// A small image of a JVM and the application; `None` (said why) without a Docker for tests.
+    fn new() -> Option<Self> {
+        support::no_ebpf().is_none().then_some(())?;
+        let Ok(endpoint) = std::env::var("PLIMSOLL_TEST_DOCKER_HOST") else {
+            assert!(
+                std::env::var("CI").is_err(),
+                "in CI this must run: PLIMSOLL_TEST_DOCKER_HOST is not set"
+            );
+            println!("skipped: PLIMSOLL_TEST_DOCKER_HOST is not set");
+            return None;
+        };
+        let home = with_javac()?;
+        let application = Application::new(&home);
+        let root = tempfile::tempdir().unwrap();
+        let jre = root.path().join("jre");
+        let linked = Command::new(home.join("bin/jlink"))
+            .args(["--add-modules", "java.base", "--strip-debug", "--output"])
+            .arg(&jre)
+            .output()
+            .unwrap();
+        assert!(linked.status.success(), "{linked:?}");
+        let mut files = vec![PathBuf::from("/bin/sh")];
+        for directory in ["lib", "lib/server", "bin"] {
+            let entries = std::fs::read_dir(jre.join(directory)).unwrap().flatten();
+            files.extend(entries.map(|entry| entry.path()).filter(|path| path.is_file()));
+        }
+        for file in files {
+            let output = Command::new("ldd").arg(&file).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let needed = text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+            let own = (!file.starts_with(&jre)).then(|| file.clone());
+            for file in needed.filter(|path| !path.starts_with(root.path())).chain(own) {
+                let to = root.path().join(file.strip_prefix("/").unwrap());
+                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                std::fs::copy(&file, to).unwrap();
+            }
+        }
+        copy(&application.classes, &root.path().join("app/classes"));
+        copy(&application.libs, &root.path().join("app/libs"));
+        std::fs::create_dir(root.path().join("logs")).unwrap();
+        let name = format!("plimsoll-test-jvm:{}", std::process::id());
+        let archive = root.path().join("image.tar");
+        let tar = Command::new("tar")
+            .args(["-C", root.path().to_str().unwrap(), "--exclude=./image.tar", "-cf"])
+            .arg(&archive)
+            .arg(".")
+            .status()
+            .unwrap();
+        assert!(tar.success());
+        let output = Command::new("docker")
+            .args(["-H", &endpoint, "import"])
+            .arg(&archive)
+            .arg(&name)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let id = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        Some(Self { endpoint, name, id, application })
+    }
+
+    fn config(&self) -> AgentConfig {
+        AgentConfig {
+            watch_containers: true,
+            docker_endpoint: Some(self.endpoint.clone()),
+            // Others use this Docker, too.
+            only_label: Some(("plimsoll.test".to_owned(), self.name.clone())),
+            ..config(UseEbpf::Required)
+        }
+    }
+
+    fn start(&self, options: &[&str]) -> Child {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.endpoint, "run", "--rm", "-i", "--net=none", "--label"]);
+        command.arg(format!("plimsoll.test={}", self.name)).args(options).arg(&self.name);
+        command.args([
+            "/jre/bin/java",
+            "-Xlog:class+load:file=/logs/log:none",
+            "-cp",
+            "/app/classes",
+            "Main",
+        ]);
+        command.args(["/app/libs", "wait"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // What is left behind is only disk.
+        let _ = Command::new("docker").args(["-H", &self.endpoint, "rmi", "-f", &self.id]).output();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let status = Command::new("cp").arg("-r").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_jvm_in_a_container_is_attached_to() {
+    let Some(image) = Image::new() else { return };
+    for user in ["0:0", "1234:1235"] {
+        let logs = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(logs.path(), Some(user.split(':').next().unwrap().parse().unwrap()), None)
+            .unwrap();
+        let volume = format!("{}:/logs", logs.path().display());
+        let libs =
+            format!("{}:/app/libs/temporary.jar", image.application.libs.join("temporary.jar").display());
+        let (agent, collected) = support::start(image.config());
+        // A JVM that reads a jar from a volume.
+        let mut child =
+            image.start(&["--user", user, "--tmpfs", "/tmp:exec,mode=1777", "-v", &volume, "-v", &libs]);
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut input = child.stdin.take().unwrap();
+        support::jvm::talk(&mut input, &mut output, || {
+            collected.wait("the attach", |collected| {
+                collected.items().iter().any(|(_, item)| item.name == "lib.One")
+            });
+        });
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        let key = format!("image/{}", image.id);
+        collected.wait("the last word", |collected| {
+            collected.workloads().iter().any(|workload| workload.stopped_at_ms > 0)
+        });
+        agent.stop(false);
+        let reported = support::jvm::classes_of(&collected, |artifact, path| {
+            assert_eq!(artifact, key);
+            Path::new("/").join(path)
+        });
+        let mut logged = logged(&logs.path().join("log"), Path::new("/jre"));
+        logged.remove("gone.Temporary");
+        compare(&logged, &reported);
+        assert!(reported["lib.One"].contains("/app/libs/lib one%.jar"));
+        assert!(reported.contains_key("Late"));
+        for (_, item) in collected.items() {
+            let expected = if item.name == "gone.Temporary" { "other" } else { "root" };
+            assert!(item.kind != "class" || item.mount == expected, "{item:?}");
+        }
+        let workload = &collected.workloads()[0];
+        assert!(workload.watched.iter().any(|watch| watch.probe == "jvmti"), "{workload:?}");
+        assert!(!workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
+    }
+}
+
+#[test]
+fn a_container_without_a_writable_tmp_is_named() {
+    let Some(image) = Image::new() else { return };
+    let logs = tempfile::tempdir().unwrap();
+    let volume = format!("{}:/logs", logs.path().display());
+    let (agent, collected) = support::start(image.config());
+    let mut child = image.start(&["--read-only", "-v", &volume]);
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut input = child.stdin.take().unwrap();
+    support::jvm::talk(&mut input, &mut output, || {
+        collected.wait("the reason", |collected| {
+            let workloads = collected.workloads();
+            workloads
+                .iter()
+                .any(|workload| workload.unavailable_probes.values().any(|reason| reason.contains("/tmp")))
+        });
+    });
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    agent.stop(false);
+    let workload = &collected.workloads()[0];
+    assert!(!workload.watched.iter().any(|watch| watch.probe == "jvmti"), "{workload:?}");
+}
