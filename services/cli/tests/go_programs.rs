@@ -1,0 +1,124 @@
+//! Go programs in local mode: which of their modules a run used. Needs Go and its module proxy.
+
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const NAMES: [&str; 6] = ["-a", "backend", "-c", "goapp", "-V", "1.0"];
+/// Sources that the catalog's tests build too, so that Go compiles them once.
+const SOURCES: &str = "../catalog/tests/go_app/app";
+/// Named by the build information, but nothing of it is linked in.
+const NOT_LINKED: &str = "golang.org/x/exp";
+
+struct World {
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// `server` is static and `tool` is not; both are in the application's directory.
+    fn new() -> Option<Self> {
+        let works = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
+        assert!(works || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have go");
+        if !works {
+            println!("skipped: there is no go here");
+            return None;
+        }
+        let world = Self { directory: tempfile::tempdir().unwrap() };
+        world.build("server", &["."], "0");
+        world.build("tool", &["-buildmode=pie", "-trimpath", "-ldflags=-s -w", "./small"], "1");
+        Some(world)
+    }
+
+    fn build(&self, name: &str, arguments: &[&str], cgo: &str) {
+        let output = Command::new("go")
+            .args(["build", "-o"])
+            .arg(self.app().join(name))
+            .args(arguments)
+            .env("CGO_ENABLED", cgo)
+            .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCES))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn app(&self) -> std::path::PathBuf {
+        self.directory.path().join("app")
+    }
+
+    fn plimsoll(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PLIMSOLL_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .current_dir(self.app())
+            .env("XDG_STATE_HOME", self.directory.path().join("state"))
+            .env("XDG_DATA_HOME", self.directory.path().join("data"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Scans, runs one of the programs, and gives the report that the run ends with.
+    fn run(&self, options: &[&str], program: &str) -> Value {
+        let scanned = self.plimsoll(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat());
+        assert!(scanned.status.success(), "{}", String::from_utf8_lossy(&scanned.stderr));
+        let output =
+            self.plimsoll(&[&["run"][..], &NAMES, options, &["-o", "json", "--cmd", program]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        // The program prints JSON too, on one line.
+        let start = text.find("{\n").unwrap_or_else(|| panic!("no report: {text}"));
+        serde_json::from_str(&text[start..]).unwrap()
+    }
+}
+
+/// The use of a module in one of the programs.
+fn usage<'a>(report: &'a Value, program: &str, module: &str) -> &'a str {
+    let is_it = |package: &&Value| {
+        let mut locations = package["locations"].as_array().unwrap().iter();
+        package["name"] == module && locations.any(|location| location["path"] == program)
+    };
+    let found = report["packages"].as_array().unwrap().iter().find(is_it);
+    let found = found.unwrap_or_else(|| panic!("{module} of {program} is not in {report:#}"));
+    found["use"].as_str().unwrap()
+}
+
+#[track_caller]
+fn check(report: &Value, program: &str, expect: &[(&str, &str)]) {
+    for (module, usage_expected) in expect {
+        assert_eq!(usage(report, program, module), *usage_expected, "{module} of {program}: {report:#}");
+    }
+}
+
+#[test]
+fn a_run_tells_linked_from_unlinked_modules_by_ebpf() {
+    let root = rustix::process::geteuid().is_root();
+    assert!(root || std::env::var_os("CI").is_none(), "CI must run as root, so that eBPF is tested");
+    let Some(world) = World::new().filter(|_| root) else { return };
+    let report = world.run(&[], "./server");
+    let used = ["stdlib", "example.com/plimsoll/app", "github.com/spf13/cobra", "gopkg.in/yaml.v3"];
+    check(&report, "server", &used.map(|module| (module, "used")));
+    check(&report, "server", &[(NOT_LINKED, "unused")]);
+    // The other program was not run.
+    check(&report, "tool", &[("stdlib", "unused"), ("github.com/google/uuid", "unused")]);
+}
+
+#[test]
+fn a_run_tells_linked_from_unlinked_modules_by_hooks() {
+    let Some(world) = World::new() else { return };
+    let report = world.run(&["--no-ebpf"], "./tool");
+    check(&report, "tool", &[("github.com/google/uuid", "used"), (NOT_LINKED, "unused")]);
+    // No hook can establish that a static program did not run.
+    check(&report, "server", &[("github.com/spf13/cobra", "not_measured")]);
+    let report = world.run(&["--no-ebpf"], "./server");
+    check(&report, "server", &[("github.com/spf13/cobra", "used"), (NOT_LINKED, "not_measured")]);
+}
