@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -408,6 +409,14 @@ impl Tree {
             });
         }
         let child = command.spawn();
+        if let (Some(_), Ok(child)) = (&self.environment, &child) {
+            // No hook is in a static program, and it may have ended by now: then its name must do.
+            let path = procfs::executable(child.id()).or_else(|| program_of(&command));
+            if let Some(path) = path {
+                // Closed: the agent has ended.
+                let _ = self.inputs.send(Input::Executed { tree: self.id, pid: child.id(), path });
+            }
+        }
         // Lets the registrar see the end if the fork failed.
         drop(announce);
         drop(command);
@@ -416,6 +425,20 @@ impl Tree {
         }
         child
     }
+}
+
+/// The program of a command as the system finds it, without a leading slash.
+fn program_of(command: &Command) -> Option<Vec<u8>> {
+    let program = Path::new(command.get_program());
+    let set = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
+    let list = set.map(std::ffi::OsStr::to_os_string).or_else(|| std::env::var_os("PATH"));
+    let found = if program.components().count() > 1 {
+        Some(command.get_current_dir().map_or_else(|| program.to_owned(), |folder| folder.join(program)))
+    } else {
+        std::env::split_paths(&list?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    };
+    let real = std::fs::canonicalize(found?).ok()?;
+    Some(real.as_os_str().as_bytes().strip_prefix(b"/")?.to_vec())
 }
 
 /// Where hooks are written when nothing better is known: below the system's directory for temporary files.

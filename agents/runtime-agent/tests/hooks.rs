@@ -116,3 +116,30 @@ fn the_application_notices_nothing() {
     };
     assert_eq!(without(&hooked), without(&plain));
 }
+
+/// Go's and Rust's programs are often static: nothing can be loaded into them, but that they ran is seen.
+#[test]
+fn static_programs_are_seen_running() {
+    let root = tempfile::tempdir().unwrap();
+    let source = root.path().join("static.c");
+    std::fs::write(
+        &source,
+        "#include <unistd.h>\nint main(int n, char **a) { if (n > 1) sleep(1); return 0; }\n",
+    )
+    .unwrap();
+    let program = root.path().join("static");
+    let built = Command::new("cc").args(["-static", "-o"]).arg(&program).arg(&source).status().unwrap();
+    assert!(built.success(), "a C compiler with static libraries: apt install gcc libc6-dev");
+    let script = format!("{} x; true", program.display());
+    let mut child = Command::new("sh");
+    child.args(["-c", &script]);
+    for mut command in [Command::new(&program), child] {
+        let (agent, collected) = support::start(config());
+        let tree = support::tree(&agent, root.path());
+        support::run(&tree, &mut command);
+        agent.stop(false);
+        let items = collected.items();
+        let found = items.iter().find(|(_, item)| item.path == b"static").unwrap();
+        assert_eq!((found.1.kind.as_str(), found.1.rung.as_str()), ("executable", "loaded"), "{command:?}");
+    }
+}

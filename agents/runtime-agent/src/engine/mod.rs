@@ -82,6 +82,8 @@ pub enum Input {
     AddTree(TreeRequest),
     /// A process of a tree, before its first exec; answered once it is watched.
     TrackProcess { tree: u64, pid: u32, done: Sender<bool> },
+    /// A tree's first program runs, under hooks; its path is without a leading slash.
+    Executed { tree: u64, pid: u32, path: Vec<u8> },
     /// End: publish what is there; answered when all was handed out.
     Stop { done: Sender<()> },
 }
@@ -310,6 +312,11 @@ impl Engine {
                 let tracked = Tracked { workload: tree, ..Tracked::default() };
                 let watched = self.kernel.as_ref().is_none_or(|kernel| kernel.track(pid, &tracked));
                 let _ = done.send(watched);
+            }
+            Input::Executed { tree, pid, path } => {
+                for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {
+                    hooks.executed(pid, &path);
+                }
             }
             // The loop looks after every input, and handles the end.
             Input::Wake | Input::Stop { .. } => {}

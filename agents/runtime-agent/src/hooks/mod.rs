@@ -87,6 +87,11 @@ impl Hooks {
         self.0.session.set_first_process(pid);
     }
 
+    /// A program runs, which no hook may be in to tell it; its path is without a leading slash.
+    pub fn executed(&mut self, pid: u32, path: &[u8]) {
+        self.0.session.executed.push((pid, [b"/", path].concat()));
+    }
+
     /// Processes that opened a JVM since the last call.
     pub fn take_jvms(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.0.jvms)
@@ -119,6 +124,14 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
+        for (pid, path) in std::mem::take(&mut session.executed) {
+            let process = String::from_utf8_lossy(path.strip_prefix(b"/").unwrap_or(&path)).into_owned();
+            for observation in places.observations(usage_kind::EXECUTABLE, &path, "") {
+                let one = Use { probe: probe::RESYNC, process: process.clone(), observation };
+                add(workload, &one, now_ms());
+                in_use.add(pid, one, procfs::started_ns);
+            }
+        }
         if Instant::now() >= *next_epoch {
             *next_epoch = Instant::now() + EPOCH;
             in_use.living(procfs::started_ns).for_each(|one| add(workload, one, now_ms()));

@@ -22,6 +22,7 @@ const HEADERS_MAX_BYTES: u64 = 4_096;
 /// A process without the audit library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unaudited {
+    pub pid: u32,
     pub program: Vec<u8>,
     /// Why it has none.
     pub reason: &'static str,
@@ -118,7 +119,7 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
         (!hooked || !why.starts_with("took no ")).then_some((language, why))
     };
     let unhooked = Language::ALL.into_iter().filter(carries).filter_map(unhooked).collect();
-    Unaudited { program: program.to_vec(), reason, unhooked }
+    Unaudited { pid, program: program.to_vec(), reason, unhooked }
 }
 
 fn environment_has(pid: u32, name: &str, directory: &Path) -> bool {
