@@ -79,7 +79,16 @@ pub(crate) trait Ecosystem: Sync {
 }
 
 /// All ecosystems; OS packages first, since application packages may lie in them.
-pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[&debian::Debian, &python::Python, &node::Node, &golang::Go, &rust::Rust, &java::Java, &php::Php, &ruby::Ruby];
+pub(crate) const ECOSYSTEMS: &[&dyn Ecosystem] = &[
+    &debian::Debian,
+    &python::Python,
+    &node::Node,
+    &golang::Go,
+    &rust::Rust,
+    &java::Java,
+    &php::Php,
+    &ruby::Ruby,
+];
 
 /// Everything that a catalog of an artifact found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -173,9 +173,6 @@ fn find_default(tree: &dyn FileTree, standard: &[Vec<u8>], spec: &GemSpec, owned
             .iter()
             .find_map(|below| listed.strip_prefix(below.as_str())?.strip_prefix('/'))
             .unwrap_or(listed);
-        if !is_loadable(bare.as_bytes()) {
-            continue;
-        }
         for directory in standard {
             let file = path::normalize_from(directory, bare.trim_start_matches('/').as_bytes());
             if tree.metadata(&file).is_ok_and(|found| found.kind == FileKind::Regular) {
