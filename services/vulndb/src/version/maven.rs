@@ -1,4 +1,4 @@
-//! Maven's version order: ComparableVersion of maven-artifact (maven.apache.org/pom.html, "Version Order
+//! Maven's version order: ComparableVersion of maven-artifact (Maven's POM reference, "Version Order
 //! Specification"). Never orders what Maven refuses as a version: empty, with a blank, a placeholder or an illegal character.
 
 use super::compare_digits;
