@@ -14,6 +14,13 @@ pub(crate) mod identified_by {
     pub const FILE_NAME: &str = "file name";
 }
 
+/// Most class prefixes of one archive, over all components.
+const MAX_PREFIXES: usize = 1_000;
+/// Most bytes of them.
+const MAX_PREFIX_BYTES: usize = 64 * 1024;
+/// Parts of a prefix from which shortening begins.
+const MAX_PREFIX_PARTS: usize = 12;
+
 /// One component of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Component {
@@ -121,7 +128,34 @@ pub(crate) fn identify(facts: &Facts, file_name: &str, groups_in_names: bool) ->
     if found.len() == 1 {
         found[0].prefixes.clear();
     }
+    bound_prefixes(&mut found);
     found
+}
+
+/// Keeps the prefixes of one archive within what an event may carry: all are shortened alike, none is dropped.
+fn bound_prefixes(components: &mut [Component]) {
+    let is_within = |components: &[Component]| {
+        let all = || components.iter().flat_map(|component| &component.prefixes);
+        all().count() <= MAX_PREFIXES && all().map(String::len).sum::<usize>() <= MAX_PREFIX_BYTES
+    };
+    for parts in (1..MAX_PREFIX_PARTS).rev() {
+        if is_within(components) {
+            return;
+        }
+        for component in components.iter_mut() {
+            for prefix in &mut component.prefixes {
+                if let Some((end, _)) = prefix.match_indices('.').nth(parts - 1) {
+                    prefix.truncate(end + 1);
+                }
+            }
+            component.prefixes.sort();
+            component.prefixes.dedup();
+        }
+    }
+    if !is_within(components) {
+        // Nobody's classes are told apart then: a use stays ambiguous.
+        components.iter_mut().for_each(|component| component.prefixes.clear());
+    }
 }
 
 fn version_of(pom: &Pom, is_main: bool, facts: &Facts, name: &FileName) -> String {

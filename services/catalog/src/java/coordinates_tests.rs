@@ -142,3 +142,24 @@ fn names_that_begin_with_the_group() {
         assert_eq!(format!("{}:{}:{}", found[0].group, found[0].artifact, found[0].version), expect);
     }
 }
+
+#[test]
+fn prefixes_of_many_components_are_shortened() {
+    let component = |number: usize| Component {
+        group: String::new(),
+        artifact: String::new(),
+        version: String::new(),
+        identified_by: identified_by::POM_PROPERTIES,
+        prefixes: (0..4).map(|part| format!("com.acme.x{number}.part{part}.")).collect(),
+    };
+    let mut few: Vec<Component> = (0..200).map(component).collect();
+    bound_prefixes(&mut few);
+    assert_eq!(few[0].prefixes.len(), 4);
+    let mut many: Vec<Component> = (0..900).map(component).collect();
+    bound_prefixes(&mut many);
+    assert_eq!(many[899].prefixes, ["com.acme.x899."]);
+    let mut absurd: Vec<Component> = (0..900).map(component).collect();
+    absurd[0].prefixes = vec![format!("{}.", "x".repeat(100_000))];
+    bound_prefixes(&mut absurd);
+    assert!(absurd.iter().all(|component| component.prefixes.is_empty()));
+}
