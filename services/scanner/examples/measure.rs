@@ -1,13 +1,15 @@
 //! What a scan costs: wall time, packages found, greatest memory of the process.
 //!
-//! `measure fs DIRECTORY`, `measure image archive:FILE`, or `measure files COUNT`: an image of so many files, made
-//! for the occasion and streamed into the scanner. It must never be part of a test: figures belong to a machine.
+//! `measure fs DIRECTORY`, `measure image archive:FILE`, `measure files COUNT`: an image of so many files, made for the
+//! occasion and streamed into the scanner, or `measure programs COUNT`: a directory of so many ELF programs, one in a
+//! hundred of them made by Go's linker. It must never be part of a test: figures belong to a machine.
 
 // A tool for people.
 #![allow(clippy::print_stdout)]
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -30,8 +32,15 @@ fn main() -> anyhow::Result<()> {
             println!("made in {:.2} s: {} MB", started.elapsed().as_secs_f64(), path.metadata()?.len() >> 20);
             measure("image", &format!("archive:{}", path.display()))
         }
+        ["programs", count] => {
+            let directory = tempfile::tempdir()?;
+            write_programs(directory.path(), count.parse().context("COUNT is no number")?)?;
+            measure("fs", directory.path().to_str().context("no UTF-8")?)?;
+            // Again, with what was kept of unchanged files.
+            measure("fs", directory.path().to_str().context("no UTF-8")?)
+        }
         [source, target] => measure(source, target),
-        _ => bail!("usage: measure (fs DIRECTORY | image IMAGE | host ROOT | files COUNT)"),
+        _ => bail!("usage: measure (fs DIRECTORY | image IMAGE | host ROOT | files COUNT | programs COUNT)"),
     }
 }
 
@@ -52,6 +61,25 @@ fn measure(source: &str, target: &str) -> anyhow::Result<()> {
     );
     if std::env::var_os("MEASURE_LIST").is_some() {
         found.packages.iter().for_each(|package| println!("{}", package.purl));
+    }
+    Ok(())
+}
+
+/// Programs in directories of a hundred.
+fn write_programs(directory: &Path, count: usize) -> anyhow::Result<()> {
+    const GO: &[u8] = include_bytes!("../../catalog/src/golang/fixtures/program.elf");
+    // The same without its section names, so that it is a program of nobody's linker.
+    let mut other = GO.to_vec();
+    for name in [&b".go.buildinfo"[..], b".gopclntab"] {
+        let at = other.windows(name.len()).position(|window| window == name).context("no such section")?;
+        other[at..at + name.len()].fill(b'x');
+    }
+    for number in 0..count {
+        let below = directory.join(format!("{:06}", number / 100));
+        std::fs::create_dir_all(&below)?;
+        let path = below.join(format!("program{number}"));
+        std::fs::write(&path, if number % 100 == 0 { GO } else { &other })?;
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755))?;
     }
     Ok(())
 }
