@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plimsoll_catalog::ownership::place_in_archive;
+use plimsoll_catalog::ownership::{archive_of, place_in_archive};
 use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
@@ -173,7 +173,7 @@ impl Question<'_> {
         entry.drift = drift::UNKNOWN.into();
         // Made by the container and deleted since.
         let layers = self.root.upper().and_then(|_| self.root.layers());
-        if layers.is_some_and(|layers| matches!(layers.open_regular(path), Ok(None))) {
+        if layers.is_some_and(|layers| matches!(layers.open_regular(archive_of(path)), Ok(None))) {
             entry.drift = drift::NEW.into();
         }
         if entry.reason.is_empty() {

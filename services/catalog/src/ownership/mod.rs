@@ -330,6 +330,11 @@ pub struct PlaceInArchive {
     pub canonical: Vec<u8>,
 }
 
+/// The archive that `path` leads into by its spelling, or `path` itself.
+pub fn archive_of(path: &[u8]) -> &[u8] {
+    crate::java::outer(path)
+}
+
 /// Takes `path` as one that leads into an archive (`app.jar!/lib/x.jar`); `None` when there is no such archive. Whether
 /// the archive holds such a member is not looked at.
 pub fn place_in_archive(tree: &dyn FileTree, path: &[u8]) -> Option<PlaceInArchive> {

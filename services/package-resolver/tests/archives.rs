@@ -1,0 +1,99 @@
+//! Places within archives and class directories: owners, class prefixes, and drift of the archive that they lie in.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{IMAGE, OpenRoot, Stage, brief, settle, write};
+
+/// A fat jar: an application that merged log4j-core, relocated, and carries slf4j-api as a nested jar.
+const BOOT: &[u8] = include_bytes!("../../catalog/src/java/fixtures/boot.jar");
+
+fn put(root: &Path, path: &str, bytes: &[u8]) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The same members with a comment behind them: another file.
+fn changed() -> Vec<u8> {
+    let mut bytes = BOOT.to_vec();
+    let end = bytes.len();
+    bytes[end - 2] = 1;
+    bytes.push(b'x');
+    bytes
+}
+
+#[test]
+fn places_within_archives_have_owners() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for root in ["lower", "a", "b"] {
+        put(&at(root), "srv/app.jar", BOOT);
+        put(&at(root), "webapps/shop/WEB-INF/classes/com/acme/Shop.class", b"x");
+        write(
+            &at(root),
+            "webapps/shop/META-INF/maven/com.acme/shop/pom.properties",
+            "groupId=com.acme\nartifactId=shop\nversion=2\n",
+        );
+        std::os::unix::fs::symlink("app.jar", at(root).join("srv/current.jar")).unwrap();
+    }
+    for upper in ["upper-a", "upper-b"] {
+        std::fs::create_dir_all(at(upper)).unwrap();
+    }
+    put(&at("b"), "srv/app.jar", &changed());
+    put(&at("upper-b"), "srv/app.jar", &changed());
+    put(&at("b"), "srv/new.jar", BOOT);
+    put(&at("upper-b"), "srv/new.jar", BOOT);
+    settle();
+
+    let stage = Stage::new();
+    let mut agent = stage.agent();
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    let lower = text("lower");
+    for workload in ["a", "b"] {
+        let (root, upper) = (text(workload), text(&format!("upper-{workload}")));
+        agent.open(OpenRoot {
+            artifact: IMAGE,
+            workload,
+            root: &root,
+            upper: Some(&upper),
+            layers: &[&lower],
+            component: false,
+        });
+    }
+    let nested = "srv/app.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar";
+    let asked = [
+        "srv/app.jar",
+        nested,
+        "srv/current.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar",
+        "srv/app.jar!/BOOT-INF/classes",
+        "webapps/shop/WEB-INF/classes",
+        "srv/gone.jar!/x.jar",
+    ];
+    let answers = agent.resolve(IMAGE, "a", &asked);
+    let found: Vec<String> = answers.iter().map(brief).collect();
+    assert_eq!(
+        found,
+        [
+            "owned com.acme:shop@1.0+org.apache.logging.log4j:log4j-core@2.14.1 image unchanged",
+            "owned org.slf4j:slf4j-api@1.7.36 image unchanged",
+            "owned org.slf4j:slf4j-api@1.7.36 image unchanged",
+            "owned com.acme:shop@1.0+org.apache.logging.log4j:log4j-core@2.14.1 image unchanged",
+            "owned com.acme:shop@2 image unchanged",
+            "unresolved  image new",
+        ]
+    );
+    let prefixes: Vec<&[String]> =
+        answers[0].owners.iter().map(|owner| owner.class_prefixes.as_slice()).collect();
+    assert_eq!(prefixes, [&[][..], &["com.acme.shaded.org.apache.logging.log4j.core.".to_owned()]]);
+    assert_eq!((answers[1].method.as_str(), answers[1].role.as_str()), ("jar", "code"));
+
+    let changed = agent.one(IMAGE, "b", nested);
+    assert_eq!(brief(&changed), "owned org.slf4j:slf4j-api@1.7.36 sha256 modified");
+    let digest = plimsoll_schemas::identity::Sha256Digest::of(&self::changed());
+    assert_eq!(changed.file_identity, digest.to_string());
+    let new = agent.one(IMAGE, "b", "srv/new.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar");
+    assert_eq!(brief(&new), "owned org.slf4j:slf4j-api@1.7.36 sha256 new");
+}
