@@ -71,6 +71,7 @@ typedef jint (*property_fn)(interface, const char *, char **);
 #define JNI_POP_LOCAL_FRAME 20
 #define JNI_NEW_GLOBAL_REF 21
 #define JNI_DELETE_GLOBAL_REF 22
+#define JNI_IS_SAME_OBJECT 24
 #define JNI_NEW_OBJECT_A 30
 #define JNI_GET_OBJECT_CLASS 31
 #define JNI_GET_METHOD_ID 33
@@ -83,6 +84,8 @@ typedef jint (*property_fn)(interface, const char *, char **);
 #define JNI_NEW_STRING_UTF 167
 #define JNI_GET_STRING_UTF_LENGTH 168
 #define JNI_GET_STRING_UTF_REGION 221
+#define JNI_NEW_WEAK_GLOBAL_REF 226
+#define JNI_DELETE_WEAK_GLOBAL_REF 227
 #define JNI_EXCEPTION_CHECK 228
 
 typedef jobject (*find_class_fn)(interface, const char *);
@@ -98,3 +101,4 @@ typedef jint (*length_fn)(interface, jobject);
 typedef jobject (*string_fn)(interface, const char *);
 typedef void (*region_fn)(interface, jobject, jint from, jint length, char *);
 typedef jboolean (*check_fn)(interface);
+typedef jboolean (*same_fn)(interface, jobject, jobject);

@@ -10,6 +10,9 @@
 /* Places without a URL of their own. */
 static const char RUNTIME_IMAGE[] = "jrt:/";
 
+/* Protection domains whose place is remembered; a jar has one. */
+#define DOMAINS 32
+
 enum found { FOUND_PLACE, FOUND_NONE, FOUND_TOO_LONG };
 
 static struct {
@@ -19,6 +22,14 @@ static struct {
 	jobject class_loader;
 	method_id get_system_resource;
 } ids;
+
+/* Weakly held, so that class loaders can go. */
+static struct domain {
+	jobject domain;
+	size_t length;
+	char place[PLACE_MAX_BYTES];
+} domains[DOMAINS];
+static int last_domain, next_domain;
 
 static int threw(interface jni)
 {
@@ -105,16 +116,55 @@ static enum found text_of(interface jni, jobject url, char *place, size_t *lengt
 	return FOUND_PLACE;
 }
 
+static const struct domain *known(interface jni, jobject domain)
+{
+	for (int i = 0; i < DOMAINS; i++) {
+		/* Classes of one jar come in a row. */
+		struct domain *one = &domains[(last_domain + i) % DOMAINS];
+
+		if (one->domain && JNI(jni, JNI_IS_SAME_OBJECT, same_fn)(jni, one->domain, domain)) {
+			last_domain = (int)(one - domains);
+			return one;
+		}
+	}
+	return 0;
+}
+
+static void remember(interface jni, jobject domain, const char *place, size_t length)
+{
+	struct domain *one = &domains[next_domain];
+
+	if (one->domain)
+		JNI(jni, JNI_DELETE_WEAK_GLOBAL_REF, drop_fn)(jni, one->domain);
+	one->domain = JNI(jni, JNI_NEW_WEAK_GLOBAL_REF, object_fn)(jni, domain);
+	threw(jni);
+	one->length = put_bytes(one->place, 0, place, length);
+	last_domain = next_domain;
+	next_domain = (next_domain + 1) % DOMAINS;
+}
+
 static enum found by_code_source(interface jni, jobject class, char *place, size_t *length)
 {
-	jobject at = JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0);
+	jobject domain = JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0), at;
+	const struct domain *one;
+	enum found found;
 
-	if (threw(jni) || !at)
+	if (threw(jni) || !domain)
 		return FOUND_NONE;
-	at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, at, ids.code_source);
+	one = known(jni, domain);
+	if (one) {
+		*length = put_bytes(place, 0, one->place, one->length);
+		return FOUND_PLACE;
+	}
+	at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, domain, ids.code_source);
 	if (at)
 		at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, at, ids.location);
-	return at ? text_of(jni, at, place, length) : FOUND_NONE;
+	if (!at)
+		return FOUND_NONE;
+	found = text_of(jni, at, place, length);
+	if (found == FOUND_PLACE)
+		remember(jni, domain, place, *length);
+	return found;
 }
 
 /* Where the loader would find the class's file, for loaders that give no code source. */
