@@ -134,6 +134,8 @@ pub struct Workload {
     modules: HashMap<Vec<u8>, Module>,
     /// Published under `unidentified/`, to be published again once it is identified.
     pub history: Vec<PendingItem>,
+    /// What is still to be said under the key that it had while it was unidentified.
+    moved: Option<RuntimeWorkload>,
     /// Scripts that may be bundles, to be looked at.
     pub scripts: Vec<Vec<u8>>,
     /// Scripts that were handed out to be looked at.
@@ -165,6 +167,7 @@ impl Workload {
             index: HashMap::new(),
             modules: HashMap::new(),
             history: Vec::new(),
+            moved: None,
             scripts: Vec::new(),
             looked_at: HashSet::new(),
             changed: true,
@@ -292,9 +295,20 @@ impl Workload {
 
     /// The artifact is known now. What was published as unidentified is to be published again.
     pub fn identified(&mut self, artifacts: Vec<ArtifactView>) {
-        if matches!(self.identity, Identity::Unidentified(_)) {
-            self.base.formerly_artifact =
-                self.artifacts.first().map(|view| view.key.clone()).unwrap_or_default();
+        if let Identity::Unidentified(reason) = &self.identity {
+            let former = self.artifacts.first().map(|view| view.key.clone()).unwrap_or_default();
+            // The record of the key that it leaves, so that whoever looks there finds where it is now.
+            self.moved = artifacts.first().map(|view| RuntimeWorkload {
+                artifact: former.clone(),
+                moved_to: view.key.clone(),
+                unidentified_reason: reason.clone(),
+                // Its component is that of the artifact where it goes on.
+                application: String::new(),
+                component: String::new(),
+                component_version: String::new(),
+                ..self.event()
+            });
+            self.base.formerly_artifact = former;
             for item in std::mem::take(&mut self.history) {
                 self.pending.push_back(item);
             }
@@ -335,6 +349,20 @@ impl Workload {
 
     /// The workload's events, one per artifact.
     pub fn events(&self) -> Vec<RuntimeWorkload> {
+        let event = self.event();
+        self.artifacts
+            .iter()
+            .map(|artifact| RuntimeWorkload { artifact: artifact.key.clone(), ..event.clone() })
+            .collect()
+    }
+
+    /// The last event under the key that it was unidentified by, once it is identified.
+    pub fn take_move(&mut self) -> Option<RuntimeWorkload> {
+        self.moved.take()
+    }
+
+    /// The workload as it is now, without its artifact.
+    fn event(&self) -> RuntimeWorkload {
         let watched = self.watches.iter().map(|watch| WatchedInterval {
             probe: watch.probe.to_owned(),
             boot_id: watch.boot_id.clone(),
@@ -348,17 +376,13 @@ impl Workload {
             events_lost: i64::try_from(*events_lost).unwrap_or(i64::MAX),
             repaired: false,
         });
-        let event = RuntimeWorkload {
+        RuntimeWorkload {
             workload_id: self.id.clone(),
             watched: watched.collect(),
             losses: losses.collect(),
             unavailable_probes: self.unavailable.clone(),
             ..self.base.clone()
-        };
-        self.artifacts
-            .iter()
-            .map(|artifact| RuntimeWorkload { artifact: artifact.key.clone(), ..event.clone() })
-            .collect()
+        }
     }
 
     /// Usage events of items that belong to the artifact at `index`, each within the bounds.
@@ -441,6 +465,11 @@ mod tests {
         assert_eq!(paths, [b"b".to_vec(), b"a".to_vec()]);
         assert_eq!(workload.events()[0].formerly_artifact, "unidentified/m/c");
         assert_eq!(workload.events()[0].unidentified_reason, "");
+        let moved = workload.take_move().unwrap();
+        assert_eq!((moved.artifact.as_str(), moved.moved_to.as_str()), ("unidentified/m/c", "image/x"));
+        assert_eq!(moved.unidentified_reason, "docker is away");
+        assert!(workload.take_move().is_none(), "said once");
+        assert!(workload.events().iter().all(|event| event.moved_to.is_empty()));
     }
 
     #[test]

@@ -75,8 +75,8 @@ impl Engine {
         if (workload.changed || due) && workload.identity != Identity::Pending {
             workload.changed = false;
             workload.published_at_ms = now;
-            let events = workload.events();
-            for mut event in events {
+            let moved = workload.take_move();
+            for mut event in moved.into_iter().chain(workload.events()) {
                 self.stamper.stamp(&mut event, now);
                 self.outgoing.push(RuntimeEvent::Workload(event));
             }

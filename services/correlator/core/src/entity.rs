@@ -209,6 +209,8 @@ pub struct Workload {
     pub losses: BTreeMap<String, BTreeMap<String, Loss>>,
     /// The packages below the root that it ran on; empty outside of components.
     pub root_package_hash: String,
+    /// Key that it goes on under, where it was unidentified here; empty if none.
+    pub moved_to: String,
 }
 
 /// A time without a gap.

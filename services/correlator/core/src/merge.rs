@@ -76,6 +76,7 @@ impl Workload {
             self.sandboxed = event.sandboxed;
             self.unavailable_probes = event.unavailable_probes;
             self.root_package_hash = event.root_package_hash;
+            self.moved_to = event.moved_to;
         }
         *self != before
     }

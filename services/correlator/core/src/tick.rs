@@ -12,7 +12,7 @@ use crate::merge::earlier;
 impl Workload {
     /// Whether it runs, as far as was heard at `now_ms` (0: no tick has passed).
     pub(crate) fn is_live(&self, now_ms: i64) -> bool {
-        self.stopped_at_ms == 0 && !self.is_silent(now_ms)
+        self.stopped_at_ms == 0 && self.moved_to.is_empty() && !self.is_silent(now_ms)
     }
 
     fn is_silent(&self, now_ms: i64) -> bool {

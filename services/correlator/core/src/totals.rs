@@ -94,19 +94,22 @@ impl Artifact {
     }
 
     fn count_workloads(&self, record: &mut CorrelationArtifact) {
-        let mut newest_reason = None;
+        let mut newest: Option<&Workload> = None;
         let mut by_component: BTreeMap<String, Vec<&Workload>> = BTreeMap::new();
         for workload in self.workloads.values() {
             record.workload_count += 1;
             record.live_workload_count += i64::from(workload.is_live(self.clock_ms));
             record.emitted_at_ms = record.emitted_at_ms.max(last_shown_ms(workload));
             by_component.entry(workload.component_path()).or_default().push(workload);
-            if newest_reason.is_none_or(|(order, _)| order < workload.order) {
-                newest_reason = Some((workload.order, &workload.unidentified_reason));
+            if newest.is_none_or(|newest| newest.order < workload.order) {
+                newest = Some(workload);
             }
         }
         record.workload_count += self.components.values().map(|c| c.folded.workload_count).sum::<i64>();
-        record.unidentified_reason = newest_reason.map(|(_, reason)| reason.clone()).unwrap_or_default();
+        if let Some(newest) = newest {
+            record.unidentified_reason.clone_from(&newest.unidentified_reason);
+            record.moved_to.clone_from(&newest.moved_to);
+        }
         record.component_count = count(self.linked().count());
         record.components = self
             .linked()

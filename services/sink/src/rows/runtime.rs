@@ -41,6 +41,7 @@ impl StateEvent for RuntimeWorkload {
         row.column("unavailable_probes", &self.unavailable_probes);
         row.column("unidentified_reason", &self.unidentified_reason);
         row.column("formerly_artifact", &self.formerly_artifact);
+        row.column("moved_to", &self.moved_to);
         row.column("sandboxed", &self.sandboxed);
         row.column("root_package_hash", &self.root_package_hash);
         row.column("emitted_at_ms", &self.emitted_at_ms);
