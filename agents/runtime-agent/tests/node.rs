@@ -161,3 +161,24 @@ fn the_application_keeps_its_options_and_notices_nothing() {
     assert_eq!(text(&hooked.stderr), text(&plain.stderr));
     assert_eq!(hooked.status, plain.status);
 }
+
+#[test]
+fn a_bundle_is_named_as_what_cannot_be_measured() {
+    if program("node", "apt install nodejs").is_none() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let bundle = "/******/ (() => { // webpackBootstrap\nvar __webpack_modules__ = {};\nconsole.log(1);\n/******/ })();\n";
+    fs::write(root.path().join("bundle.js"), bundle).unwrap();
+    fs::write(root.path().join("plain.js"), "console.log(1);\n").unwrap();
+    for way in Way::all() {
+        for (script, expected) in [("bundle.js", true), ("plain.js", false)] {
+            let mut node = Command::new("node");
+            node.arg(script);
+            let workload = measure(way, root.path(), vec![node]).workload();
+            let reason = workload.unavailable_probes.get("not-measurable:npm");
+            assert_eq!(reason.is_some(), expected, "{way:?} {script}");
+            assert!(reason.is_none_or(|reason| reason.contains("webpack") && reason.contains(script)));
+        }
+    }
+}

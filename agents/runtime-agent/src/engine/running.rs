@@ -4,7 +4,9 @@
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent};
 use crate::ebpf::wire::{TRACKED_CONTAINER, Tracked, WorkloadEntry, workload_flag};
+use crate::hooks::language::Language;
 use crate::identity::container;
+use crate::sweep::Reader;
 use crate::{procfs, sweep};
 
 /// Enters containers that ran before the programs were attached. `attached_ns`: since boot; 0 before the attach.
@@ -47,7 +49,10 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
                 kernel.put_workload(id, &entry);
             }
             let executable = procfs::executable(pid).unwrap_or_default();
-            let reader = sweep::judge(&executable, &procfs::command_line(pid));
+            let judged = sweep::judge(&executable, &procfs::command_line(pid));
+            let carries =
+                || procfs::mappings(pid).iter().any(|file| Language::of_library(&file.path).is_some());
+            let reader = if judged == Reader::Plain && carries() { Reader::Embedded } else { judged };
             kernel.track(
                 pid,
                 &Tracked {
