@@ -1,7 +1,12 @@
 //! Reads package.json (npm's "package.json" documentation): name, version, licence, dependencies, programs.
 //! Never believes more than it needs: what stands behind a damage is left out, what stands before it is kept.
 
+use crate::digest::{ReadAt, read_range};
 use crate::json::{self, Shallow};
+use serde::{Deserialize, Serialize};
+
+/// Most of one package.json that is read, in bytes.
+const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most dependencies kept of one package.
 const MAX_DEPENDENCIES: usize = 2_000;
@@ -11,7 +16,7 @@ const MAX_PROGRAMS: usize = 200;
 const MAX_NAME_BYTES: usize = 500;
 
 /// What a package.json says; texts that are absent or unusable are empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// With its scope: `@scope/name`.
     pub name: String,
@@ -24,6 +29,35 @@ pub(crate) struct Manifest {
     pub entry_files: Vec<String>,
     /// Not meant for any registry: an application or a part of one.
     pub is_private: bool,
+}
+
+/// What is kept of a package.json: a tenth of the file, which in large applications is what counts.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ManifestDigest {
+    pub manifest: Manifest,
+    pub problem: Option<String>,
+}
+
+/// Reads a file of any length, within the bound.
+pub(super) fn digest(file: &dyn ReadAt) -> Vec<u8> {
+    let mut digest = ManifestDigest::default();
+    match read_range(file, 0, MAX_MANIFEST_BYTES) {
+        Ok(bytes) => (digest.manifest, digest.problem) = parse(&bytes),
+        Err(error) => digest.problem = Some(format!("cannot be read: {error}")),
+    }
+    if file.size() > MAX_MANIFEST_BYTES as u64 {
+        digest.problem = Some(format!("is longer than the {MAX_MANIFEST_BYTES} bytes that are read of it"));
+    }
+    serde_json::to_vec(&digest).unwrap_or_default()
+}
+
+/// [`digest`] of a file that may be any JSON file: nothing unless it names a package and version.
+pub(super) fn digest_stored(file: &dyn ReadAt) -> Vec<u8> {
+    let is_manifest = read_range(file, 0, MAX_MANIFEST_BYTES).is_ok_and(|bytes| {
+        let (manifest, _) = parse(&bytes);
+        !manifest.name.is_empty() && !manifest.version.is_empty()
+    });
+    if is_manifest { digest(file) } else { Vec::new() }
 }
 
 /// Reads what there is, and says what was wrong with it.

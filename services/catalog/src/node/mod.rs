@@ -5,23 +5,20 @@ mod files;
 mod manifest;
 mod pnp;
 
-use crate::digest::Digester;
+use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
 use crate::{Ecosystem, Wanted};
 use files::Counts;
-use manifest::Manifest;
+use manifest::{Manifest, ManifestDigest};
 use std::collections::{HashMap, HashSet};
 
 const ECOSYSTEM: &str = "npm";
 const METHOD: &str = "package.json";
 const MODULES: &[u8] = b"node_modules";
 const MANIFEST: &[u8] = b"package.json";
-
-/// Most of one package.json that is read, in bytes.
-const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// What package managers leave in the outermost `node_modules`.
 const INSTALLER_MARKS: [(&[u8], &str); 4] = [
@@ -61,18 +58,40 @@ fn is_below_modules(path: &[u8]) -> bool {
     memchr::memmem::find(path, b"node_modules/").is_some()
 }
 
+/// package.json of installed packages, and those outside of `node_modules`: links lead to the packages of a workspace.
+fn is_manifest_path(path: &[u8]) -> bool {
+    path.ends_with(MANIFEST) && {
+        let (directory, name) = path::split(path);
+        name == MANIFEST && (modules_directory_of(directory).is_some() || !is_below_modules(path))
+    }
+}
+
+/// Files of pnpm's store, called by their contents. Those of the packages are hard links to them, and an image's layer may
+/// have the store first.
+fn is_stored(path: &[u8]) -> bool {
+    memchr::memmem::find(path, b"/store/v")
+        .is_some_and(|at| memchr::memmem::find(&path[at..], b"/files/").is_some())
+}
+
+static DIGESTERS: [Digester; 3] = [
+    Digester {
+        name: "npm-manifest",
+        files: DigestedFiles::Named { by_path: is_manifest_path, by_head: |_| true },
+        digest: manifest::digest,
+    },
+    Digester {
+        name: "npm-stored-manifest",
+        files: DigestedFiles::Named { by_path: is_stored, by_head: |head| head.starts_with(b"{") },
+        digest: manifest::digest_stored,
+    },
+    pnp::ARCHIVES,
+];
+
 pub(crate) struct Node;
 
 impl Ecosystem for Node {
     fn wanted(&self, path: &[u8]) -> Option<Wanted> {
-        if pnp::is_pnp(path) {
-            return Some(Wanted::Content { max_bytes: pnp::MAX_PNP_BYTES });
-        }
-        let directory = path.strip_suffix(MANIFEST)?;
-        let directory = directory.strip_suffix(b"/").unwrap_or(directory);
-        // Outside of node_modules too: links lead to the packages of a workspace.
-        let is_kept = modules_directory_of(directory).is_some() || !is_below_modules(path);
-        is_kept.then_some(Wanted::Content { max_bytes: MAX_MANIFEST_BYTES })
+        pnp::is_pnp(path).then_some(Wanted::Content { max_bytes: pnp::MAX_PNP_BYTES })
     }
 
     fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
@@ -97,7 +116,7 @@ impl Ecosystem for Node {
     }
 
     fn digesters(&self) -> &'static [Digester] {
-        &pnp::ARCHIVES
+        &DIGESTERS
     }
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
@@ -212,17 +231,15 @@ impl Run {
 
 /// Reads one package.json; a warning names what is damaged in it.
 fn read(survey: &mut Survey<'_>, directory: &[u8], marker: &[u8], is_linked: bool) -> Option<Manifest> {
-    let contents = match survey.tree.read(marker, MAX_MANIFEST_BYTES) {
-        Ok(contents) => contents,
-        Err(error) => {
-            survey.warnings.unreadable(&error);
-            return None;
-        }
+    let digest = match survey.digest(marker, &DIGESTERS[0]) {
+        Some(digest) => Some(digest),
+        None => survey.digest(marker, &DIGESTERS[1]),
     };
-    let (mut manifest, mut problem) = manifest::parse(&contents.bytes);
-    if contents.truncated {
-        problem = Some(format!("is longer than the {MAX_MANIFEST_BYTES} bytes that are read of it"));
-    }
+    let digest = digest.and_then(|digest| serde_json::from_slice(&digest).ok());
+    let ManifestDigest { mut manifest, mut problem } = digest.unwrap_or_else(|| ManifestDigest {
+        problem: Some("cannot be read".to_owned()),
+        ..ManifestDigest::default()
+    });
     // The part of a workspace that no registry knows is the application itself.
     if is_linked && manifest.is_private {
         return None;

@@ -24,14 +24,14 @@ const MAX_ARCHIVED: usize = 64;
 /// Most of a package.json within an archive that is read, in bytes.
 const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
-pub(super) static ARCHIVES: [Digester; 1] = [Digester {
+pub(super) const ARCHIVES: Digester = Digester {
     name: "npm-archive",
     files: DigestedFiles::Named {
         by_path: is_cached_archive,
         by_head: |head| head.starts_with(b"PK\x03\x04"),
     },
     digest,
-}];
+};
 
 /// `.pnp.cjs`, and `.pnp.js` of yarn 2.
 pub(super) fn is_pnp(path: &[u8]) -> bool {
@@ -118,7 +118,7 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], spelling: &[u8]) {
     if !is_cached_archive(&archive) || survey.tree.metadata(&archive).is_err() {
         return;
     }
-    let digest = survey.digest(&archive, &ARCHIVES[0]);
+    let digest = survey.digest(&archive, &ARCHIVES);
     let archived: Vec<Archived> =
         digest.and_then(|digest| serde_json::from_slice(&digest).ok()).unwrap_or_default();
     if archived.is_empty() {

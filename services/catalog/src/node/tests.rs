@@ -1,7 +1,7 @@
 use crate::OwnershipIndex;
 use crate::testing::Node::{self, Directory, File, Link};
 use crate::testing::{catalog, owners, package, tree};
-use crate::tree::MemoryTree;
+use crate::tree::{Entry, Layer, MemoryTree};
 use crate::zip::tests::{Keep, Writer};
 
 /// Purls with where they stand, for people.
@@ -122,6 +122,20 @@ fn links_of_pnpm_and_of_workspaces() {
         ("n/node_modules/a/package.json", File(br#"{"name":"a","version":"1"}"#)),
     ]));
     assert_eq!(package(&outcome, "a").installer, "npm");
+}
+
+/// A layer of an image that has pnpm's store before the packages, which are hard links into it.
+#[test]
+fn hard_links_into_a_store() {
+    let stored = "root/.local/share/pnpm/store/v3/files/00/1234";
+    let mut tree = tree(&[
+        (stored, File(br#"{"name":"a","version":"1.0.0"}"#)),
+        ("root/.local/share/pnpm/store/v3/files/00/5678", File(br#"{"some":"data"}"#)),
+    ]);
+    let place = "usr/src/app/node_modules/.pnpm/a@1.0.0/node_modules/a";
+    let link = Entry::HardLink { target: stored.as_bytes() };
+    tree.insert(format!("{place}/package.json").as_bytes(), link, Layer::NONE).unwrap();
+    assert_eq!(listed(&tree), [format!("pkg:npm/a@1.0.0 {place}")]);
 }
 
 #[test]
