@@ -18,7 +18,7 @@ pub(crate) fn of_toolchain(toolchain: &str) -> Option<String> {
     let parts: Vec<&str> = numbers.split('.').collect();
     let is_number =
         |part: &&str| !part.is_empty() && part.len() < 10 && part.bytes().all(|b| b.is_ascii_digit());
-    if !(2..=3).contains(&parts.len()) || !parts.iter().all(|part| is_number(part)) {
+    if !(2..=3).contains(&parts.len()) || !parts.iter().all(is_number) {
         return None;
     }
     let before = ["rc", "beta"].into_iter().find_map(|word| Some((word, rest.strip_prefix(word)?)));
