@@ -11,7 +11,8 @@ const MAX_SEGMENTS: usize = 512;
 /// Most bytes of section names.
 const MAX_SECTION_NAMES_BYTES: usize = 1024 * 1024;
 
-const HEADER_MAX_BYTES: usize = 64;
+/// Read at once from the beginning: the header, and the program headers of nearly all files.
+const HEAD_BYTES: usize = 1024;
 const MAGIC: &[u8] = b"\x7fELF";
 const SECTION_WITHOUT_BYTES: u32 = 8;
 const SEGMENT_LOAD: u32 = 1;
@@ -68,7 +69,7 @@ impl<'f> Elf<'f> {
     /// # Errors
     /// Only when the file cannot be read.
     pub fn parse(file: &'f dyn ReadAt) -> io::Result<Option<Self>> {
-        let header = read_range(file, 0, HEADER_MAX_BYTES)?;
+        let header = read_range(file, 0, HEAD_BYTES)?;
         if !header.starts_with(MAGIC) || header.len() < 52 {
             return Ok(None);
         }
@@ -89,7 +90,7 @@ impl<'f> Elf<'f> {
         let section_size = elf.u16(&header, counts + 4);
         let section_count = elf.u16(&header, counts + 6);
         let names_index = elf.u16(&header, counts + 8);
-        elf.read_segments(program_offset, program_size, program_count)?;
+        elf.read_segments(&header, program_offset, program_size, program_count)?;
         elf.read_sections(section_offset, section_size, section_count, names_index)?;
         Ok(Some(elf))
     }
@@ -121,14 +122,18 @@ impl<'f> Elf<'f> {
         if self.is_64 { self.u64(bytes, at) } else { u64::from(self.u32(bytes, at)) }
     }
 
-    fn read_segments(&mut self, offset: u64, entry_bytes: u16, count: u16) -> io::Result<()> {
+    fn read_segments(&mut self, head: &[u8], offset: u64, entry_bytes: u16, count: u16) -> io::Result<()> {
         let entry_bytes = usize::from(entry_bytes);
         let least = if self.is_64 { 56 } else { 32 };
         if entry_bytes < least {
             return Ok(());
         }
         let count = usize::from(count).min(MAX_SEGMENTS);
-        let table = read_range(self.file, offset, count * entry_bytes)?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let table = match head.get(start..start.saturating_add(count * entry_bytes)) {
+            Some(table) => table.to_vec(),
+            None => read_range(self.file, offset, count * entry_bytes)?,
+        };
         for entry in table.chunks_exact(entry_bytes) {
             let (flags_at, first) = if self.is_64 { (4, 8) } else { (24, 4) };
             let word = self.word_bytes();
@@ -158,7 +163,9 @@ impl<'f> Elf<'f> {
         if entry_bytes < least || offset == 0 {
             return Ok(());
         }
-        let first = read_range(self.file, offset, least)?;
+        // What does not fit into the header's fields stands in the first entry.
+        let is_in_first = count == 0 || names_index == SECTION_NUMBER_ESCAPE;
+        let first = if is_in_first { read_range(self.file, offset, least)? } else { Vec::new() };
         let (size_at, link_at) = if self.is_64 { (32, 40) } else { (20, 24) };
         let count = match count {
             0 => usize::try_from(self.word(&first, size_at)).unwrap_or(usize::MAX),
