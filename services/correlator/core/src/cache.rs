@@ -8,6 +8,7 @@ use plimsoll_schemas::words::ownership_state;
 use crate::coverage::Facts;
 use crate::credit::Credits;
 use crate::entity::PathKey;
+use crate::usage::Unresolved;
 
 /// Whose use is looked at: the whole artifact's (`None`) or one component's, by its path.
 pub(crate) type Scope = Option<String>;
@@ -43,6 +44,8 @@ pub(crate) struct Cache {
 pub(crate) struct ScopeCache {
     /// By the probes that could observe a package.
     pub coverage: BTreeMap<Vec<String>, Facts>,
+    /// Kept until everything is computed anew.
+    pub unresolved: Option<Unresolved>,
     pub used: BTreeSet<String>,
     /// Names of holders by package.
     pub held: BTreeMap<String, Vec<String>>,

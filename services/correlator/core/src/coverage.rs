@@ -1,6 +1,8 @@
 //! What was watched, for one scope and one set of probes that could have seen a package's use.
 //! Watching that began late, or lost events, must never count as watching from the first exec.
 
+use std::collections::BTreeMap;
+
 use plimsoll_schemas::events::Coverage;
 use plimsoll_schemas::identity::component_path;
 
@@ -30,6 +32,19 @@ pub(crate) struct Facts {
     pub unavailable: String,
     /// Usage items dropped because of a bound.
     pub overflow: i64,
+    /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
+    pub not_measurable: BTreeMap<String, String>,
+}
+
+/// What the agent puts before an ecosystem among the probes that are not available: bundles, frozen programs.
+const NOT_MEASURABLE: &str = "not-measurable:";
+
+/// Keeps the first reason in the order of text, so that the order of workloads does not matter.
+pub(crate) fn keep_first(kept: &mut BTreeMap<String, String>, ecosystem: &str, reason: &str) {
+    let known = kept.entry(ecosystem.to_owned()).or_insert_with(|| reason.to_owned());
+    if reason < known.as_str() {
+        *known = reason.to_owned();
+    }
 }
 
 /// How finely a duration of a live watch is shown: so that a heartbeat does not send all packages again.
@@ -45,6 +60,13 @@ pub(crate) fn coarse_ms(duration_ms: i64) -> i64 {
         6 * HOUR_MS
     };
     duration_ms - duration_ms.rem_euclid(step)
+}
+
+/// How finely a number of paths is shown: rounded up to a power of two, so that one path more or less does not send
+/// all packages of an artifact again.
+fn coarse_count(count: usize) -> i64 {
+    let shown = if count < 2 { count } else { count.checked_next_power_of_two().unwrap_or(usize::MAX) };
+    i64::try_from(shown).unwrap_or(i64::MAX)
 }
 
 /// Whether all watching by one probe began with the first exec: a later begin means a gap before it.
@@ -67,6 +89,13 @@ fn union_ms(mut intervals: Vec<Interval>) -> i64 {
 impl Workload {
     pub(crate) fn component_path(&self) -> String {
         component_path(&self.application, &self.component, &self.component_version)
+    }
+
+    /// Ecosystems whose packages could not be measured in it, with the reason and the remedy.
+    pub(crate) fn not_measurable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unavailable_probes
+            .iter()
+            .filter_map(|(key, reason)| Some((key.strip_prefix(NOT_MEASURABLE)?, reason.as_str())))
     }
 
     pub(crate) fn unrepaired(&self, probe: &str) -> i64 {
@@ -93,6 +122,9 @@ impl Artifact {
                 continue;
             }
             live |= workload.stopped_at_ms == 0;
+            for (ecosystem, reason) in workload.not_measurable() {
+                keep_first(&mut facts.not_measurable, ecosystem, reason);
+            }
             let mut intervals = Vec::new();
             let mut from_first_exec = false;
             for probe in observable_by {
@@ -135,7 +167,7 @@ impl Artifact {
             coverage.watched_ms = coarse_ms(coverage.watched_ms);
         }
         let unresolved = self.unresolved_paths().filter(|path| self.used_by(path, component)).count();
-        coverage.unresolved_path_count = i64::try_from(unresolved).unwrap_or(i64::MAX);
+        coverage.unresolved_path_count = coarse_count(unresolved);
         facts.coverage = coverage;
         facts
     }
@@ -163,6 +195,9 @@ impl Artifact {
             }
             coverage.workload_count += folded.workload_count;
             facts.sandboxed_count += folded.sandboxed_count;
+            for (ecosystem, reason) in &folded.not_measurable {
+                keep_first(&mut facts.not_measurable, ecosystem, reason);
+            }
             let (mut from_first_exec, mut watched_ms) = (0, 0);
             for probe in observable_by {
                 let Some(share) = folded.probes.get(probe) else { continue };
@@ -235,6 +270,13 @@ mod tests {
             let shown = coarse_ms(minute * MINUTE_MS);
             assert!(shown >= last);
             last = shown;
+        }
+    }
+
+    #[test]
+    fn shown_counts_are_coarse_and_zero_only_for_none() {
+        for (count, expect) in [(0, 0), (1, 1), (2, 2), (3, 4), (5, 8), (1_000, 1_024)] {
+            assert_eq!(coarse_count(count), expect);
         }
     }
 

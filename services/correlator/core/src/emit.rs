@@ -12,7 +12,7 @@ use crate::coverage::Facts;
 use crate::entity::{Component, Emitted, EmittedKey, EntityKey, OutputTopic};
 use crate::output::Output;
 use crate::package::{Assessment, Known};
-use crate::usage::{Use, judge};
+use crate::usage::{Unresolved, Use, judge};
 
 /// Name of the artifact's own entry among the emitted.
 const ARTIFACT: &str = "artifact";
@@ -103,13 +103,18 @@ impl Artifact {
     fn judge_scope(&mut self, scope: &Scope, packages: &BTreeSet<String>) -> Vec<String> {
         let mut kept: ScopeCache = self.cache.scopes.remove(scope).unwrap_or_default();
         let mut used_changed = self.cache.all_dirty;
+        // What is unresolved changes only together with `all_dirty`.
+        let unresolved = match kept.unresolved.take() {
+            Some(unresolved) if !self.cache.all_dirty => unresolved,
+            _ => self.unresolved_in(scope.as_deref()),
+        };
         for id in packages {
             let cell = self.known(id).map(|package| {
                 let facts = kept
                     .coverage
                     .entry(package.observable_by.clone())
                     .or_insert_with(|| self.facts(scope.as_deref(), &package.observable_by));
-                let judged = self.judge_package(facts, scope, &package);
+                let judged = self.judge_package(facts, scope, &package, &unresolved);
                 let assessment = self.assess(&package);
                 Cell {
                     kind: package.kind.to_owned(),
@@ -132,18 +137,14 @@ impl Artifact {
             changed = ids.into_iter().filter(|id| held.get(*id) != kept.held.get(*id)).cloned().collect();
             kept.held = held;
         }
+        kept.unresolved = Some(unresolved);
         self.cache.scopes.insert(scope.clone(), kept);
         changed
     }
 
-    fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known) -> Use {
+    fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known, unresolved: &Unresolved) -> Use {
         let evidence = self.package_evidence(package, scope.as_deref());
-        let unresolved = if facts.coverage.unresolved_path_count == 0 {
-            0
-        } else {
-            self.unresolved_that_may_belong(package, scope.as_deref())
-        };
-        judge(package, &evidence, facts, unresolved)
+        judge(package, &evidence, facts, unresolved.may_belong_to(package))
     }
 
     /// All records of a package, whatever was sent before.
@@ -152,7 +153,12 @@ impl Artifact {
         let Some(package) = self.known(id) else { return records };
         let assessment = self.assess(&package);
         for scope in scopes {
+            // Nothing stands in a component's records of a host but what it used: the rest need not be judged again.
+            if scope.as_ref().is_some_and(|path| !self.lists(id, path)) {
+                continue;
+            }
             let Some(kept) = self.cache.scopes.get(scope) else { continue };
+            let Some(unresolved) = &kept.unresolved else { continue };
             let facts = match kept.coverage.get(&package.observable_by) {
                 Some(facts) => facts.clone(),
                 None => self.facts(scope.as_deref(), &package.observable_by),
@@ -160,7 +166,7 @@ impl Artifact {
             let view = View {
                 package: &package,
                 assessment: &assessment,
-                judged: self.judge_package(&facts, scope, &package),
+                judged: self.judge_package(&facts, scope, &package, unresolved),
                 facts,
                 held_by: kept.held.get(id).cloned().unwrap_or_default(),
             };
@@ -174,14 +180,13 @@ impl Artifact {
                         records.insert(key, Output::Finding(record));
                     }
                 }
-                Some(path) if self.lists(id, path) => {
+                Some(path) => {
                     for record in self.usage_records(&view, path) {
                         let key =
                             EmittedKey { part: path.clone(), chunk: record.chunk, ..key(OutputTopic::Usage) };
                         records.insert(key, Output::Usage(record));
                     }
                 }
-                Some(_) => {}
             }
         }
         records

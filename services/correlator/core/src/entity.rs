@@ -248,6 +248,8 @@ pub struct Folded {
     pub first_seen_ms: i64,
     pub last_seen_ms: i64,
     pub probes: BTreeMap<String, FoldedProbe>,
+    /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
+    pub not_measurable: BTreeMap<String, String>,
 }
 
 /// One probe's share of [`Folded`].

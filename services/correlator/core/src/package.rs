@@ -1,6 +1,8 @@
 //! A package as the scan describes it, or, if no scan does, as its owner entry names it; and its assessment.
 //! A package that was not assessed must never look like one without vulnerabilities.
 
+use std::collections::BTreeSet;
+
 use plimsoll_schemas::events::{Finding, Owner, ScanPackage, VulnerabilitySummary};
 use plimsoll_schemas::words::{package_kind, severity, vulnerable};
 
@@ -27,10 +29,10 @@ pub(crate) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether a path of unknown owner could be one of the package.
-    pub fn may_hold(&self, path: &[u8]) -> bool {
+    /// Whether one of these paths of unknown owner could be one of the package.
+    pub fn may_hold_any(&self, paths: &BTreeSet<Vec<u8>>) -> bool {
         let Some(scan) = self.scan else { return true };
-        scan.locations.iter().any(|location| place::may_hold(self.ecosystem, location, path))
+        scan.locations.iter().any(|location| place::may_hold_any(self.ecosystem, location, paths))
     }
 }
 

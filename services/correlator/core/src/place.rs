@@ -1,6 +1,9 @@
 //! Whether a used path of unknown owner could be one of a package: by where the package stands.
 //! It may hold back a verdict too many, but must never call a package unused whose file the path could be.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use plimsoll_schemas::events::Location;
 
 /// Between an archive's path and the place inside of it.
@@ -9,11 +12,12 @@ const NESTED: &[u8] = b"!/";
 /// Directories beside which, not below which, the files of the packages described in them lie.
 const DESCRIPTIONS: &[&[u8]] = &[b"specifications/default/", b"specifications/", b"composer/"];
 
-/// Whether `path` could belong to a package of `ecosystem` that stands at `location`.
-pub(crate) fn may_hold(ecosystem: &str, location: &Location, path: &[u8]) -> bool {
+/// Whether one of `paths` could belong to a package of `ecosystem` that stands at `location`. Costs a few look-ups,
+/// however many paths there are.
+pub(crate) fn may_hold_any(ecosystem: &str, location: &Location, paths: &BTreeSet<Vec<u8>>) -> bool {
     match ecosystem {
         // A module is a part of its binary and lies nowhere else.
-        "golang" | "cargo" => outermost(path) == location.path,
+        "golang" | "cargo" => any_within(paths, &location.path, &[NESTED]),
         // Classes come from the archive itself, from one that it lies in, or from one inside of it.
         "maven" => {
             let mut whole = location.path.clone();
@@ -21,28 +25,39 @@ pub(crate) fn may_hold(ecosystem: &str, location: &Location, path: &[u8]) -> boo
                 whole.extend_from_slice(NESTED);
                 whole.extend_from_slice(&location.nested_path);
             }
-            contains(&whole, path) || contains(path, &whole)
+            any_within(paths, &whole, &[NESTED, b"/"]) || any_around(paths, &whole)
         }
-        _ if !location.nested_path.is_empty() => outermost(path) == location.path,
+        _ if !location.nested_path.is_empty() => any_within(paths, &location.path, &[NESTED]),
+        "npm" => any_within(paths, without_file(&location.path, b"/package.json"), &[b"/"]),
         // Default gems lie among the language's own files.
         "gem" if parent(&location.path).ends_with(DESCRIPTIONS[0]) => {
-            path.ends_with(b".rb") || path.ends_with(b".so")
+            paths.iter().any(|path| path.ends_with(b".rb") || path.ends_with(b".so"))
         }
-        _ => path.starts_with(installed_in(&location.path)),
+        _ => any_below(paths, installed_in(&location.path)),
     }
 }
 
-/// The file in the tree: what stands before the first step into an archive.
-fn outermost(path: &[u8]) -> &[u8] {
-    let end = path.windows(NESTED.len()).position(|bytes| bytes == NESTED).unwrap_or(path.len());
-    &path[..end]
+/// Whether a path begins with `prefix`.
+fn any_below(paths: &BTreeSet<Vec<u8>>, prefix: &[u8]) -> bool {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    paths.range::<[u8], _>(from).next().is_some_and(|path| path.starts_with(prefix))
 }
 
-/// Whether `inner` is `outer` or lies in it, as in a directory or in an archive.
-fn contains(outer: &[u8], inner: &[u8]) -> bool {
-    inner
-        .strip_prefix(outer)
-        .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest.starts_with(NESTED))
+/// Whether a path is `place`, or lies in it behind one of the steps.
+fn any_within(paths: &BTreeSet<Vec<u8>>, place: &[u8], steps: &[&[u8]]) -> bool {
+    paths.contains(place) || steps.iter().any(|step| any_below(paths, &[place, step].concat()))
+}
+
+/// Whether a path is a directory or an archive that `place` lies in.
+fn any_around(paths: &BTreeSet<Vec<u8>>, place: &[u8]) -> bool {
+    place.iter().enumerate().filter(|(_, byte)| **byte == b'/').any(|(slash, _)| {
+        let outer = &place[..slash];
+        paths.contains(outer) || outer.strip_suffix(b"!").is_some_and(|archive| paths.contains(archive))
+    })
+}
+
+fn without_file<'a>(path: &'a [u8], file: &[u8]) -> &'a [u8] {
+    path.strip_suffix(file).unwrap_or(path)
 }
 
 /// The directory of a path, with its slash; empty for one at the root.
@@ -64,11 +79,9 @@ mod tests {
         let location = Location { path: path.into(), nested_path: nested.into(), ..Location::default() };
         for (paths, expect) in [(holds, true), (not, false)] {
             for used in paths {
-                assert_eq!(
-                    may_hold(ecosystem, &location, used.as_bytes()),
-                    expect,
-                    "{ecosystem} {path} {used}"
-                );
+                let others = ["a", "zzz/other"].map(|path| path.as_bytes().to_vec());
+                let paths: BTreeSet<Vec<u8>> = others.into_iter().chain([used.as_bytes().to_vec()]).collect();
+                assert_eq!(may_hold_any(ecosystem, &location, &paths), expect, "{ecosystem} {path} {used}");
             }
         }
     }

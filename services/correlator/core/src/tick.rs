@@ -1,6 +1,7 @@
 //! What time alone changes: staged scans expire, stopped workloads fold, silent ones live no more.
 //! A tick must never take away what an input within its retention could still repeat.
 
+use crate::coverage::keep_first;
 use crate::artifact::Artifact;
 use crate::entity::{Component, EntityKey, PathKey, Workload};
 use crate::limits::{
@@ -137,6 +138,9 @@ fn fold(component: &mut Component, workload: &Workload) {
     let folded = &mut component.folded;
     folded.workload_count += 1;
     folded.sandboxed_count += i64::from(workload.sandboxed);
+    for (ecosystem, reason) in workload.not_measurable() {
+        keep_first(&mut folded.not_measurable, ecosystem, reason);
+    }
     folded.first_seen_ms = earlier(folded.first_seen_ms, workload.started_at_ms);
     folded.last_seen_ms = folded.last_seen_ms.max(workload.last_seen_ms);
     for (probe, intervals) in &workload.watched {

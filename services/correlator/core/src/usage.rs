@@ -106,22 +106,46 @@ impl Artifact {
         joined
     }
 
-    /// Unresolved paths that could belong to the package.
-    pub(crate) fn unresolved_that_may_belong(&self, package: &Known, component: Option<&str>) -> usize {
-        let threshold = threshold(package.kind, package.ecosystem) as u8;
-        self.unresolved_paths()
-            .filter(|path| package.kind == package_kind::OS || package.may_hold(&path.path))
-            .filter(|path| {
-                self.evidence_at(path).any(|seen| {
-                    component.is_none_or(|component| seen.component() == component) && seen.reaches(threshold)
-                })
-            })
-            .count()
+    /// The used paths of a scope whose owner could not be found out.
+    pub(crate) fn unresolved_in(&self, component: Option<&str>) -> Unresolved {
+        let mut unresolved = Unresolved::default();
+        for path in self.unresolved_paths() {
+            for seen in self.evidence_at(path) {
+                if component.is_some_and(|component| seen.component() != component) {
+                    continue;
+                }
+                unresolved.accessed |= seen.reaches(Rung::Accessed as u8);
+                if seen.reaches(Rung::Loaded as u8) {
+                    unresolved.loaded.insert(path.path.clone());
+                }
+            }
+        }
+        unresolved
     }
 }
 
-/// Judges a package: `unresolved` is the number of used paths of unknown owner that could belong to it.
-pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, unresolved: usize) -> Use {
+/// Used paths of unknown owner, such that asking for each of ten thousand packages whether one could be its own costs
+/// little.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Unresolved {
+    /// Some path was accessed at least: it may be of any OS package.
+    accessed: bool,
+    /// Paths that were loaded at least.
+    loaded: BTreeSet<Vec<u8>>,
+}
+
+impl Unresolved {
+    /// Whether one of the paths could belong to a package, strong enough to be a use of it.
+    pub fn may_belong_to(&self, package: &Known) -> bool {
+        if package.kind == package_kind::OS {
+            return self.accessed;
+        }
+        !self.loaded.is_empty() && package.may_hold_any(&self.loaded)
+    }
+}
+
+/// Judges a package: `unresolved` says that a used path of unknown owner could belong to it.
+pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, unresolved: bool) -> Use {
     let threshold = threshold(package.kind, package.ecosystem);
     let highest = evidence.highest();
     let mut judged = Use::default();
@@ -172,7 +196,7 @@ fn judge_lack(
     package: &Known,
     highest: Option<Rung>,
     facts: &Facts,
-    unresolved: usize,
+    unresolved: bool,
 ) -> (&'static str, String, String) {
     let coverage = &facts.coverage;
     if !package.not_measurable_reason.is_empty() {
@@ -192,6 +216,10 @@ fn judge_lack(
         let reason = "all its workloads ran in sandboxes that no probe can look into".to_owned();
         let remedy = "run one workload outside of the sandbox (gVisor, Kata) under observation".to_owned();
         return (usage::NOT_MEASURABLE, reason, remedy);
+    }
+    if let Some(reason) = facts.not_measurable.get(package.ecosystem) {
+        let (reason, remedy) = reason.rsplit_once("; ").unwrap_or((reason, "run it in another form"));
+        return (usage::NOT_MEASURABLE, reason.to_owned(), remedy.to_owned());
     }
     let probes = package.observable_by.join(" or ");
     if !facts.watched {
@@ -225,7 +253,7 @@ fn judge_lack(
         };
         return (usage::NOT_MEASURED, reason, restart);
     }
-    if unresolved > 0 {
+    if unresolved {
         let reason = "paths were used whose owner could not be found out; some may belong to it".to_owned();
         let remedy = "see that the package resolver runs beside the agent, then ".to_owned() + &restart;
         return (usage::NOT_MEASURED, reason, remedy);

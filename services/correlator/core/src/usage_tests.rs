@@ -9,7 +9,7 @@ struct Case {
     workloads: i64,
     from_first_exec: i64,
     watched: bool,
-    change: fn(&mut Known, &mut Facts, &mut usize),
+    change: fn(&mut Known, &mut Facts, &mut bool),
 }
 
 const WATCHED: Case =
@@ -38,7 +38,7 @@ fn check(case: Case, expect: (&str, &str, &str)) {
         watched: case.watched,
         ..Facts::default()
     };
-    let mut unresolved = 0;
+    let mut unresolved = false;
     (case.change)(&mut package, &mut facts, &mut unresolved);
     let mut evidence = PackageEvidence::default();
     for (number, rung) in case.seen.iter().enumerate() {
@@ -51,6 +51,17 @@ fn check(case: Case, expect: (&str, &str, &str)) {
     let lacks = got.usage == usage::NOT_MEASURED || got.usage == usage::NOT_MEASURABLE;
     assert_eq!(lacks, !got.remedy.is_empty(), "a remedy belongs to what was not measured");
     assert_eq!(got.first_used_ms != 0, got.usage == usage::USED);
+}
+
+#[test]
+fn what_ran_as_a_bundle_cannot_be_measured() {
+    fn bundled(_: &mut Known, facts: &mut Facts, _: &mut bool) {
+        facts.not_measurable.insert("pypi".into(), "a bundle ran; run it unbundled".into());
+    }
+    let case = || Case { change: bundled, kind: "application", ..WATCHED };
+    check(case(), ("not_measurable", "deployed", "a bundle ran"));
+    check(Case { seen: &[Rung::Loaded], ..case() }, ("used", "loaded", "loaded"));
+    check(Case { kind: "os", ..case() }, ("unused", "deployed", "none of its files"));
 }
 
 #[test]
@@ -92,7 +103,7 @@ fn table_of_use() {
         ("not_measured", "deployed", "7 uses were too many"),
     );
     check(
-        Case { change: |_, _, unresolved| *unresolved = 1, ..WATCHED },
+        Case { change: |_, _, unresolved| *unresolved = true, ..WATCHED },
         ("not_measured", "deployed", "owner could not be found out"),
     );
     check(
@@ -119,7 +130,7 @@ fn table_of_use() {
             change: |package, facts, unresolved| {
                 package.not_measurable_reason = "x";
                 facts.overflow = 1;
-                *unresolved = 1;
+                *unresolved = true;
             },
             ..WATCHED
         },
