@@ -14,7 +14,7 @@
 /* Classes that wait for the agent's thread; a power of two. */
 #define QUEUE_CLASSES 16384
 /* After the first class of a burst, so that one report carries many. */
-#define GATHER_MS 20
+#define GATHER_MS 100
 /* Longest sleep of the agent's thread. */
 #define IDLE_MS 60000
 /* Longest time that the JVM's end waits for what is still to be told. */

@@ -162,8 +162,10 @@ static enum found by_code_source(interface jni, jobject class, char *place, size
 	if (!at)
 		return FOUND_NONE;
 	found = text_of(jni, at, place, length);
-	if (found == FOUND_PLACE)
+	if (found == FOUND_PLACE) {
+		*length = put_real_path(place, *length, PLACE_MAX_BYTES);
 		remember(jni, domain, place, *length);
+	}
 	return found;
 }
 
@@ -192,6 +194,8 @@ static enum found by_resource(interface jni, jobject loader, const char *name, s
 	if (found == FOUND_PLACE && *length > resource_length &&
 	    same(place + *length - resource_length, resource, resource_length))
 		*length -= resource_length;
+	if (found == FOUND_PLACE)
+		*length = put_real_path(place, *length, PLACE_MAX_BYTES);
 	return found;
 }
 

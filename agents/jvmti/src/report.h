@@ -14,8 +14,6 @@
 #define BODY_MAX_BYTES (REPORT_MAX_BYTES - HEAD_MAX_BYTES)
 /* Places whose classes are gathered at the same time. */
 #define BATCHES 16
-/* Room for the real path of a place. */
-#define REAL_PATH_BYTES 1024
 /* Longest wait for room in the FIFO; after that the report is lost. */
 #define WRITE_MAX_MS 30000
 #define WRITE_PAUSE_MS 2
@@ -219,10 +217,6 @@ static size_t put_real_path(char *place, size_t length, size_t room)
 
 static void flush_batch(struct batch *batch)
 {
-	/* Room for it was kept free. */
-	if (batch->names_length)
-		batch->place_length = put_real_path(batch->place, batch->place_length,
-						    BODY_MAX_BYTES - batch->names_length);
 	if (batch->names_length)
 		report("JC", batch->names, batch->names_length, batch->place, batch->place_length);
 	batch->names_length = 0;
@@ -256,8 +250,7 @@ static void tell(const char *name, size_t name_length, const char *place, size_t
 		next_batch = (next_batch + 1) % BATCHES;
 		flush_batch(batch);
 	}
-	if (batch->names_length &&
-	    batch->names_length + name_length + 1 + place_length + REAL_PATH_BYTES > BODY_MAX_BYTES)
+	if (batch->names_length + name_length + 1 + place_length > BODY_MAX_BYTES)
 		flush_batch(batch);
 	if (!batch->names_length)
 		batch->place_length = put_bytes(batch->place, 0, place, place_length);
