@@ -3,6 +3,7 @@
 
 mod container;
 mod db;
+mod detached;
 mod report;
 mod run;
 mod scan;

@@ -17,7 +17,7 @@ use plimsoll_scanner::Component;
 use plimsoll_scanner::scan::directory_package_hash;
 use plimsoll_schemas::words::probe;
 
-use super::{component, container, report, signals};
+use super::{component, container, detached, report, signals};
 use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
@@ -49,11 +49,21 @@ pub fn execute(arguments: &arguments::Run, config: &CliConfig) -> anyhow::Result
     let mut saver = Saver { config, destination, positions: Positions::default() };
     let status = saver.wait(child)?;
     drop(signals);
+    if let Some(container) = &container {
+        let endpoint = engine(arguments, config, container);
+        saver.wait_for_detached(detached::Containers::of_run(&endpoint, &run_id)?);
+    }
     observer.agent.stop(false);
     resolver.stop()?;
     saver.save()?;
     let code = exit_code(status);
     finish(arguments, config, &component, policy, code)
+}
+
+/// The engine that the command talks to.
+fn engine(arguments: &arguments::Run, config: &CliConfig, container: &container::Labelled) -> String {
+    let given = container.docker_host.clone().or_else(|| arguments.docker_host.clone());
+    given.unwrap_or_else(|| config.docker_host())
 }
 
 /// Where events go: the pipeline, or a broker of this process whose content is joined into the local state.
@@ -105,10 +115,7 @@ impl Observer {
             (false, Some(_)) => UseEbpf::Required,
             (false, None) => UseEbpf::Preferred,
         };
-        let docker_endpoint = container.map(|container| {
-            let given = container.docker_host.clone().or_else(|| arguments.docker_host.clone());
-            given.unwrap_or_else(|| config.docker_host())
-        });
+        let docker_endpoint = container.map(|container| engine(arguments, config, container));
         let spool = match destination {
             Destination::Pipeline(_) => {
                 Some((config.state_directory().join("spool").join(run_id), SPOOL_MAX_BYTES))
@@ -194,17 +201,38 @@ impl Saver<'_> {
         let status = loop {
             match ended.recv_timeout(SAVE_INTERVAL) {
                 Ok(status) => break status?,
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = self.save() {
-                        tracing::warn!("saving what was observed so far: {error:#}; it is tried again");
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.save_so_far(),
                 Err(RecvTimeoutError::Disconnected) => bail!("waiting for the command failed"),
             }
         };
         // It has sent its only message.
         let _ = waiter.join();
         Ok(status)
+    }
+
+    /// Goes on while a container of the run does: its client has ended, but the container is the workload.
+    fn wait_for_detached(&mut self, mut containers: detached::Containers) {
+        // An engine that does not answer has told nothing of a container that runs on.
+        if !containers.running().unwrap_or(false) {
+            return;
+        }
+        eprintln!(
+            "plimsoll: the container runs on; it is observed until it stops, or until Ctrl-C, which leaves it running"
+        );
+        let mut saved = Instant::now();
+        while containers.go_on() {
+            std::thread::sleep(detached::LOOK_INTERVAL);
+            if saved.elapsed() >= SAVE_INTERVAL {
+                saved = Instant::now();
+                self.save_so_far();
+            }
+        }
+    }
+
+    fn save_so_far(&mut self) {
+        if let Err(error) = self.save() {
+            tracing::warn!("saving what was observed so far: {error:#}; it is tried again");
+        }
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
