@@ -4,7 +4,11 @@
 
 use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex, catalog};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use zip::CompressionMethod::{Deflated, Stored};
+use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// What Maven resolves for the broker of the development stack, and what is merged into these jars.
 const KAFKA: &[&str] = &[
@@ -92,10 +96,61 @@ fn classes_of_a_shaded_jar_have_their_owners() {
     let owners = index.lookup(b"kafka-clients-4.4.0.jar").unwrap().owners;
     let described: Vec<(&str, &[String])> =
         owners.iter().map(|owner| (owner.package.name.as_str(), owner.class_prefixes)).collect();
-    let [("commons-net:commons-net", [prefix]), ("org.apache.kafka:kafka-clients", [])] = described[..] else {
+    let [("commons-net:commons-net", [prefix]), ("org.apache.kafka:kafka-clients", [])] = described[..]
+    else {
         panic!("{described:?}")
     };
     assert!(prefix.ends_with("org.apache.commons.net.") || prefix.contains("commons.net."), "{prefix}");
     let alone = index.lookup(b"slf4j-api-1.7.36.jar").unwrap().owners;
     assert_eq!((alone.len(), alone[0].class_prefixes.len()), (1, 0));
+}
+
+/// Packs all jars of a directory into one, below `library`.
+fn pack(jars: &Path, archive: &Path, library: &str, method: zip::CompressionMethod) {
+    let mut writer = ZipWriter::new(File::create(archive).unwrap());
+    let options = SimpleFileOptions::default().compression_method(method);
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(jars).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    for jar in names.iter().filter(|path| path.extension().is_some_and(|extension| extension == "jar")) {
+        let name = jar.file_name().unwrap().to_str().unwrap();
+        writer.start_file(format!("{library}/{name}"), options).unwrap();
+        writer.write_all(&std::fs::read(jar).unwrap()).unwrap();
+    }
+    writer
+        .start_file(format!("{}/classes/com/acme/Main.class", library.split('/').next().unwrap()), options)
+        .unwrap();
+    writer.finish().unwrap();
+}
+
+/// Spring Boot stores its nested jars; a war deflates them.
+#[test]
+fn fat_jars_and_wars_of_real_jars() {
+    let Some(jars) = cached("kafka-4.4.0/libs") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    pack(&jars, &directory.path().join("broker-1.0.jar"), "BOOT-INF/lib", Stored);
+    pack(&jars, &directory.path().join("broker-2.0.war"), "WEB-INF/lib", Deflated);
+    let tree = DirectoryTree::open(directory.path(), DirectoryOptions { cross_mounts: true }).unwrap();
+    let (outcome, index) = plimsoll_catalog::catalog_with_ownership(&tree);
+    assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+    for (archive, version, library) in
+        [("broker-1.0.jar", "1.0", "BOOT-INF/lib/"), ("broker-2.0.war", "2.0", "WEB-INF/lib/")]
+    {
+        let within: Vec<_> = outcome
+            .packages
+            .iter()
+            .filter(|package| package.locations[0].path == archive.as_bytes())
+            .collect();
+        let found: BTreeSet<String> =
+            within.iter().map(|package| format!("{}:{}", package.name, package.version)).collect();
+        let mut expected: BTreeSet<String> = KAFKA.iter().map(|name| (*name).to_owned()).collect();
+        expected.insert(format!("com.acme:broker:{version}"));
+        assert_eq!(found, expected, "{archive}");
+        for package in within.iter().filter(|package| !package.name.ends_with(":broker")) {
+            assert!(package.locations[0].nested_path.starts_with(library.as_bytes()));
+            let place = package.locations[0].identity_bytes();
+            let owners = index.lookup(&place).unwrap().owners;
+            assert!(owners.iter().any(|owner| owner.package.package_id == package.package_id));
+        }
+    }
 }
