@@ -226,9 +226,8 @@ impl Workload {
 
     /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
     pub fn set_unmeasurable(&mut self, found: Unmeasurable) {
-        let key = found.key();
-        if !self.unavailable.contains_key(&key) {
-            self.unavailable.insert(key, found.reason);
+        if let std::collections::btree_map::Entry::Vacant(free) = self.unavailable.entry(found.key()) {
+            free.insert(found.reason);
             self.changed = true;
         }
     }
