@@ -108,7 +108,8 @@ pub fn node(directory: &Path) -> anyhow::Result<()> {
 impl Demo {
     /// Both services, each under `plimsoll run`.
     pub(super) fn run_service(&self, component: Component, port: u16) -> anyhow::Result<Application> {
-        let mut run = self.plimsoll(&["run", "-v", "--cmd"], &component);
+        let mut run = self.plimsoll(&["run", "-v"], &component);
+        run.arg("--cmd");
         if component == JAVA {
             let log = self.directory.join("logs").join(CLASS_LOG);
             run.arg("java").arg(format!("-Xlog:class+load=info:file={}:none:filecount=0", log.display()));
