@@ -57,8 +57,8 @@ fn jar_of(folder: &Path, begin: &str) -> PathBuf {
         let name = path.file_name().unwrap().to_str().unwrap();
         name.strip_prefix(begin).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
     };
-    let files = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    files.filter(begins).next().unwrap()
+    let mut files = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    files.find(begins).unwrap()
 }
 
 /// Runs it hooked, compares with the JVM's log, and gives its output and its classes.
