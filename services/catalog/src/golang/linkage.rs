@@ -6,6 +6,7 @@ use super::function_table::FunctionTable;
 use crate::binary::elf::Elf;
 use crate::binary::search::{Budget, windows};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 
@@ -13,6 +14,13 @@ use std::io;
 const MAX_PACKAGE_BYTES: usize = 4_096;
 /// Bytes before the path in a package name among types: flags, then the length as a varint or as two bytes.
 const NAME_HEADER_BYTES: usize = 3;
+
+/// Most looks for a module by a prefix of a name; Kubernetes' programs need 2 million.
+const MAX_LOOKS: u64 = 8_000_000;
+/// Most prefixes of one name that are looked for.
+const MAX_PREFIXES: usize = 64;
+/// Most bytes that are searched for types, counted once for each module that is looked for.
+const MAX_SEARCHED_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// How a module is known to be in a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +52,9 @@ pub(crate) fn of_dependencies(
         if let Some(index) = modules.of_function(name).and_then(|index| linked.get_mut(index)) {
             *index = Linked::Function;
         }
-        true
+        !modules.is_exhausted()
     })?;
-    if !complete {
+    if !complete || modules.is_exhausted() {
         return Ok(linked);
     }
     let without: Vec<usize> = (0..linked.len()).filter(|index| linked[*index] == Linked::Unknown).collect();
@@ -78,12 +86,17 @@ fn find_types(
         .iter()
         .map(|index| memchr::memmem::Finder::new(info.dependencies[*index].path.as_bytes()))
         .collect();
+    let mut searched_bytes = 0;
     for segment in elf.segments().iter().filter(|segment| !segment.is_executable) {
         let overlap = MAX_PACKAGE_BYTES + NAME_HEADER_BYTES;
         let complete = windows(elf.file, segment.range, overlap, budget, &mut |window, _| {
             for (finder, index) in finders.iter().zip(without) {
-                if linked[*index] == Linked::Unknown {
-                    let mut packages = finder.find_iter(window).filter_map(|at| package_name(window, at));
+                if linked[*index] == Linked::Unknown && searched_bytes < MAX_SEARCHED_BYTES {
+                    searched_bytes += window.len() as u64;
+                    let mut packages = finder
+                        .find_iter(window)
+                        .take_while(|_| modules.look())
+                        .filter_map(|at| package_name(window, at));
                     if packages.any(|package| modules.of_package(package) == Some(*index)) {
                         linked[*index] = Linked::Type;
                     }
@@ -91,7 +104,7 @@ fn find_types(
             }
             without.iter().any(|index| linked[*index] == Linked::Unknown)
         })?;
-        if !complete {
+        if !complete || modules.is_exhausted() || searched_bytes >= MAX_SEARCHED_BYTES {
             return Ok(false);
         }
     }
@@ -121,8 +134,9 @@ fn package_name(window: &[u8], at: usize) -> Option<&[u8]> {
 struct Modules<'i> {
     by_path: HashMap<&'i [u8], usize>,
     longest_bytes: usize,
-    /// Lengths that occur, so that most prefixes need no look.
+    /// Whether some path looks like one of the standard library.
     has_plain: bool,
+    looks_left: Cell<u64>,
 }
 
 impl<'i> Modules<'i> {
@@ -138,7 +152,19 @@ impl<'i> Modules<'i> {
         let longest_bytes = by_path.keys().map(|path| path.len()).max().unwrap_or(0);
         // Paths of the standard library have no dot in their first part; modules hardly ever do without.
         let has_plain = by_path.keys().any(|path| !first_part(path).contains(&b'.'));
-        Self { by_path, longest_bytes, has_plain }
+        Self { by_path, longest_bytes, has_plain, looks_left: Cell::new(MAX_LOOKS) }
+    }
+
+    /// Takes one look from what is left.
+    fn look(&self) -> bool {
+        let left = self.looks_left.get();
+        self.looks_left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Whether answers may be missing, since too much was looked for.
+    fn is_exhausted(&self) -> bool {
+        self.looks_left.get() == 0
     }
 
     /// The dependency that a function of this name belongs to; an index behind all for the main module.
@@ -159,11 +185,14 @@ impl<'i> Modules<'i> {
 
     /// By every prefix that ends before a slash or a dot: dots can stand in the last part of a package's path.
     fn longest(&self, name: &[u8]) -> Option<usize> {
-        if let Some(index) = self.by_path.get(name) {
+        if name.len() <= self.longest_bytes
+            && let Some(index) = self.by_path.get(name)
+        {
             return Some(*index);
         }
         let mut end = name.len().min(self.longest_bytes + 1);
-        while let Some(cut) = memchr::memrchr2(b'/', b'.', &name[..end]) {
+        for _ in 0..MAX_PREFIXES {
+            let cut = memchr::memrchr2(b'/', b'.', &name[..end]).filter(|_| self.look())?;
             if let Some(index) = self.by_path.get(&name[..cut]) {
                 return Some(*index);
             }

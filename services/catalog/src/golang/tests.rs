@@ -253,3 +253,20 @@ proptest! {
         read(file);
     }
 }
+
+#[test]
+fn names_made_to_be_slow_end_soon_and_make_none_unused() {
+    let shape = Shape::USUAL;
+    let modules: String = (0..2_000).map(|number| format!("dep\ta{number}\tv1.0.0\n")).collect();
+    let info = in_place(&framed(&format!("{modules}dep\ta{}\tv1.0.0\n", ".a".repeat(500))));
+    let slow = format!("a{}", ".b".repeat(500));
+    let names = vec![slow.as_str(); 20_000];
+    let table = functions(shape, Table::Go120, &names);
+    let types = b"\0\0\x01a".repeat(1_000_000);
+    let file = shape.program(&[(".go.buildinfo", &info), (".gopclntab", &table), (".rodata", &types)]);
+    let started = std::time::Instant::now();
+    let program = read(file).unwrap();
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(program.problem, Some(Problem::NoFunctionTable));
+    assert!(program.modules.iter().all(|module| module.linked != Linked::Nothing));
+}
