@@ -15,6 +15,8 @@
 #define QUEUE_CLASSES 16384
 /* After the first class of a burst, so that one report carries many. */
 #define GATHER_MS 100
+/* Local references announced for a look through all classes; there can be more. */
+#define LOOK_LOCALS 65535
 /* Longest sleep of the agent's thread. */
 #define IDLE_MS 60000
 /* Longest time that the JVM's end waits for what is still to be told. */
@@ -175,7 +177,7 @@ static void look(interface jni, int again)
 	jobject *classes = 0;
 	jint count = 0;
 
-	if (JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
+	if (JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOOK_LOCALS)) {
 		threw(jni);
 		return;
 	}

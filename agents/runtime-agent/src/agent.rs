@@ -240,7 +240,7 @@ impl Agent {
             root_package_hash: tree.root_package_hash,
             done,
         };
-        self.inputs.send(Input::AddTree(request)).map_err(|_| AgentError::Ended)?;
+        self.inputs.send(Input::AddTree(Box::new(request))).map_err(|_| AgentError::Ended)?;
         if !entered.recv().map_err(|_| AgentError::Ended)? {
             return Err(AgentError::Full);
         }

@@ -79,7 +79,7 @@ pub enum Input {
     /// A program was executed: look at once.
     Wake,
     /// A process tree is to be watched.
-    AddTree(TreeRequest),
+    AddTree(Box<TreeRequest>),
     /// A process of a tree, before its first exec; answered once it is watched.
     TrackProcess { tree: u64, pid: u32, done: Sender<bool> },
     /// A tree's first program runs, under hooks; its path is without a leading slash.
@@ -304,7 +304,7 @@ impl Engine {
                 }
             }
             Input::ResolverBack => self.ask_again(),
-            Input::AddTree(request) => self.add_tree(request),
+            Input::AddTree(request) => self.add_tree(*request),
             Input::TrackProcess { tree, pid, done } => {
                 for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {
                     hooks.set_first_process(pid);
