@@ -6,6 +6,7 @@ use crate::image::{Image, Read};
 use crate::query::Finding;
 use crate::ranges::{Cause, Hit, Installed};
 use crate::severity::{Rating, Severity};
+use crate::version::sort_by_version;
 use std::cmp::Ordering;
 
 /// The records that matched one package.
@@ -181,7 +182,7 @@ fn fixed_versions(image: &Image, installed: &Installed<'_>, group: &[Match<'_>])
     if texts.len() < 2 {
         return Ok(texts.into_iter().map(str::to_owned).collect());
     }
-    texts.sort_by(|a, b| match (installed.scheme.parse(a), installed.scheme.parse(b)) {
+    sort_by_version(&mut texts, |a, b| match (installed.scheme.parse(a), installed.scheme.parse(b)) {
         (Some(x), Some(y)) => x.compare(&y).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b)),
         // Boundaries without an order go first, by text.
         (x, y) => x.is_some().cmp(&y.is_some()).then_with(|| a.cmp(b)),

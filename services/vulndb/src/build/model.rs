@@ -8,7 +8,7 @@ use crate::format::{
 };
 use crate::severity::Rating;
 use crate::time::parse_ms;
-use crate::version::Scheme;
+use crate::version::{Scheme, sort_by_version};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -176,7 +176,7 @@ fn reduce_range(osv: &OsvRange, scheme: Option<Scheme>, strings: &mut Interner) 
     if let Some(scheme) = scheme {
         let ordered = |event: &(u32, &str)| is_open_end(event) || scheme.parse(event.1).is_some();
         if events.iter().all(ordered) {
-            events.sort_by(|a, b| compare_events(scheme, a, b));
+            sort_by_version(&mut events, |a, b| compare_events(scheme, a, b));
         } else {
             kind = RANGE_UNORDERED;
         }

@@ -22,6 +22,27 @@ fn compare_digits(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
+/// Stable merge sort for an order that may contradict itself: Maven's own has cycles, on which the standard library's
+/// sort is free to panic.
+pub(crate) fn sort_by_version<T: Copy>(items: &mut Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
+    let mut width = 1;
+    while width < items.len() {
+        let mut merged = Vec::with_capacity(items.len());
+        for pair in items.chunks(2 * width) {
+            let (mut left, mut right) = pair.split_at(width.min(pair.len()));
+            while let (Some(a), Some(b)) = (left.first(), right.first()) {
+                let side = if compare(a, b).is_gt() { &mut right } else { &mut left };
+                merged.push(side[0]);
+                *side = &side[1..];
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        *items = merged;
+        width *= 2;
+    }
+}
+
 /// Equality and partial order of a version by its `Ord`: two spellings of one version are equal.
 macro_rules! ordered_by_cmp {
     ($version:ty) => {
@@ -192,6 +213,31 @@ impl Version<'_> {
             (Version::Go(a), Version::Go(b)) => Some(a.cmp(b)),
             (Version::Cargo(a), Version::Cargo(b)) => Some(a.cmp(b)),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sorting_survives_an_order_with_cycles() {
+        let cycle = ["6SNAPSHOT", "6", "6.sp-0"];
+        let mut versions: Vec<&str> = cycle.into_iter().cycle().take(1000).collect();
+        sort_by_version(&mut versions, |a, b| maven::Version::parse(a).cmp(&maven::Version::parse(b)));
+        assert_eq!(versions.len(), 1000);
+        assert!(cycle.iter().all(|version| versions.contains(version)));
+    }
+
+    proptest! {
+        #[test]
+        fn sorts_as_the_standard_library(mut pairs in proptest::collection::vec((0u8..20, any::<u8>()), 0..200)) {
+            let mut expect = pairs.clone();
+            expect.sort_by_key(|pair| pair.0);
+            sort_by_version(&mut pairs, |a, b| a.0.cmp(&b.0));
+            prop_assert_eq!(pairs, expect);
         }
     }
 }
