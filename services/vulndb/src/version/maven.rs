@@ -1,6 +1,6 @@
 //! Maven's version order: ComparableVersion of maven-artifact (Maven's POM reference, "Version Order
 //! Specification"). Never orders what Maven refuses as a version: empty, with a blank, a placeholder or an illegal character.
-//! The order is Maven's even where that contradicts itself, so sort by [`super::sort_by_version`].
+//! The order is Maven's even where that contradicts itself, so sort by `sort_by_version`.
 
 use super::compare_digits;
 use super::semver::is_number;
