@@ -131,7 +131,7 @@ pub const PARSERS: &[Parser] = &[
         name: "python_archive",
         path: "app/a.pyz",
         around: &[],
-        fixture: b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        fixture: include_bytes!("python/fixtures/one.pyz"),
     },
     Parser {
         name: "pnp_cjs",
