@@ -74,6 +74,7 @@ impl Indexed {
                     || paths::is_below(database, subject)
             };
             subject.is_empty()
+                || path == subject
                 || paths::is_below(path, subject)
                 || self.index.databases().any(|database| speaks(database) && is_database(database))
         };

@@ -31,6 +31,7 @@ fn places_within_archives_have_owners() {
     let at = |name: &str| directory.path().join(name);
     for root in ["lower", "a", "b"] {
         put(&at(root), "srv/app.jar", BOOT);
+        put(&at(root), "srv/cut.jar", &BOOT[..700]);
         put(&at(root), "webapps/shop/WEB-INF/classes/com/acme/Shop.class", b"x");
         write(
             &at(root),
@@ -71,6 +72,7 @@ fn places_within_archives_have_owners() {
         "srv/app.jar!/BOOT-INF/classes",
         "webapps/shop/WEB-INF/classes",
         "srv/gone.jar!/x.jar",
+        "srv/cut.jar",
     ];
     let answers = agent.resolve(IMAGE, "a", &asked);
     let found: Vec<String> = answers.iter().map(brief).collect();
@@ -83,6 +85,7 @@ fn places_within_archives_have_owners() {
             "owned com.acme:shop@1.0+org.apache.logging.log4j:log4j-core@2.14.1 image unchanged",
             "owned com.acme:shop@2 image unchanged",
             "unresolved  image new",
+            "unresolved  image unchanged",
         ]
     );
     let prefixes: Vec<&[String]> =
