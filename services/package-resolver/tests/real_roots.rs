@@ -212,7 +212,7 @@ fn a_virtual_environment_of_a_component() {
             let is_listed = matches!(answer.method.as_str(), "dist-info" | "generated-table");
             assert!(is_listed || is_vendored, "{}", answer.method);
             assert_eq!((answer.file_identity.as_str(), answer.drift.as_str()), ("image", "unknown"));
-            let is_metadata = path.contains(".dist-info/");
+            let is_metadata = path.contains(".dist-info/") || path.ends_with("/_vendor/vendor.txt");
             assert_eq!(answer.role == "metadata", is_metadata, "{path}");
         }
     }
