@@ -114,18 +114,20 @@ pub(crate) struct Measured {
     pub loadable_file_count: u64,
     /// Empty if its use can be observed.
     pub not_measurable_reason: &'static str,
-    pub has_shared_library: bool,
+    /// The dynamic linker would see any use of it.
+    pub only_shared_libraries: bool,
 }
 
 /// Counts the files that could be used, and makes sure that at least one is a file of the package's own.
 pub(crate) fn measure(survey: &Survey<'_>, owned: &OwnedFiles) -> Measured {
     let mut measured =
-        Measured { loadable_file_count: 0, not_measurable_reason: "", has_shared_library: false };
+        Measured { loadable_file_count: 0, not_measurable_reason: "", only_shared_libraries: false };
+    let mut has_shared_library = false;
     let mut checks = 0;
     let mut exists = false;
     for listed in owned.paths().filter(|listed| role_of(listed).can_be_used()) {
         measured.loadable_file_count += 1;
-        measured.has_shared_library |= is_shared_library(path::file_name(listed));
+        has_shared_library |= is_shared_library(path::file_name(listed));
         if !exists {
             checks += 1;
             // A link is seen as what it leads to, so it tells nothing of its own package.
@@ -145,7 +147,20 @@ pub(crate) fn measure(survey: &Survey<'_>, owned: &OwnedFiles) -> Measured {
         measured.loadable_file_count = 0;
         measured.not_measurable_reason = "it has only directories, links, or files that were removed";
     }
+    measured.only_shared_libraries = has_shared_library && only_shared_libraries(survey, owned);
     measured
+}
+
+/// Whether no file of the package is used in another way than by the dynamic linker: programs and data are not.
+fn only_shared_libraries(survey: &Survey<'_>, owned: &OwnedFiles) -> bool {
+    let others = owned
+        .paths()
+        .filter(|listed| role_of(listed).can_be_used() && !is_shared_library(path::file_name(listed)));
+    // dpkg lists directories as well.
+    others.take(MAX_EXISTENCE_CHECKS + 1).enumerate().all(|(number, listed)| {
+        number < MAX_EXISTENCE_CHECKS
+            && survey.tree.metadata(listed).is_ok_and(|found| found.kind == FileKind::Directory)
+    })
 }
 
 /// Path → where it was moved to, and the package that moved it.

@@ -159,7 +159,8 @@ fn describe(
     record.not_measurable_reason = measured.not_measurable_reason.to_owned();
     if measured.not_measurable_reason.is_empty() {
         record.observable_by.push(probe::EBPF_FILES);
-        if measured.has_shared_library {
+        // Whatever observes a package must see each kind of its use, else it would call a used one unused.
+        if measured.only_shared_libraries {
             record.observable_by.push(probe::LD_AUDIT);
         }
     }

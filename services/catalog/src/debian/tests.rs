@@ -92,6 +92,8 @@ fn installed_packages_with_their_facts() {
     assert_eq!((library.source_name.as_str(), library.source_version.as_str()), ("gcc-12", "12.2.0-14"));
     assert_eq!(library.observable_by, ["ebpf-files", "ld-audit"]);
     assert_eq!(mawk.observable_by, ["ebpf-files"]);
+    // It has data beside its libraries, whose reading the dynamic linker does not see.
+    assert_eq!(package(&outcome, "libc6").observable_by, ["ebpf-files"]);
     assert_eq!(package(&outcome, "pyyaml").provided_by_name, "python3-yaml");
     assert_eq!(package(&outcome, "pyyaml").provided_by, package(&outcome, "python3-yaml").package_id);
 }
