@@ -1,8 +1,8 @@
 //! What time alone changes: staged scans expire, stopped workloads fold, silent ones live no more.
 //! A tick must never take away what an input within its retention could still repeat.
 
-use crate::coverage::keep_first;
 use crate::artifact::Artifact;
+use crate::coverage::keep_first;
 use crate::entity::{Component, EntityKey, PathKey, Workload};
 use crate::limits::{
     ALERT_MAX_AGE_MS, ROOTS_MAX, STAGED_SCAN_MAX_AGE_MS, SUPERSEDED_SCAN_MAX_AGE_MS, WORKLOAD_FOLD_AFTER_MS,
