@@ -1,14 +1,20 @@
 //! Code that no probe can tell apart once it runs: bundles, frozen programs, caches that were filled before. Pure, but for
-//! the reading of one file's begin and end.
-//! It must never read more of a file than [`HEAD_MAX_BYTES`] and [`TAIL_MAX_BYTES`], nor anything that is not regular.
+//! the reading of parts of one file.
+//! It must never read more of a file than the bounds below say, nor anything that is not regular.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 /// Most that is read of a script's begin, in bytes.
 pub const HEAD_MAX_BYTES: u64 = 64 << 10;
 /// Most that is read of its end, in bytes.
 pub const TAIL_MAX_BYTES: u64 = 4 << 10;
+
+/// Most that is read of a program's table of sections, and of their names, in bytes each.
+const SECTIONS_MAX_BYTES: usize = 64 << 10;
+/// Section of a native image that holds its heap (GraalVM, also after `strip`).
+const NATIVE_IMAGE_SECTION: &[u8] = b".svm_heap";
 
 /// An ecosystem whose packages cannot be measured in a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +75,46 @@ pub fn may_be_bundle(path: &[u8]) -> bool {
     script && !path.windows(b"node_modules/".len()).any(|part| part == b"node_modules/")
 }
 
-/// Looks into a script for the mark of a bundler.
-pub fn of_script(mut opened: File, path: &[u8]) -> Option<Unmeasurable> {
+/// Looks into a program for a native image's heap, and into a script for the mark of a bundler.
+pub fn of_file(opened: File, path: &[u8]) -> Option<Unmeasurable> {
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    if may_be_bundle(path) { of_script(opened, &metadata, path) } else { of_program(&opened, path) }
+}
+
+fn of_program(opened: &File, path: &[u8]) -> Option<Unmeasurable> {
+    has_section(opened, NATIVE_IMAGE_SECTION).then(|| Unmeasurable {
+        ecosystem: "maven",
+        reason: format!(
+            "/{} is a native image of GraalVM: its classes were compiled into the program, where no probe sees them; run \
+             the application on a JVM under observation",
+            String::from_utf8_lossy(path)
+        ),
+    })
+}
+
+/// Whether a 64-bit ELF file of this machine's byte order has a section of this name (System V ABI, chapter 4).
+fn has_section(file: &File, name: &[u8]) -> bool {
+    let read = |offset: u64, length: usize| -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length.min(SECTIONS_MAX_BYTES)];
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(bytes)
+    };
+    let number = |bytes: &[u8], at: usize, length: usize| -> Option<u64> {
+        let mut value = [0; 8];
+        value[..length].copy_from_slice(bytes.get(at..at + length)?);
+        Some(u64::from_le_bytes(value))
+    };
+    let names = || -> Option<Vec<u8>> {
+        let header = read(0, 64).filter(|header| header.starts_with(b"\x7fELF\x02\x01"))?;
+        let (table, size) = (number(&header, 40, 8)?, number(&header, 58, 2)?);
+        let strings = number(&header, 62, 2)?;
+        let entry = read(table.checked_add(strings.checked_mul(size)?)?, 64)?;
+        read(number(&entry, 24, 8)?, usize::try_from(number(&entry, 32, 8)?).ok()?)
+    };
+    names().is_some_and(|names| names.split(|byte| *byte == 0).any(|one| one == name))
+}
+
+fn of_script(mut opened: File, metadata: &std::fs::Metadata, path: &[u8]) -> Option<Unmeasurable> {
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     opened.by_ref().take(HEAD_MAX_BYTES).read_to_end(&mut head).ok()?;
     if metadata.len() > HEAD_MAX_BYTES {
@@ -166,12 +209,38 @@ mod tests {
         ] {
             let file = directory.path().join("main.js");
             std::fs::write(&file, text).unwrap();
-            let found = of_script(File::open(&file).unwrap(), b"app/main.js");
+            let found = of_file(File::open(&file).unwrap(), b"app/main.js");
             let says = |bundler: &str| found.as_ref().is_some_and(|found| found.reason.contains(bundler));
             assert_eq!(found.is_some(), expected.is_some(), "{text:.60}");
             assert!(expected.is_none_or(says), "{text:.60}: {found:?}");
         }
-        assert_eq!(of_script(File::open(directory.path()).unwrap(), b"x"), None);
+        assert_eq!(of_file(File::open(directory.path()).unwrap(), b"x.js"), None);
+    }
+
+    #[test]
+    fn native_images_have_a_heap_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("app");
+        let check = |section: &str, damage: fn(&mut Vec<u8>), expected: bool| {
+            let source = format!(
+                "__attribute__((section(\"{section}\"))) int heap = 1; int main(void) {{ return heap - 1; }}"
+            );
+            let code = directory.path().join("app.c");
+            std::fs::write(&code, source).unwrap();
+            let built = std::process::Command::new("cc").arg("-s").arg(&code).arg("-o").arg(&file).status();
+            assert!(built.unwrap().success());
+            let mut bytes = std::fs::read(&file).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&file, bytes).unwrap();
+            let found = of_file(File::open(&file).unwrap(), b"opt/app");
+            assert_eq!(found.is_some(), expected, "{section}");
+            assert!(found.is_none_or(|found| found.key() == "not-measurable:maven"));
+        };
+        check(".svm_heap", |_| {}, true);
+        check(".other", |_| {}, false);
+        check(".svm_heap", |bytes| bytes.truncate(100), false);
+        check(".svm_heap", |bytes| bytes[40..48].fill(0xff), false);
+        check(".svm_heap", |bytes| bytes[58..64].fill(0xff), false);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 pub const HELD_MAX_ITEMS: usize = 50_000;
 /// Most modules of a workload that are reported again each epoch.
 pub const MODULES_MAX: usize = 20_000;
-/// Most scripts of a workload that are looked at for the marks of bundlers.
+/// Most programs and scripts of a workload that are looked at for what they hide.
 pub const SCRIPTS_MAX: usize = 4_096;
 /// Most labels of a container in an event.
 pub const LABELS_MAX: usize = 64;
@@ -236,11 +236,12 @@ impl Workload {
         if let Some(found) = unmeasurable::of_path(&observation.path) {
             self.set_unmeasurable(found);
         }
-        if observation.kind == usage_kind::MODULE
-            && unmeasurable::may_be_bundle(&observation.path)
-            && self.looked_at.len() < SCRIPTS_MAX
-            && self.looked_at.insert(observation.path.clone())
-        {
+        let may_hide = match observation.kind {
+            usage_kind::EXECUTABLE => true,
+            usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
+            _ => false,
+        };
+        if may_hide && self.looked_at.len() < SCRIPTS_MAX && self.looked_at.insert(observation.path.clone()) {
             self.scripts.push(observation.path.clone());
         }
     }

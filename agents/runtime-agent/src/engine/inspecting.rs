@@ -1,4 +1,4 @@
-//! Scripts of applications are looked at once, for the marks of bundlers: on a thread of its own, as a file can be slow.
+//! Programs and scripts are looked at once, for the marks of bundlers and native images: on a thread of its own, as a file can be slow.
 //! It must never make the engine wait, nor follow a link out of a workload's root.
 
 use std::fs::File;
@@ -54,7 +54,7 @@ fn inspect(script: &Script) -> Option<Unmeasurable> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = Path::new(std::ffi::OsStr::from_bytes(&script.path));
     let file = rustix::fs::openat2(&script.root, path, flags, Mode::empty(), resolve).ok()?;
-    unmeasurable::of_script(File::from(file), &script.path)
+    unmeasurable::of_file(File::from(file), &script.path)
 }
 
 impl Engine {
