@@ -115,9 +115,12 @@ impl HookSession {
 
         let path = inner.join(leftover::LOCKED);
         let create = || {
-            let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+            // Locked before it has its name: another session that finds it unlocked takes all of this for abandoned.
+            let unnamed = inner.join("starting");
+            let file = File::options().read(true).append(true).create_new(true).open(&unnamed)?;
             leftover::lock(&file)?;
-            permit(&path, 0o666)?;
+            permit(&unnamed, 0o666)?;
+            fs::rename(&unnamed, &path)?;
             Ok(file)
         };
         let losses = at(&path, create())?;
@@ -375,6 +378,21 @@ pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, HookError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_that_start_together_do_not_sweep_each_other() {
+        let parent = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..30 {
+                        let session = HookSession::start(parent.path()).unwrap();
+                        assert!(session.inner.join(leftover::LOCKED).exists());
+                    }
+                });
+            }
+        });
+    }
 
     fn session() -> (tempfile::TempDir, HookSession) {
         let parent = tempfile::tempdir().unwrap();
