@@ -5,6 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use support::jvm::{Application, compare, config, logged, with_javac};
@@ -57,7 +58,10 @@ impl Image {
         copy(&application.classes, &root.path().join("app/classes"));
         copy(&application.libs, &root.path().join("app/libs"));
         std::fs::create_dir(root.path().join("logs")).unwrap();
-        let name = format!("plimsoll-test-jvm:{}", std::process::id());
+        // Each test sees its own containers only.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("plimsoll-test-jvm:{}-{number}", std::process::id());
         let archive = root.path().join("image.tar");
         let tar = Command::new("tar")
             .args(["-C", root.path().to_str().unwrap(), "--exclude=./image.tar", "-cf"])
