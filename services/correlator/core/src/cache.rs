@@ -47,6 +47,8 @@ pub(crate) struct ScopeCache {
     /// Kept until everything is computed anew.
     pub unresolved: Option<Unresolved>,
     pub used: BTreeSet<String>,
+    /// Used packages that the scan does not list, by purl: copies of those that it lists.
+    pub copies: BTreeMap<String, BTreeSet<String>>,
     /// Names of holders by package.
     pub held: BTreeMap<String, Vec<String>>,
     pub cells: BTreeMap<String, Cell>,

@@ -12,7 +12,7 @@ use crate::coverage::Facts;
 use crate::entity::{Component, Emitted, EmittedKey, EntityKey, OutputTopic};
 use crate::output::Output;
 use crate::package::{Assessment, Known};
-use crate::usage::{Unresolved, Use, judge};
+use crate::usage::{Use, judge};
 
 /// Name of the artifact's own entry among the emitted.
 const ARTIFACT: &str = "artifact";
@@ -104,47 +104,82 @@ impl Artifact {
         let mut kept: ScopeCache = self.cache.scopes.remove(scope).unwrap_or_default();
         let mut used_changed = self.cache.all_dirty;
         // What is unresolved changes only together with `all_dirty`.
-        let unresolved = match kept.unresolved.take() {
-            Some(unresolved) if !self.cache.all_dirty => unresolved,
-            _ => self.unresolved_in(scope.as_deref()),
-        };
-        for id in packages {
-            let cell = self.known(id).map(|package| {
-                let facts = kept
-                    .coverage
-                    .entry(package.observable_by.clone())
-                    .or_insert_with(|| self.facts(scope.as_deref(), &package.observable_by));
-                let judged = self.judge_package(facts, scope, &package, &unresolved);
-                let assessment = self.assess(&package);
-                Cell {
-                    kind: package.kind.to_owned(),
-                    vulnerable: assessment.vulnerable,
-                    usage: judged.usage,
-                    finding_count: i64::try_from(assessment.findings.len()).unwrap_or(i64::MAX),
-                }
-            });
-            let used = cell.as_ref().is_some_and(|cell| cell.usage == usage::USED);
-            used_changed |= if used { kept.used.insert(id.clone()) } else { kept.used.remove(id) };
-            match cell {
-                Some(cell) => drop(kept.cells.insert(id.clone(), cell)),
-                None => drop(kept.cells.remove(id)),
-            }
+        if self.cache.all_dirty || kept.unresolved.is_none() {
+            kept.unresolved = Some(self.unresolved_in(scope.as_deref()));
+            kept.copies.clear();
         }
-        let mut changed = Vec::new();
+        // First what no scan lists: that a copy was used decides about what the scan lists.
+        let (copies, listed): (Vec<&String>, Vec<&String>) =
+            packages.iter().partition(|id| !self.is_scanned(id));
+        let mut moved = BTreeSet::new();
+        for id in copies {
+            used_changed |= self.judge_in(scope, &mut kept, id);
+            self.note_copy(&mut kept, id, &mut moved);
+        }
+        let again = self.scanned_ids_of(&moved);
+        for id in again.iter().chain(listed) {
+            used_changed |= self.judge_in(scope, &mut kept, id);
+        }
+        let mut changed: Vec<String> = again.into_iter().collect();
         if used_changed {
             let held = self.holds(&kept.used);
             let ids: BTreeSet<&String> = held.keys().chain(kept.held.keys()).collect();
-            changed = ids.into_iter().filter(|id| held.get(*id) != kept.held.get(*id)).cloned().collect();
+            changed.extend(ids.into_iter().filter(|id| held.get(*id) != kept.held.get(*id)).cloned());
             kept.held = held;
         }
-        kept.unresolved = Some(unresolved);
         self.cache.scopes.insert(scope.clone(), kept);
         changed
     }
 
-    fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known, unresolved: &Unresolved) -> Use {
+    /// Judges one package in a scope; whether that changed what counts as used.
+    fn judge_in(&self, scope: &Scope, kept: &mut ScopeCache, id: &str) -> bool {
+        let cell = self.known(id).map(|package| {
+            if !kept.coverage.contains_key(&package.observable_by) {
+                let facts = self.facts(scope.as_deref(), &package.observable_by);
+                kept.coverage.insert(package.observable_by.clone(), facts);
+            }
+            let judged = self.judge_package(&kept.coverage[&package.observable_by], scope, &package, kept);
+            let assessment = self.assess(&package);
+            Cell {
+                kind: package.kind.to_owned(),
+                vulnerable: assessment.vulnerable,
+                usage: judged.usage,
+                finding_count: i64::try_from(assessment.findings.len()).unwrap_or(i64::MAX),
+            }
+        });
+        let used = cell.as_ref().is_some_and(|cell| cell.usage == usage::USED);
+        match cell {
+            Some(cell) => drop(kept.cells.insert(id.to_owned(), cell)),
+            None => drop(kept.cells.remove(id)),
+        }
+        if used { kept.used.insert(id.to_owned()) } else { kept.used.remove(id) }
+    }
+
+    /// Keeps whether a package that no scan lists is used; adds the purls of which that changed to `moved`.
+    fn note_copy(&self, kept: &mut ScopeCache, id: &str, moved: &mut BTreeSet<String>) {
+        if self.current.is_none() {
+            return;
+        }
+        let purl = self.known(id).filter(|_| kept.used.contains(id)).map(|package| package.purl.to_owned());
+        kept.copies.retain(|known, ids| {
+            if purl.as_ref() != Some(known) && ids.remove(id) {
+                moved.insert(known.clone());
+            }
+            !ids.is_empty()
+        });
+        if let Some(purl) = purl
+            && kept.copies.entry(purl.clone()).or_default().insert(id.to_owned())
+        {
+            moved.insert(purl);
+        }
+    }
+
+    fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known, kept: &ScopeCache) -> Use {
         let evidence = self.package_evidence(package, scope.as_deref());
-        judge(package, &evidence, facts, unresolved.may_belong_to(package))
+        let unresolved = kept.unresolved.as_ref().is_some_and(|unresolved| unresolved.may_belong_to(package));
+        let judged = judge(package, &evidence, facts, unresolved);
+        let has_copy = package.scan.is_some() && kept.copies.contains_key(package.purl);
+        if has_copy && judged.usage == usage::UNUSED { judged.of_copied() } else { judged }
     }
 
     /// All records of a package, whatever was sent before.
@@ -158,7 +193,9 @@ impl Artifact {
                 continue;
             }
             let Some(kept) = self.cache.scopes.get(scope) else { continue };
-            let Some(unresolved) = &kept.unresolved else { continue };
+            if kept.unresolved.is_none() {
+                continue;
+            }
             let facts = match kept.coverage.get(&package.observable_by) {
                 Some(facts) => facts.clone(),
                 None => self.facts(scope.as_deref(), &package.observable_by),
@@ -166,7 +203,7 @@ impl Artifact {
             let view = View {
                 package: &package,
                 assessment: &assessment,
-                judged: self.judge_package(&facts, scope, &package, unresolved),
+                judged: self.judge_package(&facts, scope, &package, kept),
                 facts,
                 held_by: kept.held.get(id).cloned().unwrap_or_default(),
             };

@@ -125,6 +125,23 @@ impl Artifact {
         scan.packages.get_key_value(package_id).map(|(id, package)| (id.as_str(), package))
     }
 
+    pub(crate) fn is_scanned(&self, package_id: &str) -> bool {
+        self.current_package(package_id).is_some()
+    }
+
+    /// The packages of the current scan that have one of these purls.
+    pub(crate) fn scanned_ids_of(&self, purls: &BTreeSet<String>) -> BTreeSet<String> {
+        if purls.is_empty() {
+            return BTreeSet::new();
+        }
+        let scan = self.current.as_ref().and_then(|id| self.scans.get(id));
+        let packages = scan.into_iter().flat_map(|scan| &scan.packages);
+        packages
+            .filter(|(_, package)| purls.contains(&package.record.purl))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
     /// The owner entry of a package of which a counting path was used; the latest one, if several name it.
     fn observed(&self, package_id: &str) -> Option<&Owner> {
         self.evidence_of(package_id, None).next()?;

@@ -73,6 +73,18 @@ pub(crate) struct Use {
     pub ambiguous_with: Vec<String>,
 }
 
+impl Use {
+    /// Not used where the scan found it, but a copy elsewhere was: an archive unpacked by its server, a cache.
+    pub(crate) fn of_copied(self) -> Self {
+        Self {
+            usage: usage::NOT_MEASURED,
+            reason: "a copy of it was used, which the scan does not list".to_owned(),
+            remedy: "treat it as used; or scan the application as it runs, unpacked".to_owned(),
+            ..self
+        }
+    }
+}
+
 /// Evidence about one package, joined over its paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PackageEvidence<'a> {

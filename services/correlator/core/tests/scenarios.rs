@@ -50,6 +50,8 @@ fn the_whole_table() {
     check("py-jinja", "no", "unused", "accessed", "no_action");
     // Only its metadata was read.
     check("py-never", "yes", "unused", "deployed", "remove");
+    check("py-copied", "no", "not_measured", "deployed", "observe");
+    check("py-copied-elsewhere", "not_assessed", "used", "loaded", "no_feed");
     // Classes of a shaded jar; what carries the jar was used by any of them.
     for name in ["jv-app", "jv-log", "jv-core", "jv-twin"] {
         check(name, "no", "used", "loaded", "no_action");
@@ -62,8 +64,8 @@ fn the_whole_table() {
     assert_eq!(end.package("libtinfo").held_by, ["bash"]);
     assert_eq!(end.package("libc").vulnerabilities.len(), 1, "the newer database took one back");
     let record = end.artifact();
-    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (14, 2, 2));
-    assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 14);
+    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (16, 2, 2));
+    assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 16);
     assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 2));
     assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (2, 2, 1));
     assert_eq!(record.warnings[0].code, "scan-incomplete");
@@ -264,6 +266,37 @@ fn a_component_that_ran_on_other_packages_is_not_measured() {
             assert_eq!(flask.r#use, expect, "root {root:?}: {}", flask.use_reason);
         }
     }
+}
+
+#[test]
+fn what_was_used_as_a_copy_elsewhere_is_not_unused() {
+    let packages =
+        [package("s", "py-core", "application", &[]), package("s", "py-other", "application", &[])];
+    let mut copy = owned("work/unpacked/core.py", "image", "py-core", "code");
+    copy.owners[0].package_id = "id-py-core-unpacked".into();
+    let mut runtime = vec![
+        Event::Workload(workload("w", "web", T0, T0 + 1000, true)),
+        Event::Usage(usage("w", "web", vec![item("work/unpacked/core.py", "module", "loaded", T0 + 100)])),
+        Event::Ownership(copy),
+    ];
+    for scan_first in [true, false] {
+        let mut events = scan("s", &packages);
+        if scan_first {
+            events.extend(runtime.clone());
+        } else {
+            events.splice(0..0, runtime.clone());
+        }
+        let end = run(numbered(events));
+        let core = end.package("py-core");
+        assert_eq!((core.r#use.as_str(), core.recommendation_code.as_str()), ("not_measured", "observe"));
+        assert!(core.use_reason.contains("copy"), "{}", core.use_reason);
+        assert_eq!(end.usage("web", "py-core").unwrap().r#use, "not_measured");
+        assert_eq!(end.package("py-other").r#use, "unused");
+    }
+    // Once the copy is known to belong to nobody, what the scan found is judged by itself again.
+    runtime.push(Event::Ownership(not_owned("work/unpacked/core.py", "unowned")));
+    let end = run(numbered(scan("s", &packages).into_iter().chain(runtime).collect()));
+    assert_eq!(end.package("py-core").r#use, "unused");
 }
 
 #[test]

@@ -223,7 +223,11 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
         package("s1", "jv-log", "application", &[]),
         package("s1", "jv-core", "application", &[]),
         package("s1", "jv-twin", "application", &[]),
+        package("s1", "py-copied", "application", &[]),
     ];
+    // A copy of a package, which no scan lists.
+    let mut copy = owned("work/copied.py", "image", "py-copied", "code");
+    copy.owners[0].package_id = "id-py-copied-elsewhere".into();
     // The second scan lacks `old` and finds something new.
     let mut second: Vec<ScanPackage> = first
         .iter()
@@ -279,6 +283,7 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             Event::Ownership(owned("app/site/jinja.py", "image", "py-jinja", "code")),
             Event::Ownership(owned("app/site/never-1.dist-info/METADATA", "image", "py-never", "metadata")),
             Event::Ownership(not_owned("app/main.py", "unowned")),
+            Event::Ownership(copy),
             // First read as if one component were all of it.
             Event::Ownership(owned("app/shaded.jar", "image", "jv-app", "code")),
             Event::Ownership(shaded(
@@ -314,6 +319,7 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
                 "web",
                 vec![
                     item("app/site/flask.py", "module", "loaded", T0 + 700),
+                    item("work/copied.py", "module", "loaded", T0 + 700),
                     item("app/site/jinja.py", "file", "accessed", T0 + 700),
                     item("app/site/never-1.dist-info/METADATA", "file", "accessed", T0 + 700),
                 ],
