@@ -266,6 +266,26 @@ static void hello(void)
 	report("JH", name, length, image, image_length);
 }
 
+/* Says hello on a thread of the JVM, which must not wait: what the FIFO has no room for now, the agent's thread says. */
+static void hello_at_once(void)
+{
+	unsigned long lost_before = lost;
+
+	deadline_ms = AT_ONCE;
+	hello();
+	deadline_ms = 0;
+	greeted = lost == lost_before;
+	lost = lost_before;
+}
+
+/* As [`fail`], on a thread of the JVM. */
+static void fail_at_once(const char *why)
+{
+	deadline_ms = AT_ONCE;
+	fail(why);
+	deadline_ms = 0;
+}
+
 static void finish(interface jni)
 {
 	drain(jni);
@@ -295,6 +315,8 @@ static void run(interface ti, interface jni, void *nothing)
 	(void)nothing;
 	/* Only for this thread: a write to a FIFO without a reader then just fails. */
 	system_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&sigpipe, 0, sizeof(sigpipe));
+	if (!greeted)
+		hello();
 	why = find_ids(jni);
 	if (why) {
 		fail(why);
@@ -369,7 +391,7 @@ static int begin(interface jni)
 		return 1;
 	threw(jni);
 	set_events(JVMTI_DISABLE);
-	fail(why);
+	fail_at_once(why);
 	return 0;
 }
 
@@ -412,17 +434,17 @@ static int set_up(interface vm, const char *options, int is_attached)
 		return 0;
 	attached = is_attached;
 	if (JNI(vm, VM_GET_ENV, get_env_fn)(vm, &tools, JVMTI_VERSION_1_2)) {
-		fail("the JVM has no tool interface");
+		fail_at_once("the JVM has no tool interface");
 		return 0;
 	}
 	callbacks[EVENT_VM_INIT - EVENT_FIRST] = (const void *)on_vm_init;
 	callbacks[EVENT_VM_DEATH - EVENT_FIRST] = (const void *)on_vm_death;
 	callbacks[EVENT_CLASS_LOAD - EVENT_FIRST] = (const void *)on_class_load;
 	if (JVMTI(tools, JVMTI_SET_EVENT_CALLBACKS, callbacks_fn)(tools, callbacks, sizeof(callbacks))) {
-		fail("the JVM does not take the agent's callbacks");
+		fail_at_once("the JVM does not take the agent's callbacks");
 		return 0;
 	}
-	hello();
+	hello_at_once();
 	return 1;
 }
 

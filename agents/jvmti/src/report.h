@@ -5,7 +5,7 @@
  * (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the real path of the file or
  * directory that holds it), JS all classes loaded before were told, JG counts (name:
  * hidden ' ' generated), JF a failure (name: why), JE the JVM ends and everything was told.
- * Only the agent's own thread, or the one that starts it, may write: waiting here holds up nobody else. */
+ * Only the agent's own thread may wait here; the one that starts it writes what the FIFO takes at once. */
 #pragma once
 
 #define REPORT_MAX_BYTES 4096
@@ -33,6 +33,10 @@ static int nobody_reads;
 static unsigned long lost;
 /* By when everything must have been written; 0 while the JVM lives. */
 static unsigned long long deadline_ms;
+/* A deadline that has always passed. */
+#define AT_ONCE 1
+/* Hello was said. */
+static int greeted;
 static char record[REPORT_MAX_BYTES];
 static struct batch batches[BATCHES];
 static int next_batch;

@@ -201,11 +201,14 @@ impl Jvm {
 
     fn connect(&self, temporary: &OwnedFd) -> Option<UnixStream> {
         let name = format!(".java_pid{}", self.inner_pid);
-        let found = rustix::fs::statat(temporary, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        // Held open from here on: what the name stands for may change at any time, and lead out of the container.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = rustix::fs::openat(temporary, &name, flags, Mode::empty()).ok()?;
+        let found = rustix::fs::fstat(&socket).ok()?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_uid != self.user {
             return None;
         }
-        UnixStream::connect(format!("/proc/self/fd/{}/{name}", temporary.as_raw_fd())).ok()
+        UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()
     }
 
     /// The JVM's socket; it is made to listen if it does not.
