@@ -70,7 +70,31 @@ fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
     let answer = UnixChannel::from(ours).receive(HELPER_TIMEOUT);
     // It has answered, or had its time.
     let _ = helper.kill();
-    helper.wait()?;
+    // A file system that hangs (FUSE in the container) keeps it even from dying: nobody waits for that.
+    std::thread::Builder::new().name("attach-reap".into()).spawn(move || helper.wait())?;
     let Some(mut frame) = answer? else { anyhow::bail!("no answer within {} s", HELPER_TIMEOUT.as_secs()) };
-    Ok((serde_json::from_slice(&frame.bytes)?, frame.descriptors.pop().map(File::from)))
+    let fifo = frame.descriptors.pop().map(File::from);
+    if let Some(fifo) = &fifo {
+        must_be_fifo(fifo)?;
+    }
+    Ok((serde_json::from_slice(&frame.bytes)?, fifo))
+}
+
+/// A file of another kind could make its readers wait for ever. Asks the descriptor, never its file system.
+fn must_be_fifo(file: &File) -> anyhow::Result<()> {
+    rustix::pipe::fcntl_getpipe_size(file)
+        .map(drop)
+        .map_err(|_| anyhow::anyhow!("its /tmp gave something else for a FIFO, as no sound file system does"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pipes_are_read() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert!(must_be_fifo(&File::from(OwnedFd::from(reader))).is_ok());
+        assert!(must_be_fifo(&tempfile::tempfile().unwrap()).is_err());
+    }
 }
