@@ -71,7 +71,7 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
 
 /// The JVM's own options of a command line: those before the main class, and whatever the variables add.
 pub fn options_of(arguments: &[String], variables: &[String]) -> Vec<String> {
-    const WITH_VALUE: [&str; 8] = [
+    const WITH_VALUE: [&str; 13] = [
         "-cp",
         "-classpath",
         "--class-path",
@@ -80,11 +80,20 @@ pub fn options_of(arguments: &[String], variables: &[String]) -> Vec<String> {
         "--add-modules",
         "--upgrade-module-path",
         "--add-opens",
+        "--add-exports",
+        "--add-reads",
+        "--patch-module",
+        "--limit-modules",
+        "--enable-native-access",
     ];
     let mut options: Vec<String> =
         variables.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
     let mut words = arguments.iter().skip(1);
     while let Some(word) = words.next() {
+        // What a file of arguments holds is not known; what stands behind it is.
+        if word.starts_with('@') {
+            continue;
+        }
         if !word.starts_with('-') || matches!(word.as_str(), "-jar" | "-m" | "--module") {
             break;
         }
@@ -128,6 +137,8 @@ mod tests {
     fn verdicts() {
         check(Some(17), "java -jar x.jar", "", false, "Attach");
         check(Some(8), "java -cp a:b Main", "", false, "Attach");
+        let hidden = "java @options --add-exports a/b=c -XX:+DisableAttachMechanism Main";
+        check(Some(17), hidden, "", false, "DisableAttachMechanism");
         check(Some(21), "java Main", "", false, "java.attach_from_21");
         check(None, "java Main", "", false, "java.attach_from_21");
         check(Some(21), "java Main", "", true, "Attach");
