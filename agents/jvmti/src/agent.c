@@ -141,7 +141,11 @@ static void tell_name(interface jni, jobject class, const char *name, size_t len
 		tell(name, length, place, place_length);
 		break;
 	case FOUND_NONE:
-		generated++;
+		/* Others came from somewhere: not to be told is not to be in use, for whoever reads this. */
+		if (is_generated(name, length))
+			generated++;
+		else
+			lost++;
 		break;
 	case FOUND_TOO_LONG:
 		lost++;
@@ -154,8 +158,10 @@ static void tell_class(interface jni, jobject class)
 	char *signature = 0;
 	size_t length;
 
-	if (JVMTI(tools, JVMTI_GET_CLASS_SIGNATURE, signature_fn)(tools, class, &signature, 0) || !signature)
+	if (JVMTI(tools, JVMTI_GET_CLASS_SIGNATURE, signature_fn)(tools, class, &signature, 0) || !signature) {
+		lost++;
 		return;
+	}
 	length = length_of(signature);
 	/* "La/B;"; the names of primitive types and arrays are of other forms. */
 	if (length > 2 && signature[0] == 'L') {
@@ -179,12 +185,15 @@ static void look(interface jni, int again)
 
 	if (JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOOK_LOCALS)) {
 		threw(jni);
+		lost++;
 		return;
 	}
 	if (!JVMTI(tools, JVMTI_GET_LOADED_CLASSES, list_fn)(tools, &count, &classes)) {
 		for (jint i = 0; i < count && !nobody_reads; i++)
 			tell_class(jni, classes[i]);
 		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, classes);
+	} else {
+		lost++;
 	}
 	JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
 	if (again) {

@@ -214,17 +214,23 @@ static int is_of_the_runtime(const char *name, size_t length)
 /* Names that only generated classes have: asking a loader for their files leads nowhere. */
 static int is_generated(const char *name, size_t length)
 {
+	/* Of the JDK's engines, and of libraries that make classes. */
+	static const char *const prefixes[] = { "jdk/internal/reflect/Generated", "sun/reflect/Generated",
+						"jdk/nashorn/internal/scripts/", "die/verwandlung/" };
+	static const char *const parts[] = { "$$", "$ByteBuddy$", "$MockitoMock$", "$HibernateProxy$" };
 	size_t base = 0;
 
 	for (size_t i = 0; i < length; i++) {
 		if (name[i] == '/')
 			base = i + 1;
-		if (name[i] == '$' && i + 1 < length && name[i + 1] == '$')
-			return 1;
+		for (size_t p = 0; name[i] == '$' && p < sizeof(parts) / sizeof(parts[0]); p++)
+			if (starts_with(name + i, length - i, parts[p]))
+				return 1;
 	}
-	return starts_with(name + base, length - base, "$Proxy") ||
-	       starts_with(name, length, "jdk/internal/reflect/Generated") ||
-	       starts_with(name, length, "sun/reflect/Generated");
+	for (size_t p = 0; p < sizeof(prefixes) / sizeof(prefixes[0]); p++)
+		if (starts_with(name, length, prefixes[p]))
+			return 1;
+	return starts_with(name + base, length - base, "$Proxy");
 }
 
 static enum found place_of(interface jni, jobject class, jobject loader, const char *name, size_t name_length,

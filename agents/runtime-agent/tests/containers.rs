@@ -119,7 +119,9 @@ fn pins_leave_no_gap() {
     collected.wait("the workload", |collected| collected.workload_of_container(&container.id).is_some());
     let after = collected.workload_of_container(&container.id).unwrap();
     assert_eq!(after.watched[0].boot_id, before.watched[0].boot_id, "the same programs watch");
-    assert!(after.watched[0].from_first_exec && after.losses.is_empty(), "{after:?}");
+    assert!(after.watched[0].from_first_exec, "{after:?}");
+    // A JVM could have ended while no agent ran.
+    assert!(after.losses.iter().all(|loss| loss.probe == "jvmti"), "{after:?}");
     assert!((after.watched[0].from_ms - before.watched[0].from_ms).abs() <= 2, "{after:?} {before:?}");
     assert!(after.watched[0].until_ms >= item.last_seen_ms);
     assert_eq!(after.workload_id, before.workload_id);

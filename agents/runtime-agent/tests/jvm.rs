@@ -104,7 +104,8 @@ fn a_jvm_that_runs_is_attached_to() {
         let workload = &collected.workloads()[0];
         let watch = workload.watched.iter().find(|watch| watch.probe == "jvmti").unwrap();
         assert!(!watch.from_first_exec || !unloaded, "{workload:?}");
-        assert!(!workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
+        let lossy = workload.losses.iter().any(|loss| loss.probe == "jvmti");
+        assert_eq!(lossy, !watch.from_first_exec, "{workload:?}");
         let left = std::fs::read_dir("/tmp").unwrap().flatten();
         let attach_file = |name: &str| name.starts_with(".attach_pid");
         assert!(!left.map(|entry| entry.file_name()).any(|name| attach_file(name.to_str().unwrap_or(""))));
@@ -175,4 +176,31 @@ fn a_jvm_that_is_killed_is_a_loss() {
             .iter()
             .any(|(name, reason)| { name.starts_with("jvmti:") && reason.contains("last word") })
     );
+}
+
+#[test]
+fn a_jvm_with_a_cleared_environment_is_a_loss() {
+    let Some(javac) = with_javac() else { return };
+    let application = Application::new(&javac);
+    let mut config = config(UseEbpf::Off);
+    config.java.attach = false;
+    let (agent, collected) = support::start(config);
+    let tree = support::tree(&agent, application.root.path());
+    let log = application.root.path().join("log");
+    let command = application.command(&javac, &log);
+    let mut wrapped = Command::new("env");
+    wrapped.arg("-i").arg(command.get_program()).args(command.get_args()).arg("wait");
+    wrapped.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = tree.spawn(wrapped).unwrap();
+    collected.wait("the reason", |collected| {
+        collected.workloads().iter().any(|workload| {
+            let reasons = &workload.unavailable_probes;
+            reasons.iter().any(|(name, reason)| name.starts_with("jvmti:/") && reason.contains("java.attach"))
+        })
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    agent.stop(false);
+    let workload = &collected.workloads()[0];
+    assert!(workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
 }

@@ -1,7 +1,7 @@
 //! JVMs of the workloads: found, attached to, and their classes taken as uses.
 //! It must never look into a workload's files: its JVMs tell real paths, and a helper process does the rest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -34,6 +34,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Java {
     config: JavaConfig,
     workloads: HashMap<u64, Watched>,
+    /// When this agent's life began, in milliseconds since the epoch.
+    started_ms: i64,
+    /// Workloads that an earlier agent watched from their first exec on.
+    adopted: HashSet<u64>,
     answers: (Sender<Attachment>, Receiver<Attachment>),
     helpers: usize,
     next_look: Instant,
@@ -45,6 +49,13 @@ struct Watched {
     attached: HashMap<u32, JavaReports>,
     jvms: HashMap<u32, Jvm>,
     coverage: JavaCoverage,
+    /// Said to be so by its coverage.
+    adopted: bool,
+}
+
+/// Whether the kernel told, or tells, all its execs.
+fn is_known_from_first_exec(workload: &Workload) -> bool {
+    workload.watches.iter().any(|watch| watch.probe == probe::EBPF_FILES && watch.from_first_exec)
 }
 
 struct Jvm {
@@ -64,6 +75,8 @@ impl Java {
         Self {
             config,
             workloads: HashMap::new(),
+            started_ms: now_ms(),
+            adopted: HashSet::new(),
             answers: crossbeam_channel::bounded(HELPERS_MAX),
             helpers: 0,
             next_look: Instant::now(),
@@ -87,6 +100,7 @@ impl Java {
 
     /// Forgets a workload.
     pub fn forget(&mut self, id: u64) {
+        self.adopted.remove(&id);
         if let Some(watched) = self.workloads.remove(&id) {
             let counts = watched.coverage.counts();
             tracing::debug!(hidden = counts.hidden, generated = counts.generated, "classes without a place");
@@ -101,16 +115,36 @@ impl Java {
         }
         for (id, watched) in &mut self.workloads {
             let Some(workload) = workloads.get_mut(id) else { continue };
-            watched.coverage.workload_from_first_exec = workload
-                .watches
-                .iter()
-                .any(|watch| watch.probe == probe::EBPF_FILES && watch.from_first_exec);
+            watched.coverage.workload_from_first_exec =
+                is_known_from_first_exec(workload) && workload.base.started_at_ms >= self.started_ms;
             watched.observe(*id, workload);
             watched.publish(workload, boot_id);
         }
+        self.adopt(workloads, boot_id);
         if Instant::now() >= self.next_look {
             self.next_look = Instant::now() + LOOK_INTERVAL;
             self.look();
+        }
+    }
+
+    /// The kernel watched these workloads while no agent ran, but nobody listened to their JVMs, which may have ended.
+    fn adopt(&mut self, workloads: &mut HashMap<u64, Workload>, boot_id: &str) {
+        if !self.config.enabled {
+            return;
+        }
+        for (id, workload) in workloads {
+            let is_older =
+                workload.base.started_at_ms < self.started_ms && is_known_from_first_exec(workload);
+            if is_older && self.adopted.insert(*id) {
+                workload.set_loss(probe::JVMTI, boot_id, 1);
+            }
+            if self.adopted.contains(id)
+                && let Some(watched) = self.workloads.get_mut(id)
+                && !watched.adopted
+            {
+                watched.adopted = true;
+                watched.coverage.adopted();
+            }
         }
     }
 
@@ -188,11 +222,18 @@ impl Watched {
         let started_ns = procfs::started_ns(pid);
         // What has ended meanwhile is still that one.
         let is_known = |jvm: &Jvm| started_ns.is_none() || jvm.started_ns == started_ns;
-        if self.jvms.get(&pid).is_some_and(is_known) || self.jvms.len() >= JVMS_MAX {
+        if self.jvms.get(&pid).is_some_and(is_known) {
             return;
         }
         let program = procfs::executable(pid)
             .map_or_else(|| "a JVM".to_owned(), |path| format!("/{}", String::from_utf8_lossy(&path)));
+        if self.jvms.len() >= JVMS_MAX && !self.jvms.contains_key(&pid) {
+            let reason = format!(
+                "is one of more than {JVMS_MAX} JVMs that run at the same time: its classes are not taken"
+            );
+            self.coverage.give_up(pid, &program, &reason);
+            return;
+        }
         let mounts = if id & TREE_ID != 0 { Vec::new() } else { procfs::mount_points(pid) };
         let jvm = Jvm { started_ns, since: Instant::now(), program, image: None, mounts, helper: false };
         self.jvms.insert(pid, jvm);
@@ -308,5 +349,69 @@ impl Watched {
             workload.unavailable.extend(unavailable);
             workload.changed = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::WorkloadKind;
+    use plimsoll_schemas::events::RuntimeWorkload;
+
+    fn workload(started_at_ms: i64, from_first_exec: bool) -> Workload {
+        let base = RuntimeWorkload { started_at_ms, ..RuntimeWorkload::default() };
+        let mut workload = Workload::new("m/c".into(), WorkloadKind::Container("c".into()), base, 0);
+        let (from_ms, until_ms) = (started_at_ms, started_at_ms);
+        workload.watches.push(Watch {
+            probe: probe::EBPF_FILES,
+            boot_id: "kernel".into(),
+            from_ms,
+            until_ms,
+            from_first_exec,
+        });
+        workload
+    }
+
+    fn check(offset_ms: i64, from_first_exec: bool, expected: (bool, Option<u64>)) {
+        let mut java = Java::new(JavaConfig::default());
+        let mut workloads = HashMap::from([(1, workload(java.started_ms + offset_ms, from_first_exec))]);
+        // Also of a JVM that ended before this agent could see it.
+        java.observe(&mut workloads, "boot");
+        java.workloads.entry(1).or_default();
+        java.observe(&mut workloads, "boot");
+        let complete = java.workloads[&1].coverage.workload_from_first_exec;
+        let lost = workloads[&1].losses.get(&(probe::JVMTI.to_owned(), "boot".to_owned())).copied();
+        assert_eq!((complete, lost), expected, "{offset_ms} {from_first_exec}");
+    }
+
+    #[test]
+    fn what_began_before_this_agent_has_a_gap() {
+        check(0, true, (true, None));
+        check(5_000, true, (true, None));
+        check(-1, true, (false, Some(1)));
+        // Nothing of it counts from the first exec anyway.
+        check(-1, false, (false, None));
+    }
+
+    #[test]
+    fn jvms_beyond_the_bound_are_a_loss_at_once() {
+        let mut watched = Watched::default();
+        let jvm = || Jvm {
+            started_ns: None,
+            since: Instant::now(),
+            program: String::new(),
+            image: None,
+            mounts: Vec::new(),
+            helper: false,
+        };
+        watched.jvms.extend((1..).take(JVMS_MAX).map(|number| (u32::MAX - number, jvm())));
+        let pid = std::process::id();
+        for _ in 0..2 {
+            watched.coverage.found(pid);
+            watched.enter(pid, TREE_ID);
+            assert_eq!(watched.coverage.lost(), 1);
+        }
+        let reasons = watched.coverage.unavailable(probe::JVMTI);
+        assert!(reasons[probe::JVMTI].contains("more than 1024 JVMs"), "{reasons:?}");
     }
 }

@@ -124,6 +124,9 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
+        let room = JVMS_MAX.saturating_sub(jvms.len());
+        // The others stay for the next time.
+        jvms.extend(session.jvms.drain(..room.min(session.jvms.len())));
         for (pid, path) in std::mem::take(&mut session.executed) {
             let process = String::from_utf8_lossy(path.strip_prefix(b"/").unwrap_or(&path)).into_owned();
             for observation in places.observations(usage_kind::EXECUTABLE, &path, "") {

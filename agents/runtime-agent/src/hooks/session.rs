@@ -82,6 +82,8 @@ pub struct HookSession {
     pub coverage: Coverage,
     /// Programs that were seen running, and that no hook told of: static ones above all.
     pub executed: Vec<(u32, Vec<u8>)>,
+    /// Processes with a JVM that was seen running, and that no audit library told of.
+    pub jvms: Vec<u32>,
 }
 
 impl HookSession {
@@ -187,6 +189,7 @@ impl HookSession {
             next_survey: Instant::now(),
             coverage,
             executed: Vec::new(),
+            jvms: Vec::new(),
         })
     }
 
@@ -271,6 +274,9 @@ impl HookSession {
         self.next_survey = Instant::now() + SURVEY_INTERVAL;
         for found in self.survey.look(first, &self.inner) {
             self.executed.push((found.pid, found.program.clone()));
+            if found.jvm {
+                self.jvms.push(found.pid);
+            }
             if self.environment.audit.is_some() {
                 self.coverage.unmeasured(probe::LD_AUDIT, &found.program, found.reason);
             }

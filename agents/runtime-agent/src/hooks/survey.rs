@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::language::Language;
+use crate::java::is_jvm;
 use crate::procfs;
 
 /// Processes of a tree that are looked at.
@@ -28,6 +29,8 @@ pub struct Unaudited {
     pub reason: &'static str,
     /// It is or carries interpreters without their hooks, for these reasons.
     pub unhooked: Vec<(Language, String)>,
+    /// It is or carries a JVM.
+    pub jvm: bool,
 }
 
 /// The processes of a tree as they were seen.
@@ -119,7 +122,10 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
         (!hooked || !why.starts_with("took no ")).then_some((language, why))
     };
     let unhooked = Language::ALL.into_iter().filter(carries).filter_map(unhooked).collect();
-    Unaudited { pid, program: program.to_vec(), reason, unhooked }
+    // Its launcher is one, too: it maps the JVM a little later.
+    let jvm =
+        program.ends_with(b"/java") || carried.iter().any(|path| is_jvm(path.as_os_str().as_encoded_bytes()));
+    Unaudited { pid, program: program.to_vec(), reason, unhooked, jvm }
 }
 
 fn environment_has(pid: u32, name: &str, directory: &Path) -> bool {

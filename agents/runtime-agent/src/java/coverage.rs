@@ -91,19 +91,24 @@ impl JavaCoverage {
     pub fn attached(&mut self, pid: u32, program: &str, unloaded: Option<u64>) {
         self.set(pid, Jvm::Working);
         let complete = self.workload_from_first_exec && unloaded == Some(0);
-        if *self.watched.get_or_insert(complete) && !complete {
-            match unloaded {
-                Some(0) => {}
-                Some(number) => {
-                    self.lose(number, program, &format!("had unloaded {number} classes before the agent came"));
-                }
-                None => self.lose(
-                    1,
-                    program,
-                    "keeps no counters (-XX:-UsePerfData), so what it unloaded before the agent came is not known",
-                ),
+        self.watched.get_or_insert(complete);
+        // Even if the watch does not count from the first exec: it may become one with another that does.
+        match unloaded {
+            Some(0) => {}
+            Some(number) => {
+                self.lose(number, program, &format!("had unloaded {number} classes before the agent came"));
             }
+            None => self.lose(
+                1,
+                program,
+                "keeps no counters (-XX:-UsePerfData), so what it unloaded before the agent came is not known",
+            ),
         }
+    }
+
+    /// An earlier agent watched the workload: what its JVMs did before this one came is not known.
+    pub fn adopted(&mut self) {
+        self.lose(1, "a JVM", "may have loaded classes while no agent ran: start the workload again");
     }
 
     /// The agent does not get into a JVM.
@@ -269,8 +274,8 @@ mod tests {
         check(&[Found(1), GiveUp(1), Gone(1)], None, 1, "jvmti jvmti:/java");
         check(&[START, Found(2), GiveUp(2), GiveUp(2)], Some(true), 1, "jvmti:/java");
         check(&[Found(1), LATE, Attached(1, Some(0)), END, Gone(1)], Some(true), 0, "");
-        check(&[Found(1), LATE, Attached(1, Some(3))], Some(false), 0, "");
-        check(&[Found(1), LATE, Attached(1, None)], Some(false), 0, "");
+        check(&[Found(1), LATE, Attached(1, Some(3))], Some(false), 3, "jvmti:/java");
+        check(&[Found(1), LATE, Attached(1, None)], Some(false), 1, "jvmti:/java");
         check(&[Found(1), Attached(1, Some(0)), LATE, END, Gone(1)], Some(true), 0, "");
         check(&[START, Found(2), Attached(2, Some(3))], Some(true), 3, "jvmti:/java");
         check(&[START, Found(2), Attached(2, None)], Some(true), 1, "jvmti:/java");
