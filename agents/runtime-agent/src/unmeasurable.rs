@@ -58,6 +58,29 @@ pub fn is_php_server(program: &[u8]) -> bool {
     name.starts_with(b"php-fpm") || name.starts_with(b"php-cgi") || name == b"frankenphp"
 }
 
+/// Packages of a language that a workload loaded from a volume: they hide, or stand in for, those of the image, so that
+/// not seeing the image's own proves nothing.
+pub fn of_volume(path: &[u8]) -> Option<Unmeasurable> {
+    const DIRECTORIES: &[(&str, &str)] = &[
+        ("/site-packages/", "pypi"),
+        ("/dist-packages/", "pypi"),
+        ("/node_modules/", "npm"),
+        ("/gems/", "gem"),
+        ("/vendor/composer/", "composer"),
+    ];
+    let rooted = [b"/", path].concat();
+    let has = |part: &str| rooted.windows(part.len()).any(|window| window == part.as_bytes());
+    let (_, ecosystem) = DIRECTORIES.iter().find(|(part, _)| has(part))?;
+    Some(Unmeasurable {
+        ecosystem,
+        reason: format!(
+            "packages were loaded from a volume (/{}), which is no part of the image; run it once without the volume, or \
+             scan and run the volume's directory as a component",
+            String::from_utf8_lossy(path)
+        ),
+    })
+}
+
 /// PHP was at work before it was watched.
 pub fn php_before_the_watch(program: &str) -> Unmeasurable {
     Unmeasurable {
@@ -177,6 +200,22 @@ mod tests {
             ("srv/_MEI-notes/x.py", false),
         ] {
             assert_eq!(of_path(path.as_bytes()).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn volumes_with_packages() {
+        for (path, expected) in [
+            ("app/node_modules/a/index.js", Some("npm")),
+            ("node_modules/a/index.js", Some("npm")),
+            ("opt/venv/lib/python3.11/site-packages/yaml/__init__.py", Some("pypi")),
+            ("var/lib/gems/3.1.0/gems/rack-2.0.0/lib/rack.rb", Some("gem")),
+            ("var/www/html/vendor/composer/ClassLoader.php", Some("composer")),
+            ("app/main.py", None),
+            ("srv/my_node_modules/x.js", None),
+        ] {
+            let found = of_volume(path.as_bytes()).map(|found| found.ecosystem);
+            assert_eq!(found, expected, "{path}");
         }
     }
 

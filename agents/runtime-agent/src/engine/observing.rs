@@ -109,6 +109,12 @@ impl Engine {
                     // Volumes hide an image's files; a host and a component's directory are what lies there.
                     observation.mount = mount::ROOT;
                 }
+                if observation.mount == mount::OTHER
+                    && observation.kind == usage_kind::MODULE
+                    && let Some(found) = unmeasurable::of_volume(&observation.path)
+                {
+                    workload.set_unmeasurable(found);
+                }
                 if observation.kind == usage_kind::MODULE {
                     workload.remember_module(&observation, event.exec_id, &process);
                 }

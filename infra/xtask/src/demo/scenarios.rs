@@ -155,6 +155,11 @@ impl Cases<'_> {
             .filter(|package| package["kind"] == "application" && package["use"] == "used")
             .collect();
         ensure!(credited.is_empty(), "packages of the image are used: {credited:?}");
+        // Nor did anybody look at the image's own: the volume hides them.
+        let unused: Vec<&Value> = all(&report)
+            .filter(|package| package["ecosystem"] == "pypi" && package["use"] == "unused")
+            .collect();
+        ensure!(unused.is_empty(), "packages of the image that a volume hides are unused: {unused:?}");
         expect(&report, "libc6", "used", Some("loaded"))
     }
 
