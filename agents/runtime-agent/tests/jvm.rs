@@ -8,7 +8,7 @@ use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
 
 use plimsoll_runtime_agent::config::UseEbpf;
-use support::jvm::{Application, compare, config, homes, line, logged, reported, talk, with_javac};
+use support::jvm::{Application, compare, compile, config, homes, line, logged, reported, talk, with_javac};
 
 fn check_start(ebpf: UseEbpf) {
     let Some(javac) = with_javac() else { return };
@@ -203,4 +203,33 @@ fn a_jvm_with_a_cleared_environment_is_a_loss() {
     agent.stop(false);
     let workload = &collected.workloads()[0];
     assert!(workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
+}
+
+const MUTE: &str = r#"
+public class Mute extends ClassLoader {
+    Mute() { super(null); }
+    public static void main(String[] arguments) throws Exception {
+        byte[] bytes = Mute.class.getResourceAsStream("Part.class").readAllBytes();
+        System.out.println(new Mute().defineClass("Part", bytes, 0, bytes.length).getDeclaredConstructor().newInstance());
+    }
+}
+"#;
+
+#[test]
+fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
+    let Some(javac) = with_javac() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let sources = [("Mute.java", MUTE), ("Part.java", "public class Part { public Part() {} }")];
+    let classes = compile(&javac, root.path(), &sources, "");
+    let (agent, collected) = support::start(config(UseEbpf::Off));
+    let tree = support::tree(&agent, root.path());
+    let mut command = Command::new(javac.join("bin/java"));
+    command.arg("-cp").arg(classes).arg("Mute").stdin(Stdio::null()).stdout(Stdio::piped());
+    let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
+    agent.stop(false);
+    assert!(output.status.success() && output.stdout.starts_with(b"Part@"), "{output:?}");
+    let workload = &collected.workloads()[0];
+    let lost: Vec<i64> =
+        workload.losses.iter().filter(|loss| loss.probe == "jvmti").map(|loss| loss.events_lost).collect();
+    assert_eq!(lost, [1], "{workload:?}");
 }
