@@ -55,7 +55,9 @@ fn is_pyinstaller_directory(name: &[u8]) -> bool {
 /// Whether a program serves PHP from an OPcache that outlives requests.
 pub fn is_php_server(program: &[u8]) -> bool {
     let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or(program);
-    name.starts_with(b"php-fpm") || name.starts_with(b"php-cgi") || name == b"frankenphp"
+    let beginnings = [&b"php-fpm"[..], b"php-cgi", b"lsphp"];
+    beginnings.iter().any(|beginning| name.starts_with(beginning))
+        || [&b"frankenphp"[..], b"swoole-cli"].contains(&name)
 }
 
 /// Packages of a language that a workload loaded from a volume: they hide, or stand in for, those of the image, so that
@@ -161,10 +163,16 @@ fn bundler_of(head: &[u8], tail: &[u8]) -> Option<&'static str> {
         ("webpackBootstrap", "webpack"),
         ("__webpack_require__", "webpack"),
         ("__webpack_modules__", "webpack"),
+        // Chunks, which have no bootstrap of their own.
+        ("exports.modules=", "webpack"),
+        ("exports.modules = {", "webpack"),
+        ("webpackChunk", "webpack"),
         ("/*! For license information please see ", "webpack"),
         ("\n// node_modules/", "esbuild"),
         ("__commonJS = (cb", "esbuild"),
         ("__commonJS=(", "esbuild"),
+        // The same helper minified: `var s=(r,e)=>()=>(e||r((e={exports:{}}).exports,e),e.exports)`.
+        ("={exports:{}}).exports,", "esbuild"),
         ("function getDefaultExportFromCjs", "rollup"),
         ("parcelRequire", "Parcel"),
         ("// @bun", "Bun"),
@@ -232,6 +240,20 @@ mod tests {
     }
 
     #[test]
+    fn servers_of_php() {
+        for (program, expected) in [
+            ("usr/sbin/php-fpm8.2", true),
+            ("usr/local/lsws/lsphp82/bin/lsphp", true),
+            ("usr/bin/lsphp82", true),
+            ("usr/bin/swoole-cli", true),
+            ("usr/bin/frankenphp", true),
+            ("usr/bin/php8.2", false),
+        ] {
+            assert_eq!(is_php_server(program.as_bytes()), expected, "{program}");
+        }
+    }
+
+    #[test]
     fn bundlers_leave_marks() {
         let long = format!("{}\n// @bun", " ".repeat(100_000));
         let directory = tempfile::tempdir().unwrap();
@@ -241,6 +263,18 @@ mod tests {
             ("/*! For license information please see main.js.LICENSE.txt */\n(()=>{", Some("webpack")),
             ("var __commonJS = (cb, mod) => function __require() {", Some("esbuild")),
             ("\"use strict\";\n// node_modules/a/index.js\n", Some("esbuild")),
+            (
+                "var s=(r,e)=>()=>(e||r((e={exports:{}}).exports,e),e.exports);var a=s(()=>{});",
+                Some("esbuild"),
+            ),
+            (
+                "var f=(e,r)=>()=>{try{return r||e((r={exports:{}}).exports,r),r.exports}catch(s){}}",
+                Some("esbuild"),
+            ),
+            ("exports.id=12,exports.ids=[12],exports.modules={7:(e,t,r)=>{}};", Some("webpack")),
+            ("exports.id = 12;\nexports.ids = [12];\nexports.modules = {\n", Some("webpack")),
+            ("(self.webpackChunkapp=self.webpackChunkapp||[]).push([[12],{}]);", Some("webpack")),
+            ("module.exports={exports:{}};\n", None),
             ("var __toESM = (mod) => mod;\n", None),
             ("function getDefaultExportFromCjs (x) {", Some("rollup")),
             (&long, Some("Bun")),

@@ -3,6 +3,7 @@
 //! It must never judge by the program alone where a subcommand runs an application: `pipenv run`, `npm start`.
 
 mod node;
+mod node_words;
 mod php;
 mod python;
 mod ruby;
@@ -121,6 +122,21 @@ pub const JUDGED_PROGRAMS: &[&str] = &[
     "bunx",
     "deno",
     "frankenphp",
+    "swoole-cli",
+    "zts-php",
+    "lsphp",
+    "lsphp56",
+    "lsphp70",
+    "lsphp71",
+    "lsphp72",
+    "lsphp73",
+    "lsphp74",
+    "lsphp80",
+    "lsphp81",
+    "lsphp82",
+    "lsphp83",
+    "lsphp84",
+    "lsphp85",
     "perl",
     "uv",
     "uvx",
@@ -166,8 +182,9 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
             Reader::Installer => Reader::Installer,
             _ => Reader::Plain,
         },
-        "ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
-        "php" | "php-cgi" | "phpdbg" | "php-fpm" | "frankenphp" => php::judge(rest),
+        "ruby" | "ruby.ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
+        "php" | "php-cgi" | "phpdbg" | "php-fpm" | "frankenphp" | "lsphp" | "zts-php" | "php-zts"
+        | "swoole-cli" => php::judge(rest),
         "java" => Reader::Java,
         "uv" => python::judge_uv(rest),
         "perl" => match script(rest) {
@@ -183,9 +200,49 @@ fn script(arguments: &[String]) -> Option<usize> {
     arguments.iter().position(|argument| !argument.starts_with('-'))
 }
 
-/// The first word behind a tool that is no option.
-fn subcommand(arguments: &[String]) -> Option<&str> {
-    script(arguments).map(|at| arguments[at].as_str())
+/// Whether a script lies where installed programs do.
+fn is_in_bin(script: &str) -> bool {
+    matches!(script.rsplit('/').nth(1), Some("bin" | ".bin"))
+}
+
+/// A tool's options before its subcommand.
+#[derive(Clone, Copy)]
+struct Options {
+    /// Those that take the next word.
+    with_value: &'static [&'static str],
+    /// Those that never do.
+    flags: &'static [&'static str],
+}
+
+impl Options {
+    /// Whether the tool runs something by any reading of its arguments. `runs` gets the subcommand and what follows, or
+    /// nothing where there is none. Of an option that is not known both is tried, that it takes the next word and not:
+    /// what runs must never be taken for an installer.
+    fn any_reading(self, arguments: &[String], runs: impl Fn(&[String]) -> bool) -> bool {
+        let mut at = 0;
+        while let Some(argument) = arguments.get(at) {
+            let argument = argument.as_str();
+            if !argument.starts_with('-') {
+                return runs(&arguments[at..]);
+            }
+            let flag =
+                argument.contains('=') || argument.starts_with("--no-") || self.flags.contains(&argument);
+            let value = arguments.get(at + 1).is_some_and(|next| !next.starts_with('-'));
+            if argument == "--" {
+                return runs(&arguments[at + 1..]);
+            }
+            if self.with_value.contains(&argument) {
+                at += 2;
+            } else if flag || !value {
+                at += 1;
+            } else if runs(&arguments[at + 1..]) {
+                return true;
+            } else {
+                at += 2;
+            }
+        }
+        runs(&[])
+    }
 }
 
 /// `ruby3.1`, `php8.2` and `pip3.11` without their versions.
@@ -298,6 +355,81 @@ mod tests {
             ("usr/bin/phpize", "phpize", Plain),
             ("usr/bin/uv", "uv run app.py", Plain),
             ("usr/bin/uv", "uv pip install x", Installer),
+            ("usr/bin/python3.11-dbg", "python3.11-dbg run.py", Python),
+            ("usr/bin/python3.11-config", "python3.11-config --libs", Plain),
+            ("usr/bin/python3", "python3 /app/build.py", Python),
+            ("usr/bin/python3", "python3 safety.py", Python),
+            ("usr/bin/python3", "python3 build", Python),
+            ("usr/bin/python3", "python3 -m build", Installer),
+            ("usr/bin/python3", "python3 /venv/bin/safety check", Installer),
+            ("usr/bin/python3", "python3 /usr/lib/python3/dist-packages/pip install x", Installer),
+            ("usr/bin/python3", "python3 /venv/bin/poetry -C /app run x", Python),
+            ("usr/bin/python3", "python3 /venv/bin/poetry -C /app install", Installer),
+            ("usr/bin/python3", "python3 -m hatch -e prod run x", Python),
+            ("usr/bin/python3", "python3 -m hatch env run x", Python),
+            ("usr/bin/python3", "python3 -m pdm -p /app serve-all", Python),
+            ("usr/bin/python3", "python3 -m pdm sync", Installer),
+            ("usr/bin/uv", "uv --directory /app run x", Plain),
+            ("usr/bin/uv", "uv --unheard-of /app run x", Plain),
+            ("usr/bin/uv", "uv tool run x", Plain),
+            ("usr/bin/uv", "uv tool install x", Installer),
+            ("usr/bin/uv", "uv --directory /app sync", Installer),
+            ("usr/bin/node", "node /usr/bin/npm --prefix /app start", Node),
+            ("usr/bin/node", "node /usr/bin/npm --prefix /app ci", Installer),
+            ("usr/bin/node", "node /usr/bin/npm -w web start", Node),
+            ("usr/bin/node", "node /usr/bin/npm -C /app run x", Node),
+            ("usr/bin/node", "node /usr/bin/npm --unheard-of x start", Node),
+            ("usr/bin/node", "node /usr/bin/npm --registry=http://x --silent i y", Installer),
+            ("usr/bin/node", "node /usr/bin/npm --registry http://x i y", Installer),
+            ("usr/bin/node", "node /usr/bin/npm install-test", Node),
+            ("usr/bin/node", "node /usr/bin/npm", Installer),
+            ("usr/bin/node", "node /usr/bin/yarn --cwd /app install", Installer),
+            ("usr/bin/node", "node /usr/bin/yarn --cwd /app", Installer),
+            ("usr/bin/node", "node /usr/bin/yarn --cwd /app start", Node),
+            ("usr/bin/node", "node /usr/bin/yarn --frozen-lockfile --production", Installer),
+            ("usr/bin/node", "node /usr/bin/yarn server", Node),
+            ("usr/bin/node", "node /usr/bin/yarn deploy", Node),
+            ("usr/bin/node", "node /usr/bin/yarn setup", Node),
+            ("usr/bin/node", "node /usr/bin/yarn env", Node),
+            ("usr/bin/node", "node /usr/bin/pnpm -C /app start", Node),
+            ("usr/bin/node", "node /usr/bin/pnpm --filter web start", Node),
+            ("usr/bin/node", "node /usr/bin/pnpm --filter web install", Installer),
+            ("usr/bin/node", "node /usr/bin/pnpm -w install", Installer),
+            ("usr/bin/node", "node /usr/bin/pnpm server", Node),
+            ("usr/bin/node", "node /usr/bin/corepack pnpm@9 -C /app start", Node),
+            ("usr/bin/pnpm", "pnpm --filter web start", Plain),
+            ("usr/bin/node", "node node_modules/.bin/remix-serve build/index.js", Node),
+            ("usr/bin/node", "node node_modules/.bin/next -p 3000", Node),
+            ("usr/bin/node", "node node_modules/.bin/next ./web", Node),
+            ("usr/bin/node", "node node_modules/.bin/vite --host 0.0.0.0", Node),
+            ("usr/bin/node", "node node_modules/.bin/vite --mode production build", Installer),
+            ("usr/bin/node", "node node_modules/.bin/webpack --config x.js serve", Node),
+            ("usr/bin/node", "node /app/standard.js", Node),
+            ("usr/bin/bun", "bun --cwd /app install", Installer),
+            ("usr/bin/bun", "bun --cwd /app start", Node),
+            ("usr/bin/bun", "bun deploy", Node),
+            ("usr/bin/deno", "deno serve", Node),
+            ("usr/bin/ruby.ruby3.1", "ruby.ruby3.1 app.rb", Ruby),
+            ("usr/bin/ruby3.1", "ruby3.1 /usr/bin/gem install x", Installer),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle --gemfile X exec puma", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle --gemfile X install", Installer),
+            ("usr/bin/ruby", "ruby /usr/bin/gem exec app", Ruby),
+            ("usr/bin/ruby", "ruby /app/yard.rb", Ruby),
+            ("usr/bin/php", "php /usr/bin/composer -d DIR run-script x", Php),
+            ("usr/bin/php", "php /usr/bin/composer -d DIR install", Installer),
+            ("usr/bin/php", "php /usr/bin/composer --working-dir DIR x", Php),
+            ("usr/bin/php", "php /usr/bin/composer global exec x", Php),
+            ("usr/bin/php", "php /usr/bin/composer global require x", Installer),
+            ("usr/bin/php", "php /usr/bin/composer", Installer),
+            ("usr/bin/php", "php opcache-x.php", Php),
+            ("usr/bin/php", "php /app/rector.php", Php),
+            ("usr/bin/php", "php rector.phar", Installer),
+            ("usr/local/lsws/lsphp82/bin/lsphp", "lsphp", Php),
+            ("usr/bin/lsphp82", "lsphp82 index.php", Php),
+            ("usr/bin/zts-php", "zts-php index.php", Php),
+            ("usr/bin/php-zts", "php-zts -l index.php", Installer),
+            ("usr/bin/swoole-cli", "swoole-cli server.php", Php),
+            ("usr/bin/frankenphp", "frankenphp run --config x", Php),
             ("", "", Plain),
         ];
         for (executable, command, expected) in cases {

@@ -1,7 +1,11 @@
 //! Command lines of Node.js, Bun and Deno (nodejs.org/api/cli.html): which run an application, and which are those of
 //! installers, and of bundlers and compilers, whose reads turn modules into other files but do not run them.
 
-use super::{Reader, base_name, subcommand};
+use super::node_words::{
+    BUN_INSTALLING, DENO_INSTALLING, FLAGS, NPM_INSTALLING, NPM_OPTIONS, PNPM_INSTALLING, PNPM_OPTIONS,
+    RUNTIME_OPTIONS, YARN_INSTALLING, YARN_OPTIONS,
+};
+use super::{Options, Reader, base_name, is_in_bin};
 
 /// Options that take the next word.
 const OPTIONS_WITH_VALUE: &[&str] = &[
@@ -25,95 +29,6 @@ const OPTIONS_WITH_VALUE: &[&str] = &[
     "--test-name-pattern",
     "--test-reporter",
     "--test-reporter-destination",
-];
-
-/// npm's subcommands that run something, abbreviations included (docs.npmjs.com/cli/commands).
-const NPM_RUNNING: &[&str] = &[
-    "run",
-    "run-script",
-    "rum",
-    "urn",
-    "start",
-    "stop",
-    "restart",
-    "test",
-    "tst",
-    "t",
-    "exec",
-    "x",
-    "explore",
-];
-
-/// Subcommands of Yarn and pnpm that run nothing. Anything else is the name of a script or of a program of a package.
-const INSTALLING: &[&str] = &[
-    "install",
-    "i",
-    "add",
-    "remove",
-    "rm",
-    "uninstall",
-    "un",
-    "up",
-    "update",
-    "upgrade",
-    "upgrade-interactive",
-    "list",
-    "ls",
-    "ll",
-    "why",
-    "info",
-    "view",
-    "show",
-    "outdated",
-    "audit",
-    "cache",
-    "config",
-    "c",
-    "set",
-    "get",
-    "dedupe",
-    "fetch",
-    "import",
-    "link",
-    "unlink",
-    "ln",
-    "pack",
-    "publish",
-    "prune",
-    "rebuild",
-    "rb",
-    "store",
-    "licenses",
-    "licences",
-    "login",
-    "logout",
-    "whoami",
-    "version",
-    "versions",
-    "init",
-    "create",
-    "constraints",
-    "plugin",
-    "patch",
-    "patch-commit",
-    "npm",
-    "global",
-    "check",
-    "autoclean",
-    "bin",
-    "root",
-    "doctor",
-    "env",
-    "self-update",
-    "server",
-    "deploy",
-    "tag",
-    "team",
-    "owner",
-    "policies",
-    "import-lockfile",
-    "help",
-    "setup",
 ];
 
 /// Bundlers, compilers and linters that only ever read what they are given.
@@ -155,22 +70,56 @@ const READING_TOOLS: &[&str] = &[
     "snyk",
 ];
 
-/// Tools that build by some words, and serve the application by others.
+/// Tools that serve the application unless told to build it. The words of those that only build or read.
 const BUILDERS: &[(&str, &[&str])] = &[
-    ("webpack", &["serve", "server", "s"]),
-    ("vite", &["", "dev", "serve", "preview"]),
-    ("next", &["", "start", "dev"]),
-    ("nuxt", &["", "start", "dev", "preview"]),
-    ("nuxi", &["start", "dev", "preview"]),
-    ("ng", &["serve", "s", "test", "run"]),
-    ("react-scripts", &["start", "test"]),
-    ("vue-cli-service", &["serve", "test:unit"]),
-    ("astro", &["dev", "preview"]),
-    ("gatsby", &["develop", "serve"]),
-    ("remix", &["dev"]),
-    ("remix-serve", &[]),
-    ("parcel", &["", "serve", "watch"]),
+    ("vite", &["build", "optimize"]),
+    ("next", &["build", "export", "lint", "info", "telemetry", "typegen"]),
+    ("nuxt", NUXT_BUILDING),
+    ("nuxi", NUXT_BUILDING),
+    (
+        "ng",
+        &[
+            "build",
+            "b",
+            "new",
+            "n",
+            "generate",
+            "g",
+            "add",
+            "update",
+            "lint",
+            "extract-i18n",
+            "config",
+            "version",
+            "v",
+        ],
+    ),
+    ("react-scripts", &["build", "eject"]),
+    ("vue-cli-service", &["build", "inspect", "lint", "help"]),
+    ("astro", &["build", "check", "sync", "add", "info", "telemetry", "preferences", "docs"]),
+    ("gatsby", &["build", "clean", "info", "new", "plugin", "options", "telemetry"]),
+    ("remix", &["build", "vite:build", "init", "routes", "reveal"]),
+    ("parcel", &["build", "help"]),
 ];
+const NUXT_BUILDING: &[&str] = &[
+    "build",
+    "generate",
+    "prepare",
+    "analyze",
+    "typecheck",
+    "cleanup",
+    "clean",
+    "info",
+    "init",
+    "add",
+    "upgrade",
+    "module",
+];
+/// Options of these. An option that is not known leaves open whether the tool serves, which counts as that it does.
+const BUILDER_OPTIONS: Options =
+    Options { with_value: &["-c", "--config", "-m", "--mode", "--base"], flags: FLAGS };
+/// The only words by which webpack serves; others are its entries.
+const WEBPACK_SERVING: &[&str] = &["serve", "server", "s"];
 
 /// Judges the arguments of Node.js.
 pub(super) fn judge(arguments: &[String]) -> Reader {
@@ -197,56 +146,68 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
 
 /// Bun and Deno install and run in one program.
 pub(super) fn judge_other_runtime(name: &str, arguments: &[String]) -> Reader {
-    const READING: &[&str] = &[
-        "build", "pm", "cache", "check", "fmt", "lint", "doc", "compile", "info", "types", "vendor", "bundle",
-    ];
-    match subcommand(arguments) {
-        Some(word) if name != "bunx" && (INSTALLING.contains(&word) || READING.contains(&word)) => {
-            Reader::Installer
-        }
-        _ => Reader::Node,
-    }
+    let installing = match name {
+        "bunx" => return Reader::Node,
+        "deno" => DENO_INSTALLING,
+        _ => BUN_INSTALLING,
+    };
+    let runs = RUNTIME_OPTIONS
+        .any_reading(arguments, |rest| !rest.first().is_some_and(|word| has(installing, word)));
+    if runs { Reader::Node } else { Reader::Installer }
 }
 
 /// Judges a script of a tool by its name and its arguments; scripts of no known tool are the application.
 pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
-    let word = subcommand(rest);
+    // Without a word npm and pnpm explain themselves, and Yarn installs.
+    let other_than = |options: Options, installing: &[&str]| {
+        options.any_reading(rest, |rest| rest.first().is_some_and(|word| !has(installing, word)))
+    };
     let runs = match tool {
-        "npm" => word.is_some_and(|word| NPM_RUNNING.contains(&word)),
-        "npx" | "pnpx" | "pnpm-dlx" => true,
-        // Without a word Yarn installs, and pnpm explains itself.
-        "yarn" | "yarnpkg" | "pnpm" => word.is_some_and(|word| !INSTALLING.contains(&word)),
-        // corepack pnpm install
+        "npm" => other_than(NPM_OPTIONS, NPM_INSTALLING),
+        "yarn" | "yarnpkg" => other_than(YARN_OPTIONS, YARN_INSTALLING),
+        "pnpm" => other_than(PNPM_OPTIONS, PNPM_INSTALLING),
+        // corepack pnpm@9 install
         "corepack" => {
             let at = rest.iter().position(|argument| !argument.starts_with('-'));
-            return match (word, at) {
+            let tool = at.map(|at| rest[at].split('@').next().unwrap_or_default());
+            return match (tool, at) {
                 (Some(tool @ ("npm" | "npx" | "pnpm" | "pnpx" | "yarn")), Some(at)) => {
                     judge_tool(tool, &rest[at + 1..])
                 }
                 _ => Reader::Installer,
             };
         }
+        "webpack" => BUILDER_OPTIONS
+            .any_reading(rest, |rest| rest.first().is_some_and(|word| has(WEBPACK_SERVING, word))),
         tool if READING_TOOLS.contains(&tool) => false,
         tool => match BUILDERS.iter().find(|(name, _)| *name == tool) {
-            Some((_, serving)) => serving.contains(&word.unwrap_or_default()),
+            Some((_, building)) => BUILDER_OPTIONS
+                .any_reading(rest, |rest| !rest.first().is_some_and(|word| has(building, word))),
             None => true,
         },
     };
     if runs { Reader::Node } else { Reader::Installer }
 }
 
+fn has(words: &[&str], word: &str) -> bool {
+    words.contains(&word)
+}
+
 /// The name of the tool whose script this is: `npm-cli.js`, `.yarn/releases/yarn-4.1.0.cjs`,
-/// `node_modules/webpack/bin/webpack.js`.
+/// `node_modules/webpack/bin/webpack.js`; empty for scripts of the application, though they be named as a tool.
 fn tool_of(script: &str) -> String {
     let name = base_name(script.as_bytes());
     let stem = [".js", ".cjs", ".mjs"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     if stem.strip_prefix("yarn-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
         return "yarn".to_owned();
     }
+    let of_package = || script.split('/').any(|part| part == "node_modules") || is_in_bin(script);
     match stem {
         "npm-cli" => "npm",
         "npx-cli" => "npx",
-        stem => stem,
+        "npm" | "npx" | "yarn" | "yarnpkg" | "pnpm" | "corepack" => stem,
+        stem if of_package() => stem,
+        _ => "",
     }
     .to_owned()
 }

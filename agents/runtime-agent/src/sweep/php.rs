@@ -1,7 +1,7 @@
 //! Command lines of PHP (php(1)): which run an application, and which are those of Composer, checks of syntax, and
 //! scripts that only fill OPcache.
 
-use super::{Reader, base_name, subcommand};
+use super::{Options, Reader, base_name};
 
 /// Options that take the next word.
 const OPTIONS_WITH_VALUE: &[&str] =
@@ -10,7 +10,6 @@ const OPTIONS_WITH_VALUE: &[&str] =
 /// Composer's subcommands that run nothing of the application (getcomposer.org/doc/03-cli.md). Anything else is `exec`,
 /// `run-script`, or the name of a script.
 const INSTALLING: &[&str] = &[
-    "",
     "install",
     "i",
     "update",
@@ -56,8 +55,49 @@ const INSTALLING: &[&str] = &[
     "clear-cache",
     "clearcache",
     "cc",
-    "global",
     "completion",
+];
+
+/// Options of Composer before its subcommand.
+const COMPOSER_OPTIONS: Options = Options {
+    with_value: &["-d", "--working-dir"],
+    flags: &[
+        "-n",
+        "--no-interaction",
+        "-q",
+        "--quiet",
+        "-v",
+        "-vv",
+        "-vvv",
+        "--verbose",
+        "--ansi",
+        "--no-ansi",
+        "--profile",
+        "--no-plugins",
+        "--no-scripts",
+        "--no-cache",
+        "-h",
+        "--help",
+        "-V",
+        "--version",
+    ],
+};
+
+/// Scripts that only fill OPcache, by their whole names without `.php`.
+const OPCACHE_WARMERS: &[&str] = &[
+    "opcache-warm",
+    "opcache_warm",
+    "opcache-warmup",
+    "opcache_warmup",
+    "opcache-warmer",
+    "opcache_warmer",
+    "opcache-compile",
+    "opcache_compile",
+    "warm-opcache",
+    "warm_opcache",
+    "warmup-opcache",
+    "compile-opcache",
+    "compile_opcache",
 ];
 
 /// Tools that read sources without running them.
@@ -78,7 +118,9 @@ const READING_TOOLS: &[&str] = &[
     "cachetool",
     "box",
     "pecl",
+    "peclcmd.php",
     "pear",
+    "pearcmd.php",
     "pickle",
     "pie",
     "local-php-security-checker",
@@ -115,14 +157,20 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
 
 fn judge_script(script: &str, rest: &[String]) -> Reader {
     let name = base_name(script.as_bytes());
-    let stem = name.strip_suffix(".phar").or_else(|| name.strip_suffix(".php")).unwrap_or(&name);
-    if stem == "composer" {
-        let word = subcommand(rest).unwrap_or_default();
-        return if INSTALLING.contains(&word) { Reader::Installer } else { Reader::Php };
+    // rector.php is a file of the application, rector.phar the tool.
+    let tool = name.strip_suffix(".phar").unwrap_or(&name);
+    if tool == "composer" {
+        return judge_composer(rest);
     }
-    // Scripts that only fill the cache: opcache-warm.php, compile_opcache.php.
-    if READING_TOOLS.contains(&stem) || stem.to_ascii_lowercase().contains("opcache") {
-        return Reader::Installer;
-    }
-    Reader::Php
+    let warms = OPCACHE_WARMERS.contains(&name.strip_suffix(".php").unwrap_or(&name));
+    if warms || READING_TOOLS.contains(&tool) { Reader::Installer } else { Reader::Php }
+}
+
+fn judge_composer(rest: &[String]) -> Reader {
+    let runs = COMPOSER_OPTIONS.any_reading(rest, |rest| match rest {
+        [] => false,
+        [global, rest @ ..] if global == "global" => judge_composer(rest) == Reader::Php,
+        [word, ..] => !INSTALLING.contains(&word.as_str()),
+    });
+    if runs { Reader::Php } else { Reader::Installer }
 }

@@ -1,7 +1,7 @@
 //! Python's command lines (https://docs.python.org/3/using/cmdline.html): which run an application, and which are those
 //! of installers and compilers of bytecode.
 
-use super::{Reader, base_name, subcommand, without_version};
+use super::{Options, Reader, base_name, is_in_bin, without_version};
 
 /// Tools that read packages without using them, unless told to run something.
 const TOOLS: &[&str] = &[
@@ -31,6 +31,9 @@ const TOOLS: &[&str] = &[
     "py3clean",
 ];
 
+/// Tools that are modules only: a script of such a name is one of the application, as are build.py and safety.py.
+const MODULES_ONLY: &[&str] = &["build", "venv", "ensurepip"];
+
 /// Package managers of systems, and backups. What they execute may be a service that stays.
 const SYSTEM_TOOLS: &[&str] = &[
     "dnf",
@@ -49,8 +52,79 @@ const RUNNERS: &[&str] = &["pipenv", "pipx", "poetry", "pdm", "hatch", "conda", 
 /// Their subcommands that do.
 const RUNNING: &[&str] = &["run", "exec", "start", "shell", "serve", "test", "x"];
 
-/// A Python interpreter by its name: python, python3, python3.11, pypy3, platform-python.
+/// Groups of subcommands, one of which may: `uv tool run`, `hatch env run`.
+const GROUPS: &[&str] = &["tool", "env"];
+
+/// Those of PDM that do not; anything else is `run` or the name of a script (pdm-project.org/en/latest/reference/cli).
+const PDM_INSTALLING: &[&str] = &[
+    "add",
+    "build",
+    "cache",
+    "completion",
+    "config",
+    "export",
+    "fix",
+    "import",
+    "info",
+    "init",
+    "install",
+    "list",
+    "lock",
+    "new",
+    "outdated",
+    "plugin",
+    "publish",
+    "py",
+    "python",
+    "remove",
+    "search",
+    "self",
+    "show",
+    "sync",
+    "update",
+    "use",
+    "venv",
+];
+
+/// Options of these tools before their subcommand.
+const OPTIONS: Options = Options {
+    with_value: &[
+        "-C",
+        "--directory",
+        "-P",
+        "--project",
+        "-p",
+        "-e",
+        "--env",
+        "-c",
+        "--config",
+        "--config-file",
+        "--cache-dir",
+        "--data-dir",
+        "--color",
+        "--python",
+        "--python-preference",
+        "--allow-insecure-host",
+    ],
+    flags: &[
+        "-q",
+        "--quiet",
+        "-v",
+        "-vv",
+        "-vvv",
+        "--verbose",
+        "-n",
+        "-h",
+        "--help",
+        "-V",
+        "--version",
+        "--offline",
+    ],
+};
+
+/// A Python interpreter by its name: python, python3, python3.11, python3.11-dbg, pypy3, platform-python.
 pub fn is_python(name: &str) -> bool {
+    let name = name.strip_suffix("-dbg").unwrap_or(name);
     let bare = |prefix: &str| {
         name.strip_prefix(prefix)
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || b".dmt".contains(&byte)))
@@ -93,8 +167,10 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
         }
         let script = base_name(argument.as_bytes());
         let tail = arguments.get(index + 1..).unwrap_or_default();
-        // `python /usr/lib/python3/dist-packages/pip install` runs the directory as pip.
-        return judge_tool(script.strip_suffix(".py").unwrap_or(&script), tail);
+        // `python /usr/lib/python3/dist-packages/pip install` runs the directory as pip. A name with `.py` is the
+        // application's, unless it is installed.
+        let tool = script.strip_suffix(".py").filter(|_| is_in_bin(argument)).unwrap_or(&script);
+        return if MODULES_ONLY.contains(&tool) { Reader::Python } else { judge_tool(tool, tail) };
     }
     Reader::Python
 }
@@ -108,15 +184,20 @@ fn judge_tool(tool: &str, rest: &[String]) -> Reader {
     if !TOOLS.contains(&tool) && !TOOLS.contains(&bare) {
         return Reader::Python;
     }
-    let runs = RUNNERS.contains(&bare) && subcommand(rest).is_some_and(|word| RUNNING.contains(&word));
+    let runs = RUNNERS.contains(&bare) && runs_application(bare, rest);
     if runs { Reader::Python } else { Reader::Installer }
 }
 
 /// uv itself reads packages to install them; what it runs is another program.
 pub(super) fn judge_uv(rest: &[String]) -> Reader {
-    if subcommand(rest).is_some_and(|word| RUNNING.contains(&word)) {
-        Reader::Plain
-    } else {
-        Reader::Installer
-    }
+    if runs_application("uv", rest) { Reader::Plain } else { Reader::Installer }
+}
+
+fn runs_application(tool: &str, rest: &[String]) -> bool {
+    OPTIONS.any_reading(rest, |rest| match rest {
+        [] => false,
+        [word, ..] if tool == "pdm" => !PDM_INSTALLING.contains(&word.as_str()),
+        [group, word, ..] if GROUPS.contains(&group.as_str()) => RUNNING.contains(&word.as_str()),
+        [word, ..] => RUNNING.contains(&word.as_str()),
+    })
 }

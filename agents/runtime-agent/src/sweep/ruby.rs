@@ -1,7 +1,7 @@
 //! Command lines of Ruby (ruby(1)): which run an application, and which are those of gem, bundler, and compilers of
 //! instruction sequences.
 
-use super::{Reader, base_name, without_version};
+use super::{Options, Reader, base_name, without_version};
 
 /// Options that take the next word.
 const OPTIONS_WITH_VALUE: &[&str] =
@@ -9,6 +9,12 @@ const OPTIONS_WITH_VALUE: &[&str] =
 
 /// Bundler's subcommands that run something, abbreviations included (bundler.io/man/bundle.1.html).
 const BUNDLER_RUNNING: &[&str] = &["exec", "exe", "ex", "e", "console"];
+
+/// Options of Bundler before its subcommand.
+const BUNDLER_OPTIONS: Options = Options {
+    with_value: &["--gemfile", "-r", "--retry"],
+    flags: &["--no-color", "-V", "--verbose", "--dry-run", "-h", "--help", "-v", "--version"],
+};
 
 /// Tools that only read.
 const READING_TOOLS: &[&str] =
@@ -49,26 +55,24 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
 }
 
 fn judge_tool(tool: &str, rest: &[String]) -> Reader {
-    let at = rest.iter().position(|argument| !argument.starts_with('-'));
-    let word = at.map(|at| rest[at].as_str());
     // What runs in the same process: `bundle exec gem list`.
-    let next = |at: usize| match rest.get(at + 1..).unwrap_or_default() {
-        [tool, rest @ ..] => judge_tool(&base_name(tool.as_bytes()), rest),
-        [] => Reader::Ruby,
+    let next = |rest: &[String]| match rest {
+        [tool, rest @ ..] => judge_tool(&base_name(tool.as_bytes()), rest) == Reader::Ruby,
+        [] => true,
     };
-    match without_version(tool.strip_suffix(".rb").unwrap_or(tool)) {
-        // gem3.1, bundle3.1
-        "gem" => match (word, at) {
-            (Some("exec"), Some(at)) => next(at),
-            _ => Reader::Installer,
-        },
-        "bundle" | "bundler" => match (word, at) {
-            (Some("console"), _) => Reader::Ruby,
-            (Some(word), Some(at)) if BUNDLER_RUNNING.contains(&word) => next(at),
-            _ => Reader::Installer,
-        },
-        "bootsnap" => Reader::Installer,
-        tool if READING_TOOLS.contains(&tool) => Reader::Installer,
-        _ => Reader::Ruby,
-    }
+    // Names with `.rb` are those of the application's files. gem3.1, bundle3.1
+    let runs = match without_version(tool) {
+        "gem" => BUNDLER_OPTIONS.any_reading(rest, |rest| match rest {
+            [word, rest @ ..] if word == "exec" => next(rest),
+            _ => false,
+        }),
+        "bundle" | "bundler" => BUNDLER_OPTIONS.any_reading(rest, |rest| match rest {
+            [word, ..] if word == "console" => true,
+            [word, rest @ ..] if BUNDLER_RUNNING.contains(&word.as_str()) => next(rest),
+            _ => false,
+        }),
+        "bootsnap" => false,
+        tool => !READING_TOOLS.contains(&tool),
+    };
+    if runs { Reader::Ruby } else { Reader::Installer }
 }
