@@ -9,126 +9,174 @@
 //     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
 // kind: HH = the hook is at work (name: version and kind of server), HM = a file was included, HE = all was told that this
 // process or request included, HF = the hook failed, or cannot see something.
-call_user_func(function () {
-    $own = __FILE__;
-    $base = dirname(__DIR__);
-    $fifo = $losses = null;
-    $lost = $pid = 0;
-    $reported = array($own => true);
-    $next = 0.0;
-
-    $report = function ($kind, $name, $path) use (&$fifo, &$losses, &$lost) {
-        $room = 4096 - 128 - strlen($name);
-        $flags = strlen($path) > $room ? 't' : '-';
-        $path = substr($path, 0, $room);
-        $head = "\x1e" . $kind . ' ' . getmypid() . ' ' . $lost . ' ' . $flags . ' ' . strlen($name) . ' ' . strlen($path);
-        $record = $head . "\n" . $name . $path;
-        if ($fifo !== false && fwrite($fifo, $record) === strlen($record)) {
-            $lost = 0;
-        } elseif ($losses === false || fwrite($losses, 'H') !== 1) {
-            $lost += 1;
+${"\0plimsoll"} = function () {
+    try {
+        // Any of them may be missing (disable_functions): then the hook does nothing, and the agent counts a loss.
+        foreach (array(
+            'defined', 'dirname', 'fopen', 'fwrite', 'get_included_files', 'getmypid', 'ini_get', 'microtime',
+            'register_shutdown_function', 'restore_error_handler', 'set_error_handler', 'spl_autoload_register',
+            'stream_set_write_buffer', 'strlen', 'strncmp', 'substr',
+        ) as $needed) {
+            if (!@function_exists($needed)) {
+                return;
+            }
         }
-    };
+        $own = __FILE__;
+        $base = dirname(__DIR__);
+        $fifo = $losses = false;
+        $lost = $pid = 0;
+        $reported = array($own => true);
+        $next = 0.0;
 
-    // Runs a piece of the hook; what PHP has to say about it is no one's to hear.
-    $guard = function ($work) use (&$report) {
+        $report = function ($kind, $name, $path) use (&$fifo, &$losses, &$lost) {
+            $room = 4096 - 128 - strlen($name);
+            $flags = strlen($path) > $room ? 't' : '-';
+            $path = substr($path, 0, $room);
+            $head = "\x1e" . $kind . ' ' . getmypid() . ' ' . $lost . ' ' . $flags . ' ' . strlen($name) . ' ' . strlen($path);
+            $record = $head . "\n" . $name . $path;
+            if ($fifo !== false && fwrite($fifo, $record) === strlen($record)) {
+                $lost = 0;
+            } else {
+                // Beyond a limit of file sizes (ulimit -f) this would be SIGXFSZ: then a later report tells the count.
+                $limits = function_exists('posix_getrlimit') ? posix_getrlimit() : false;
+                $limited = isset($limits['soft filesize']) && $limits['soft filesize'] !== 'unlimited';
+                if ($losses === false || $limited || fwrite($losses, 'H') !== 1) {
+                    $lost += 1;
+                }
+            }
+        };
+        $failed = function ($error) use ($report) {
+            try {
+                $report('HF', substr($error->getMessage(), 0, 300), '');
+            } catch (Exception $error) {
+            } catch (Throwable $error) {
+            }
+        };
+
+        // Runs a piece of the hook; what PHP has to say about it is no one's to hear.
+        $guard = function ($work) use ($failed) {
+            set_error_handler(function () {
+                return true;
+            });
+            try {
+                $work();
+            } catch (Exception $error) {
+                $failed($error);
+            } catch (Throwable $error) {
+                $failed($error);
+            }
+            restore_error_handler();
+        };
+
+        $hello = function () use (&$pid, $report) {
+            $pid = getmypid();
+            $report('HH', PHP_VERSION . ' ' . PHP_SAPI, defined('PHP_BINARY') ? PHP_BINARY : '');
+        };
+
+        $included = function () use (&$reported, &$pid, $report, $hello) {
+            // A fork tells of its own end.
+            if ($pid !== getmypid()) {
+                $hello();
+            }
+            foreach (get_included_files() as $file) {
+                if (!isset($reported[$file])) {
+                    $reported[$file] = true;
+                    $report('HM', '', strncmp($file, 'phar://', 7) ? $file : substr($file, 7));
+                }
+            }
+        };
+
+        $guard(function () use (&$fifo, &$losses, $base, $report, $included) {
+            // Opened now: the application may confine itself (open_basedir, chroot) later. For reading too: a FIFO without a
+            // reader would answer with SIGPIPE when the agent dies just now.
+            $fifo = fopen($base . '/reports', 'r+ne');
+            $losses = fopen($base . '/losses', 'ae');
+            foreach (array($fifo, $losses) as $stream) {
+                if ($stream !== false) {
+                    stream_set_write_buffer($stream, 0);
+                }
+            }
+            $included();
+            // Files that were compiled before the first request are in no list of included ones.
+            if (ini_get('opcache.preload')) {
+                $status = function_exists('opcache_get_status') ? opcache_get_status(false) : false;
+                if ($status === false) {
+                    $report('HF', 'blind: preloads files, and opcache.restrict_api keeps the include hook from their list', '');
+                } elseif (isset($status['preload_statistics']['scripts'])) {
+                    foreach ($status['preload_statistics']['scripts'] as $file) {
+                        $report('HM', '', $file);
+                    }
+                }
+            }
+        });
+
+        // Registered before all of the application's; told again at the very end, for what the others include.
+        $end = function () use ($guard, $included, $report) {
+            $guard($included);
+            register_shutdown_function(function () use ($guard, $included, $report) {
+                $guard(function () use ($included, $report) {
+                    $included();
+                    $report('HE', '', '');
+                });
+            });
+        };
+        register_shutdown_function($end);
+        // Long-running scripts tell about once a second, when they look for a class.
+        spl_autoload_register(function () use (&$next, $guard, $included) {
+            $now = microtime(true);
+            if ($now >= $next) {
+                $next = $now + 1.0;
+                $guard($included);
+            }
+        }, true, true);
+    } catch (Exception $error) {
+    } catch (Throwable $error) {
+    }
+};
+${"\0plimsoll"}();
+// The application's own file, which this one stands in front of; null without one, or where it cannot be found out.
+${"\0plimsoll"} = function () {
+    try {
+        foreach (array(
+            'dirname', 'explode', 'file_get_contents', 'parse_ini_string', 'php_ini_loaded_file', 'php_ini_scanned_files',
+            'preg_split', 'restore_error_handler', 'set_error_handler', 'strrpos', 'substr', 'trim',
+        ) as $needed) {
+            if (!@function_exists($needed)) {
+                return null;
+            }
+        }
         set_error_handler(function () {
             return true;
         });
-        try {
-            $work();
-        } catch (Exception $error) {
-            $report('HF', substr($error->getMessage(), 0, 300), '');
-        } catch (Throwable $error) {
-            $report('HF', substr($error->getMessage(), 0, 300), '');
+        $files = array(php_ini_loaded_file());
+        foreach (explode(',', (string) php_ini_scanned_files()) as $file) {
+            $files[] = trim($file);
+        }
+        $found = '';
+        foreach ($files as $file) {
+            if (!$file || dirname($file) === __DIR__) {
+                continue;
+            }
+            // What is below a section of a host or path holds there only: to the end of the file, as PHP has it.
+            $parts = preg_split('/^[ \t]*\[[ \t]*["\']?(?:HOST|PATH)[^\]]/mi', (string) file_get_contents($file), 2);
+            $text = $parts[0];
+            // PHP keeps what is above a mistake.
+            while (($all = parse_ini_string($text, false, INI_SCANNER_NORMAL)) === false && $text !== '') {
+                $text = (string) substr($text, 0, (int) strrpos($text, "\n"));
+            }
+            if (isset($all['auto_prepend_file'])) {
+                $found = $all['auto_prepend_file'];
+            }
         }
         restore_error_handler();
-    };
-
-    $hello = function () use (&$pid, $report) {
-        $pid = getmypid();
-        $report('HH', PHP_VERSION . ' ' . PHP_SAPI, defined('PHP_BINARY') ? PHP_BINARY : '');
-    };
-
-    $included = function () use (&$reported, &$pid, $report, $hello) {
-        // A fork tells of its own end.
-        if ($pid !== getmypid()) {
-            $hello();
-        }
-        foreach (get_included_files() as $file) {
-            if (!isset($reported[$file])) {
-                $reported[$file] = true;
-                $report('HM', '', strncmp($file, 'phar://', 7) ? $file : substr($file, 7));
-            }
-        }
-    };
-
-    $guard(function () use (&$fifo, &$losses, $base, $report, $included) {
-        // Opened now: the application may confine itself (open_basedir, chroot) later. For reading too: a FIFO without a
-        // reader would answer with SIGPIPE when the agent dies just now.
-        $fifo = fopen($base . '/reports', 'r+ne');
-        $losses = fopen($base . '/losses', 'ae');
-        foreach (array($fifo, $losses) as $stream) {
-            if ($stream !== false) {
-                stream_set_write_buffer($stream, 0);
-            }
-        }
-        $included();
-        // Files that were compiled before the first request are in no list of included ones.
-        if (ini_get('opcache.preload')) {
-            $status = function_exists('opcache_get_status') ? opcache_get_status(false) : false;
-            if ($status === false) {
-                $report('HF', 'blind: preloads files, and opcache.restrict_api keeps the include hook from their list', '');
-            } elseif (isset($status['preload_statistics']['scripts'])) {
-                foreach ($status['preload_statistics']['scripts'] as $file) {
-                    $report('HM', '', $file);
-                }
-            }
-        }
-    });
-
-    // Registered before all of the application's; told again at the very end, for what the others include.
-    $end = function () use ($guard, $included, $report) {
-        $guard($included);
-        register_shutdown_function(function () use ($guard, $included, $report) {
-            $guard(function () use ($included, $report) {
-                $included();
-                $report('HE', '', '');
-            });
-        });
-    };
-    register_shutdown_function($end);
-    // Long-running scripts tell about once a second, when they look for a class.
-    spl_autoload_register(function () use (&$next, $guard, $included) {
-        $now = microtime(true);
-        if ($now >= $next) {
-            $next = $now + 1.0;
-            $guard($included);
-        }
-    }, true, true);
-});
-// The application's own file, which this one stands in front of.
-if (is_string(${"\0plimsoll"} = call_user_func(function () {
-    set_error_handler(function () {
-        return true;
-    });
-    $files = array(php_ini_loaded_file());
-    foreach (explode(',', (string) php_ini_scanned_files()) as $file) {
-        $files[] = trim($file);
+        // off, no, none, null and false are empty by now.
+        return $found === '' ? null : $found;
+    } catch (Exception $error) {
+    } catch (Throwable $error) {
     }
-    $found = '';
-    foreach ($files as $file) {
-        if (!$file || dirname($file) === __DIR__) {
-            continue;
-        }
-        $text = file_get_contents($file);
-        if ($text !== false && preg_match_all('/^[ \t]*auto_prepend_file[ \t]*=[ \t]*(?|"([^"\n]*)"|([^;\n]*))/m', $text, $all)) {
-            $found = trim(end($all[1]));
-        }
-    }
-    restore_error_handler();
-    return $found === '' || $found === 'none' ? null : $found;
-}))) {
+    return null;
+};
+if ((${"\0plimsoll"} = ${"\0plimsoll"}()) !== null) {
     require ${"\0plimsoll"};
 }
 unset(${"\0plimsoll"});

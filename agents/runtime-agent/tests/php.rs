@@ -287,3 +287,93 @@ fn the_application_keeps_its_settings_and_notices_nothing() {
     assert_eq!(text(&hooked.stderr), text(&plain.stderr));
     assert_eq!(hooked.status, plain.status);
 }
+
+/// What the application shows, without the hook and with it.
+fn compare(what: &str, root: &Path, command: impl Fn() -> Command) -> String {
+    let plain = command().output().unwrap();
+    let session = plimsoll_runtime_agent::hooks::HookSession::start(root).unwrap();
+    let mut hooked = command();
+    session.environment().apply(&mut hooked);
+    assert_eq!(hooked.output().unwrap(), plain, "{what}");
+    String::from_utf8_lossy(&plain.stdout).into_owned()
+}
+
+#[test]
+fn functions_that_are_disabled_end_the_hook_and_not_the_application() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("app.php"), "<?php echo 'works';").unwrap();
+    let all = "call_user_func defined dirname explode file_get_contents fopen function_exists fwrite get_included_files \
+        getmypid ini_get is_string microtime parse_ini_string php_ini_loaded_file php_ini_scanned_files posix_getrlimit \
+        preg_match_all preg_split register_shutdown_function restore_error_handler set_error_handler \
+        spl_autoload_register stream_set_write_buffer strlen strncmp strrpos substr trim";
+    let disabled = |names: &str| {
+        let mut php = Command::new("php");
+        php.args(["-d", &format!("disable_functions={names}"), "app.php"]).current_dir(root);
+        php
+    };
+    for name in all.split_whitespace() {
+        assert_eq!(compare(name, root, || disabled(name)), "works", "{name}");
+    }
+    let measured = measure(Way::Hooks, root, vec![disabled("getmypid,fopen")]);
+    assert!(!measured.is_watched_by("php-include"), "{:?}", measured.workload());
+    assert!(measured.lost("php-include") > 0, "{:?}", measured.workload());
+    // No room for the file of losses, and no one to report to.
+    let script = "rm -f \"${PHP_INI_SCAN_DIR##*:}/../reports\"; ulimit -f 0; exec php app.php";
+    let limited = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(root);
+        shell
+    };
+    assert_eq!(compare("ulimit", root, limited), "works");
+}
+
+#[test]
+fn the_own_file_is_the_one_that_php_would_take() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(directory.path()).unwrap();
+    fs::create_dir(root.join("ini")).unwrap();
+    fs::write(root.join("own.php"), "<?php echo 'own ';").unwrap();
+    fs::write(root.join("app.php"), "<?php echo 'works';").unwrap();
+    let own = root.join("own.php").display().to_string();
+    for (ini, runs) in [
+        (format!("auto_prepend_file = '{own}' ; why"), true),
+        ("auto_prepend_file = ${ROOT}/own.php".to_owned(), true),
+        ("auto_prepend_file = \"${ROOT}/own.php\"".to_owned(), true),
+        (format!("auto_prepend_file = none\n[PHP]\nauto_prepend_file = {own}\n[HOST=other]\nx = 1"), true),
+        (format!("auto_prepend_file = {own}\nauto_prepend_file = No"), false),
+        ("auto_prepend_file = off".to_owned(), false),
+        ("auto_prepend_file = null".to_owned(), false),
+        ("auto_prepend_file = none".to_owned(), false),
+        ("auto_prepend_file =".to_owned(), false),
+        (format!("; auto_prepend_file = {own}"), false),
+        (format!("[HOST=other]\nauto_prepend_file = {own}"), false),
+        (format!("[PATH=/other]\nauto_prepend_file = {own}\n[PHP]\nauto_prepend_file = {own}"), false),
+    ] {
+        fs::write(root.join("ini/own.ini"), &ini).unwrap();
+        let command = || {
+            let mut php = Command::new("php");
+            php.arg("app.php").current_dir(&root).env("ROOT", &root);
+            php.env("PHP_INI_SCAN_DIR", format!(":{}", root.join("ini").display()));
+            php
+        };
+        let shown = compare(&ini, &root, command);
+        assert_eq!(shown.ends_with("own works"), runs, "{ini}: {shown}");
+        assert!(shown.ends_with("works"), "{ini}: {shown}");
+    }
+    // PHP keeps what is above a mistake.
+    fs::write(root.join("php.ini"), format!("auto_prepend_file = {own}\nx = (\nauto_prepend_file = off\n"))
+        .unwrap();
+    let shown = compare("mistake", &root, || {
+        let mut php = Command::new("php");
+        php.args(["-c", "php.ini", "app.php"]).current_dir(&root);
+        php
+    });
+    assert!(shown.ends_with("own works"), "{shown}");
+}
