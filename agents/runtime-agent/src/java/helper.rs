@@ -26,7 +26,7 @@ use crate::procfs;
 /// First argument of a program that is to be the helper.
 pub const SUBCOMMAND: &str = "attach-jvm";
 /// Longest wait for the JVM to listen.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Longest wait for the JVM to have loaded the agent.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
