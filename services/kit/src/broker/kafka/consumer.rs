@@ -1,5 +1,7 @@
 //! The Kafka group member: one thread polls, a queue per partition, rebalances handed over as events.
-//! Never gives a record after the partition's `Revoked`, and never guesses where to begin.
+//! Never gives a record after the partition's `Revoked`, and never guesses where to begin (`consumer/begin.rs`).
+
+mod begin;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +13,14 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use self::begin::{Pending, number};
 use super::client::{Hints, reading};
 use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
 use super::rebalance::{Context, Rebalance};
 use super::revival::Revival;
 use super::{committed_from, offsets_list, partition_list};
-use crate::broker::types::{
-    CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, StartPolicy, TopicPartition,
-};
+use crate::broker::types::{CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, TopicPartition};
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer};
 
 /// After this long without an event the brokers are asked whether they are there.
@@ -32,14 +33,6 @@ const CLIENT_EVENTS_MAX: usize = 64;
 const PREFETCH_SHARES: usize = 32;
 /// Least a partition may fetch ahead, in KiB: one full record.
 const PREFETCH_MIN_KBYTES: usize = 1024;
-
-/// What the next poll does first.
-enum Pending {
-    Nothing,
-    /// Begin reading: at the offsets sought, else the committed ones, else by the start policy.
-    Assign(BTreeMap<TopicPartition, Option<i64>>),
-    Revoke,
-}
 
 pub(super) struct KafkaConsumer {
     // Before the consumer, which they must not outlive.
@@ -122,119 +115,6 @@ impl KafkaConsumer {
     fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
         let what = format!("group {}: {what}", self.options.group);
         errors::from_kafka(&self.servers, &what, error, self.consumer.context().hints.reason().as_deref())
-    }
-
-    /// Does what the last poll announced.
-    fn settle(&mut self) -> BrokerResult<()> {
-        match &self.pending {
-            Pending::Nothing => {}
-            Pending::Revoke => {
-                self.give_up()?;
-                self.pending = Pending::Nothing;
-            }
-            Pending::Assign(wanted) => {
-                let starts = self.starts(wanted)?;
-                self.begin(&starts)?;
-                self.pending = Pending::Nothing;
-            }
-        }
-        Ok(())
-    }
-
-    fn give_up(&mut self) -> BrokerResult<()> {
-        let paused: Vec<TopicPartition> = std::mem::take(&mut self.paused).into_iter().collect();
-        if !paused.is_empty() {
-            // Only clears the mark for the next owner; a partition that is gone already has none.
-            let _ = self.consumer.resume(&partition_list(&paused));
-        }
-        self.queues.clear();
-        self.begun.clear();
-        self.ends.clear();
-        self.stopped.clear();
-        self.consumer.unassign().map_err(|error| self.failed("giving up partitions", &error))
-    }
-
-    /// Where to begin in each partition.
-    fn starts(
-        &self,
-        wanted: &BTreeMap<TopicPartition, Option<i64>>,
-    ) -> BrokerResult<Vec<(TopicPartition, Offset)>> {
-        let open: Vec<TopicPartition> =
-            wanted.iter().filter(|(_, offset)| offset.is_none()).map(|(p, _)| p.clone()).collect();
-        let mut known: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        if !open.is_empty() {
-            let list = self
-                .consumer
-                .committed_offsets(partition_list(&open), self.request_timeout)
-                .map_err(|error| self.failed("reading committed offsets", &error))?;
-            let committed =
-                committed_from(&list).map_err(|error| self.failed("reading committed offsets", &error))?;
-            known.extend(committed.into_iter().map(|c| (c.partition, c.offset)));
-        }
-        wanted
-            .iter()
-            .map(|(partition, sought)| {
-                let offset = match (sought.or(known.get(partition).copied()), self.options.start) {
-                    (Some(offset), _) => Offset::Offset(offset),
-                    (None, StartPolicy::Earliest) => Offset::Beginning,
-                    (None, StartPolicy::Latest) => Offset::End,
-                    (None, StartPolicy::Error) => {
-                        let what = format!("group {}: {partition}", self.options.group);
-                        let reason = "there is no committed offset, and none may be assumed";
-                        return Err(errors::error(Kind::NoCommittedOffset, &self.servers, &what, reason));
-                    }
-                };
-                Ok((partition.clone(), offset))
-            })
-            .collect()
-    }
-
-    fn begin(&mut self, starts: &[(TopicPartition, Offset)]) -> BrokerResult<()> {
-        let mut list = TopicPartitionList::with_capacity(starts.len());
-        self.queues.clear();
-        self.begun.clear();
-        self.ends.clear();
-        self.stopped.clear();
-        for (partition, offset) in starts {
-            list.add_partition_offset(&partition.topic, number(partition), *offset)
-                .map_err(|error| self.failed("beginning to read", &error))?;
-            // SAFETY: the client is `self.consumer`'s, and queues are dropped before it (field order).
-            let queue = unsafe {
-                PartitionQueue::take(self.consumer.client().native_ptr(), partition, self.signal.clone())
-            };
-            let queue = queue.ok_or_else(|| {
-                errors::error(Kind::UnknownTopic, &self.servers, "beginning to read", &partition.to_string())
-            })?;
-            self.queues.insert(partition.clone(), queue);
-            self.begun.insert(partition.clone(), *offset);
-        }
-        self.consumer.assign(&list).map_err(|error| self.failed("beginning to read", &error))?;
-        if !self.paused.is_empty() {
-            let paused: Vec<TopicPartition> = self.paused.iter().cloned().collect();
-            self.consumer.pause(&partition_list(&paused)).map_err(|error| self.failed("pausing", &error))?;
-        }
-        Ok(())
-    }
-
-    /// Begins reading anew in all partitions: in `partition` at `offset`, in the others where they stand.
-    fn begin_again(&mut self, partition: &TopicPartition, offset: i64) -> BrokerResult<()> {
-        let positions = self.consumer.position().map_err(|error| self.failed("reading positions", &error))?;
-        for element in positions.elements() {
-            let (Ok(number), Offset::Offset(next)) = (u32::try_from(element.partition()), element.offset())
-            else {
-                // Nothing was given of it yet: it begins where it began.
-                continue;
-            };
-            let partition = TopicPartition::new(element.topic(), number);
-            let next = self.ends.get(&partition).copied().unwrap_or(next);
-            self.begun.insert(partition, Offset::Offset(next));
-        }
-        self.begun.insert(partition.clone(), Offset::Offset(offset));
-        let starts: Vec<(TopicPartition, Offset)> = std::mem::take(&mut self.begun)
-            .into_iter()
-            .filter(|(p, _)| self.queues.contains_key(p))
-            .collect();
-        self.begin(&starts)
     }
 
     /// Handles what the client itself has to say: rebalances, errors, logs.
@@ -408,10 +288,6 @@ impl KafkaConsumer {
             None => Ok(events),
         }
     }
-}
-
-fn number(partition: &TopicPartition) -> i32 {
-    i32::try_from(partition.partition).unwrap_or(i32::MAX)
 }
 
 impl GroupConsumer for KafkaConsumer {
