@@ -198,8 +198,6 @@ impl Java {
                 if self.helpers >= HELPERS_MAX {
                     return;
                 }
-                self.helpers += 1;
-                jvm.helper = true;
                 let answers = self.answers.0.clone();
                 let request = AttachRequest {
                     workload: *id,
@@ -208,10 +206,22 @@ impl Java {
                     attach_from_21: self.config.attach_from_21,
                     helper: self.config.helper.clone(),
                 };
-                attach::start(request, move |answer| {
+                let started = attach::start(request, move |answer| {
                     // Closed: the agent has ended.
                     let _ = answers.send(answer);
                 });
+                match started {
+                    Ok(()) => {
+                        self.helpers += 1;
+                        jvm.helper = true;
+                    }
+                    Err(error) => {
+                        let reason = format!(
+                            "was not attached to: no thread is to be had ({error}); raise the agent's limit of threads"
+                        );
+                        watched.coverage.give_up(pid, &jvm.program, &reason);
+                    }
+                }
             }
         }
     }

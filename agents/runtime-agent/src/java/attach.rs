@@ -2,6 +2,7 @@
 //! It must never wait for a JVM in the agent's own thread, nor let a helper outlive its time.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,10 @@ pub struct AttachRequest {
 }
 
 /// Attaches in a thread of its own; `done` hears what came of it.
-pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'static) {
+///
+/// # Errors
+/// If no thread is to be had: then `done` hears nothing.
+pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'static) -> io::Result<()> {
     let (workload, pid) = (request.workload, request.pid);
     let work = move || {
         let (outcome, fifo) = attach(&request).unwrap_or_else(|error| {
@@ -47,9 +51,7 @@ pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'sta
         });
         done(Attachment { workload, pid, outcome, fifo });
     };
-    if let Err(error) = std::thread::Builder::new().name("attach".into()).spawn(work) {
-        tracing::warn!(%error, pid, "no thread to attach to a JVM");
-    }
+    std::thread::Builder::new().name("attach".into()).spawn(work).map(drop)
 }
 
 fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
