@@ -100,6 +100,20 @@ pub fn may_be_bundle(path: &[u8]) -> bool {
     script && !path.windows(b"node_modules/".len()).any(|part| part == b"node_modules/")
 }
 
+/// A program or script that nobody could look into: it may be a native image or a bundle.
+pub fn not_looked_at(path: &[u8]) -> Unmeasurable {
+    let (ecosystem, what) =
+        if may_be_bundle(path) { ("npm", "a bundle of packages") } else { ("maven", "a native image") };
+    Unmeasurable {
+        ecosystem,
+        reason: format!(
+            "/{} could not be looked into in time, and may be {what}, in which no probe sees them; run it once more \
+             under observation, in smaller parts if it runs thousands of programs or scripts",
+            String::from_utf8_lossy(path)
+        ),
+    }
+}
+
 /// Looks into a program for a native image's heap, and into a script for the mark of a bundler.
 pub fn of_file(opened: File, path: &[u8]) -> Option<Unmeasurable> {
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;

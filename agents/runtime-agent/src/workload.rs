@@ -19,7 +19,7 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 pub const HELD_MAX_ITEMS: usize = 50_000;
 /// Most modules of a workload that are reported again each epoch.
 pub const MODULES_MAX: usize = 20_000;
-/// Most programs and scripts of a workload that are looked at for what they hide.
+/// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
 pub const SCRIPTS_MAX: usize = 4_096;
 /// Most labels of a container in an event.
 pub const LABELS_MAX: usize = 64;
@@ -137,7 +137,7 @@ pub struct Workload {
     /// What is still to be said under the key that it had while it was unidentified.
     moved: Option<RuntimeWorkload>,
     /// Scripts that may be bundles, to be looked at.
-    pub scripts: Vec<Vec<u8>>,
+    pub scripts: VecDeque<Vec<u8>>,
     /// Scripts that were handed out to be looked at.
     looked_at: HashSet<Vec<u8>>,
     /// Something of the workload itself changed since it was published.
@@ -168,7 +168,7 @@ impl Workload {
             modules: HashMap::new(),
             history: Vec::new(),
             moved: None,
-            scripts: Vec::new(),
+            scripts: VecDeque::new(),
             looked_at: HashSet::new(),
             changed: true,
             published_at_ms: 0,
@@ -241,8 +241,21 @@ impl Workload {
             usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
             _ => false,
         };
-        if may_hide && self.looked_at.len() < SCRIPTS_MAX && self.looked_at.insert(observation.path.clone()) {
-            self.scripts.push(observation.path.clone());
+        if !may_hide || self.looked_at.contains(&observation.path) {
+            return;
+        }
+        if self.looked_at.len() >= SCRIPTS_MAX {
+            self.set_unmeasurable(unmeasurable::not_looked_at(&observation.path));
+            return;
+        }
+        self.looked_at.insert(observation.path.clone());
+        self.scripts.push_back(observation.path.clone());
+    }
+
+    /// Nobody can look at what still waits.
+    pub fn give_up_scripts(&mut self) {
+        for path in std::mem::take(&mut self.scripts) {
+            self.set_unmeasurable(unmeasurable::not_looked_at(&path));
         }
     }
 
@@ -523,6 +536,24 @@ mod tests {
             workload.repeat_modules(&live.into_iter().collect(), 5);
             assert_eq!(workload.take_pending().len(), expected);
         }
+    }
+
+    #[test]
+    fn what_nobody_looks_into_is_said() {
+        let mut workload = workload();
+        let execute = |workload: &mut Workload, number: usize| {
+            let program = Observation { kind: "executable", ..observation(&format!("bin/{number}"), 1) };
+            workload.add(program, "ebpf-files", String::new(), 1, 0, None);
+        };
+        (0..SCRIPTS_MAX).for_each(|number| execute(&mut workload, number));
+        execute(&mut workload, 0);
+        assert_eq!((workload.scripts.len(), workload.unavailable.len()), (SCRIPTS_MAX, 0));
+        execute(&mut workload, SCRIPTS_MAX);
+        let reason = workload.unavailable["not-measurable:maven"].clone();
+        assert!(reason.contains(&format!("/bin/{SCRIPTS_MAX} could not be looked into")), "{reason}");
+        workload.scripts.push_back(b"app/main.js".to_vec());
+        workload.give_up_scripts();
+        assert!(workload.scripts.is_empty() && workload.unavailable.contains_key("not-measurable:npm"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! Programs and scripts are looked at once, for the marks of bundlers and native images: on a thread of its own, as a file can be slow.
-//! It must never make the engine wait, nor follow a link out of a workload's root.
+//! Programs and scripts are looked at once, for the marks of bundlers and native images: on a thread of its own, as a file
+//! can be slow.
+//! It must never make the engine wait, follow a link out of a workload's root, nor give up a file without saying so.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,14 +15,16 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::{Engine, TREE_ID};
 use crate::resolver::open_directory;
 use crate::unmeasurable::{self, Unmeasurable};
+use crate::workload::Workload;
 
-/// Scripts that wait to be looked at; others are taken for what they seem.
+/// Files that wait for the thread at the same time; more stay with their workloads.
 const WAITING_MAX: usize = 1_024;
 /// Longest wait at the end for what is still looked at.
 const END_WAIT: Duration = Duration::from_millis(500);
+/// Wait between two looks at the thread's answers at the end.
+const PAUSE: Duration = Duration::from_millis(1);
 
 struct Script {
-    workload: u64,
     root: OwnedFd,
     path: Vec<u8>,
 }
@@ -28,24 +32,28 @@ struct Script {
 /// The thread that looks, and what it found.
 pub(super) struct Inspector {
     scripts: Sender<Script>,
-    found: Receiver<(u64, Option<Unmeasurable>)>,
-    waiting: usize,
+    found: Receiver<Option<Unmeasurable>>,
+    /// What was handed out, in the order of the answers.
+    waiting: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Inspector {
-    /// `None` if no thread is to be had: then nothing is taken for a bundle.
+    /// `None` if no thread is to be had: then nothing is looked at.
     pub(super) fn start() -> Option<Self> {
         let (scripts, queue) = crossbeam_channel::bounded::<Script>(WAITING_MAX);
         let (answers, found) = crossbeam_channel::bounded(WAITING_MAX);
         let look = move || {
             for script in queue {
-                if answers.send((script.workload, inspect(&script))).is_err() {
+                if answers.send(inspect(&script)).is_err() {
                     return;
                 }
             }
         };
-        std::thread::Builder::new().name("inspector".into()).spawn(look).ok()?;
-        Some(Self { scripts, found, waiting: 0 })
+        if let Err(error) = std::thread::Builder::new().name("inspector".into()).spawn(look) {
+            tracing::warn!(%error, "no thread to look for bundles: what programs and scripts hide is not known");
+            return None;
+        }
+        Some(Self { scripts, found, waiting: VecDeque::new() })
     }
 }
 
@@ -58,39 +66,55 @@ fn inspect(script: &Script) -> Option<Unmeasurable> {
 }
 
 impl Engine {
-    /// Hands scripts out to be looked at, and takes what was found.
+    /// Hands files out to be looked at, and takes what was found.
     pub(super) fn inspect(&mut self) {
-        let Some(inspector) = &mut self.inspector else { return };
-        while let Ok((id, found)) = inspector.found.try_recv() {
-            inspector.waiting = inspector.waiting.saturating_sub(1);
-            if let (Some(found), Some(workload)) = (found, self.workloads.get_mut(&id)) {
+        let Some(inspector) = &mut self.inspector else {
+            self.workloads.values_mut().for_each(Workload::give_up_scripts);
+            return;
+        };
+        while let Ok(found) = inspector.found.try_recv() {
+            let of = inspector.waiting.pop_front().and_then(|(id, _)| self.workloads.get_mut(&id));
+            if let (Some(found), Some(workload)) = (found, of) {
                 workload.set_unmeasurable(found);
             }
         }
         for (id, workload) in &mut self.workloads {
-            for path in std::mem::take(&mut workload.scripts) {
+            while inspector.waiting.len() < WAITING_MAX
+                && let Some(path) = workload.scripts.pop_front()
+            {
                 let root = match self.roots.get(id) {
                     Some(root) => root.directory.try_clone().ok(),
                     None if id & TREE_ID != 0 => open_directory(Path::new("/")),
                     None => None,
                 };
+                // Gone before its root could be opened: its files have no owner either.
                 let Some(root) = root else { continue };
-                if inspector.scripts.try_send(Script { workload: *id, root, path }).is_ok() {
-                    inspector.waiting += 1;
+                match inspector.scripts.try_send(Script { root, path: path.clone() }) {
+                    Ok(()) => inspector.waiting.push_back((*id, path)),
+                    Err(_) => {
+                        // The thread has ended, as it has room for all that wait.
+                        workload.set_unmeasurable(unmeasurable::not_looked_at(&path));
+                    }
                 }
             }
         }
     }
 
-    /// The same at the end, until all was looked at.
+    /// The same at the end, until all was looked at; what takes too long is said to be unknown.
     pub(super) fn inspect_to_the_end(&mut self) {
         self.inspect();
         let deadline = Instant::now() + END_WAIT;
-        while self.inspector.as_ref().is_some_and(|inspector| inspector.waiting > 0)
+        while self.inspector.as_ref().is_some_and(|inspector| !inspector.waiting.is_empty())
             && Instant::now() < deadline
         {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(PAUSE);
             self.inspect();
+        }
+        self.workloads.values_mut().for_each(Workload::give_up_scripts);
+        for (id, path) in self.inspector.iter_mut().flat_map(|inspector| inspector.waiting.drain(..)) {
+            if let Some(workload) = self.workloads.get_mut(&id) {
+                workload.set_unmeasurable(unmeasurable::not_looked_at(&path));
+            }
         }
     }
 }
