@@ -1,24 +1,16 @@
 //! An artifact's files held in memory: metadata of all, contents of the few that were wanted.
 //! Never holds a string per file: names and nodes stand in arenas, so that 3 million files take less than 300 MB.
 
-use super::arena::Interner;
-use super::node::{KIND_SHIFT, MODE_MASK, NONE, Node, REMOVED, pack};
+use super::node::{MODE_MASK, NONE, pack};
+use super::nodes::{Nodes, ROOT};
 use super::path::{self, MAX_PATH_BYTES};
 use super::{
-    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, MAX_SYMLINKS, Metadata, Resolved,
-    TreeError, Walk, WalkSummary,
+    Contents, DirectoryEntry, FileKind, FileTree, HardLinkIdentity, Metadata, Resolved, TreeError, Walk,
+    WalkSummary,
 };
 use crate::digest::{Digest, Digested, Digester};
-use hashbrown::HashTable;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
-
-/// Most files that one tree holds.
-pub const MAX_NODES: usize = 64_000_000;
-
-const ROOT: u32 = 0;
-const NODES_PER_CHUNK: usize = 1 << 14;
 
 /// A layer of an image within one [`MemoryTree`]; later ones lie above earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,11 +54,7 @@ struct StoredContents {
 
 /// See the module's documentation.
 pub struct MemoryTree {
-    // Chunks of fixed size: a doubling vector would hold three times the memory while it grows.
-    nodes: Vec<Vec<Node>>,
-    names: Interner,
-    children: HashTable<u32>,
-    hasher: RandomState,
+    nodes: Nodes,
     contents: HashMap<u32, StoredContents>,
     digests: HashMap<u32, Box<[Digest]>>,
     layers: Vec<String>,
@@ -88,11 +76,8 @@ impl Default for MemoryTree {
 impl MemoryTree {
     /// An empty tree: only the root directory.
     pub fn new() -> Self {
-        let mut tree = Self {
-            nodes: Vec::new(),
-            names: Interner::default(),
-            children: HashTable::new(),
-            hasher: RandomState::new(),
+        Self {
+            nodes: Nodes::new(),
             contents: HashMap::new(),
             digests: HashMap::new(),
             layers: Vec::new(),
@@ -101,18 +86,7 @@ impl MemoryTree {
             last_directory: (Vec::new(), ROOT),
             cleared: HashSet::new(),
             cleared_in: Layer::NONE,
-        };
-        tree.nodes.push(vec![Node {
-            size_bytes: 0,
-            parent: NONE,
-            name: NONE,
-            first_child: NONE,
-            next_sibling: NONE,
-            link: 0,
-            mode_and_kind: pack(FileKind::Directory, 0o755),
-            layer: 0,
-        }]);
-        tree
+        }
     }
 
     /// Sets what [`FileTree::root_path`] answers.
@@ -140,7 +114,7 @@ impl MemoryTree {
         check_path(path)?;
         // Read before the node is made, so that a link to itself is refused.
         let linked = match &entry {
-            Entry::HardLink { target } => Some(*self.node(self.hard_link_target(path, target)?)),
+            Entry::HardLink { target } => Some(*self.nodes.node(self.hard_link_target(path, target)?)),
             _ => None,
         };
         // Before anything is removed: the root stays a directory, whatever an archive says of it.
@@ -148,10 +122,10 @@ impl MemoryTree {
             return Err(TreeError::UnsafePath { path: path::display(path) });
         }
         let node = self.make_node(path, layer)?;
-        let replaced_directory = self.node(node).kind() == FileKind::Directory;
+        let replaced_directory = self.nodes.node(node).kind() == FileKind::Directory;
         let keeps_children = matches!(entry, Entry::Directory { .. });
         if replaced_directory && !keeps_children {
-            self.remove_below(node, None);
+            self.nodes.remove_below(node, None);
         }
         let (mode_and_kind, size_bytes, link) = match entry {
             Entry::Directory { mode } => (pack(FileKind::Directory, mode), 0, 0),
@@ -160,7 +134,7 @@ impl MemoryTree {
                 if target.len() > MAX_PATH_BYTES {
                     return Err(TreeError::PathTooLong { path: path::display(path) });
                 }
-                let target_id = self.names.intern(target).ok_or_else(|| full(path))?;
+                let target_id = self.nodes.names.intern(target).ok_or_else(|| full(path))?;
                 (pack(FileKind::Symlink, 0o777), target.len() as u64, target_id)
             }
             Entry::HardLink { .. } => {
@@ -180,7 +154,7 @@ impl MemoryTree {
                 (pack(FileKind::Regular, mode), size_bytes, inode)
             }
         };
-        let node = self.node_mut(node);
+        let node = self.nodes.node_mut(node);
         node.mode_and_kind = mode_and_kind;
         node.size_bytes = size_bytes;
         node.link = link;
@@ -193,7 +167,7 @@ impl MemoryTree {
     /// # Errors
     /// As [`FileTree::metadata`], and [`TreeError::NotRegular`].
     pub fn keep_digests(&mut self, path: &[u8], digests: Vec<Digest>) -> Result<(), TreeError> {
-        let node = self.node(self.locate(path, false)?);
+        let node = self.nodes.node(self.nodes.locate(path, false)?);
         if node.kind() != FileKind::Regular {
             return Err(TreeError::NotRegular { path: path::display(path), kind: node.kind() });
         }
@@ -206,17 +180,17 @@ impl MemoryTree {
 
     /// Removes `path` and everything below it as far as it comes from layers below `layer` (an OCI whiteout).
     pub fn remove_lower(&mut self, path: &[u8], layer: Layer) {
-        if let Ok(node) = self.locate(path, false) {
+        if let Ok(node) = self.nodes.locate(path, false) {
             self.clear_below(node, layer);
-            if node != ROOT && self.node(node).layer < layer.0 && !self.has_children(node) {
-                self.node_mut(node).mode_and_kind = REMOVED << KIND_SHIFT;
+            if node != ROOT && self.nodes.node(node).layer < layer.0 && !self.nodes.has_children(node) {
+                self.nodes.remove(node);
             }
         }
     }
 
     /// Removes what lies below the directory `path` and comes from layers below `layer` (an OCI opaque whiteout).
     pub fn clear_lower(&mut self, path: &[u8], layer: Layer) {
-        if let Ok(node) = self.locate(path, false) {
+        if let Ok(node) = self.nodes.locate(path, false) {
             self.clear_below(node, layer);
         }
     }
@@ -228,7 +202,7 @@ impl MemoryTree {
             self.cleared.clear();
         }
         if self.cleared.insert(node) {
-            self.remove_below(node, Some(layer.0));
+            self.nodes.remove_below(node, Some(layer.0));
         }
     }
 
@@ -237,7 +211,6 @@ impl MemoryTree {
         let mut reachable: Vec<u32> = self
             .nodes
             .iter()
-            .flatten()
             .filter(|node| node.kind() == FileKind::Regular && node.is_present())
             .map(|node| node.link)
             .filter(|inode| self.contents.contains_key(inode) || self.digests.contains_key(inode))
@@ -249,111 +222,9 @@ impl MemoryTree {
 
     /// Bytes that the tree occupies, kept contents included.
     pub fn allocated_bytes(&self) -> usize {
-        let nodes: usize = self.nodes.iter().map(|chunk| chunk.capacity() * size_of::<Node>()).sum();
         let contents: usize = self.contents.values().map(|stored| stored.bytes.len() + 48).sum();
         let digests: usize = self.digests.values().flatten().map(|digest| digest.bytes.len() + 72).sum();
-        digests + nodes + self.names.allocated_bytes() + self.children.allocation_size() + contents
-    }
-
-    fn node(&self, index: u32) -> &Node {
-        &self.nodes[index as usize / NODES_PER_CHUNK][index as usize % NODES_PER_CHUNK]
-    }
-
-    fn node_mut(&mut self, index: u32) -> &mut Node {
-        &mut self.nodes[index as usize / NODES_PER_CHUNK][index as usize % NODES_PER_CHUNK]
-    }
-
-    fn node_count(&self) -> usize {
-        let last = self.nodes.last().map_or(0, Vec::len);
-        self.nodes.len().saturating_sub(1) * NODES_PER_CHUNK + last
-    }
-
-    /// Child by name, removed ones included.
-    fn raw_child(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let name = self.names.find(name)?;
-        let hash = self.hasher.hash_one((parent, name));
-        self.children
-            .find(hash, |index| {
-                let node = self.node(*index);
-                node.parent == parent && node.name == name
-            })
-            .copied()
-    }
-
-    fn child(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        self.raw_child(parent, name).filter(|index| self.node(*index).is_present())
-    }
-
-    fn add_child(&mut self, parent: u32, name: &[u8], layer: u16) -> Option<u32> {
-        let mode_and_kind = pack(FileKind::Directory, 0o755);
-        if let Some(index) = self.raw_child(parent, name) {
-            let node = self.node_mut(index);
-            node.mode_and_kind = mode_and_kind;
-            node.layer = layer;
-            return Some(index);
-        }
-        if self.node_count() >= MAX_NODES {
-            return None;
-        }
-        let name = self.names.intern(name)?;
-        let index = u32::try_from(self.node_count()).ok()?;
-        let next_sibling = self.node(parent).first_child;
-        if self.nodes.last().is_none_or(|chunk| chunk.len() == NODES_PER_CHUNK) {
-            self.nodes.push(Vec::with_capacity(NODES_PER_CHUNK));
-        }
-        self.nodes.last_mut()?.push(Node {
-            size_bytes: 0,
-            parent,
-            name,
-            first_child: NONE,
-            next_sibling,
-            link: 0,
-            mode_and_kind,
-            layer,
-        });
-        self.node_mut(parent).first_child = index;
-        let hash = self.hasher.hash_one((parent, name));
-        let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.children.insert_unique(hash, index, |index| {
-            let node = &nodes[*index as usize / NODES_PER_CHUNK][*index as usize % NODES_PER_CHUNK];
-            hasher.hash_one((node.parent, node.name))
-        });
-        Some(index)
-    }
-
-    fn children_of(&self, parent: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut next = self.node(parent).first_child;
-        std::iter::from_fn(move || {
-            while next != NONE {
-                let current = next;
-                next = self.node(current).next_sibling;
-                if self.node(current).is_present() {
-                    return Some(current);
-                }
-            }
-            None
-        })
-    }
-
-    fn has_children(&self, node: u32) -> bool {
-        self.children_of(node).next().is_some()
-    }
-
-    /// Removes descendants; with `below_layer` only those of lower layers and the directories this empties.
-    fn remove_below(&mut self, start: u32, below_layer: Option<u16>) {
-        let mut order = vec![start];
-        let mut next = 0;
-        while next < order.len() {
-            let children: Vec<u32> = self.children_of(order[next]).collect();
-            order.extend(children);
-            next += 1;
-        }
-        for index in order.into_iter().skip(1).rev() {
-            let lower = below_layer.is_none_or(|layer| self.node(index).layer < layer);
-            if lower && !self.has_children(index) {
-                self.node_mut(index).mode_and_kind = REMOVED << KIND_SHIFT;
-            }
-        }
+        self.nodes.allocated_bytes() + contents + digests
     }
 
     /// The node for `path`, made as a directory if it is new.
@@ -363,7 +234,7 @@ impl MemoryTree {
         if is_plain && directory == self.last_directory.0 {
             // A directory that was removed or replaced meanwhile is none any more.
             let parent = self.last_directory.1;
-            if self.node(parent).kind() == FileKind::Directory {
+            if self.nodes.node(parent).kind() == FileKind::Directory {
                 return self.child_or_new(parent, name, path, layer);
             }
         }
@@ -388,27 +259,27 @@ impl MemoryTree {
         path: &[u8],
         layer: Layer,
     ) -> Result<u32, TreeError> {
-        match self.child(parent, name) {
+        match self.nodes.child(parent, name) {
             Some(child) => Ok(child),
-            None => self.add_child(parent, name, layer.0).ok_or_else(|| full(path)),
+            None => self.nodes.add_child(parent, name, layer.0).ok_or_else(|| full(path)),
         }
     }
 
     /// The directory that `child` is or leads to; what is neither becomes a directory.
     fn enter(&mut self, child: u32, layer: Layer) -> Result<u32, TreeError> {
-        match self.node(child).kind() {
+        match self.nodes.node(child).kind() {
             FileKind::Directory => return Ok(child),
             FileKind::Symlink => {
-                let path = self.path_of(child);
-                if let Ok(target) = self.locate(&path, true)
-                    && self.node(target).kind() == FileKind::Directory
+                let path = self.nodes.path_of(child);
+                if let Ok(target) = self.nodes.locate(&path, true)
+                    && self.nodes.node(target).kind() == FileKind::Directory
                 {
                     return Ok(target);
                 }
             }
             _ => {}
         }
-        let node = self.node_mut(child);
+        let node = self.nodes.node_mut(child);
         node.mode_and_kind = pack(FileKind::Directory, 0o755);
         node.size_bytes = 0;
         node.layer = layer.0;
@@ -416,8 +287,8 @@ impl MemoryTree {
     }
 
     fn hard_link_target(&self, path: &[u8], target: &[u8]) -> Result<u32, TreeError> {
-        let node = self.locate(target, false)?;
-        match self.node(node).kind() {
+        let node = self.nodes.locate(target, false)?;
+        match self.nodes.node(node).kind() {
             FileKind::Directory => {
                 Err(TreeError::NotRegular { path: path::display(path), kind: FileKind::Directory })
             }
@@ -425,56 +296,8 @@ impl MemoryTree {
         }
     }
 
-    fn path_of(&self, index: u32) -> Vec<u8> {
-        let mut parts = Vec::new();
-        let mut current = index;
-        while current != ROOT {
-            let node = self.node(current);
-            parts.push(self.names.get(node.name));
-            current = node.parent;
-        }
-        parts.reverse();
-        parts.join(&b'/')
-    }
-
-    /// Finds a node, following links in directories and, with `follow_last`, in the last component.
-    fn locate(&self, path: &[u8], follow_last: bool) -> Result<u32, TreeError> {
-        if path.len() > MAX_PATH_BYTES {
-            return Err(TreeError::PathTooLong { path: path::display(path) });
-        }
-        // Components still to go, last first.
-        let mut pending: Vec<&[u8]> = path::components(path).rev().collect();
-        let mut current = ROOT;
-        let mut links = 0;
-        while let Some(part) = pending.pop() {
-            if part == b".." {
-                current = if current == ROOT { ROOT } else { self.node(current).parent };
-                continue;
-            }
-            if self.node(current).kind() != FileKind::Directory {
-                return Err(TreeError::NotDirectory { path: path::display(path) });
-            }
-            let child = self.child(current, part).ok_or_else(|| TreeError::not_found(path))?;
-            let node = self.node(child);
-            if node.kind() != FileKind::Symlink || (pending.is_empty() && !follow_last) {
-                current = child;
-                continue;
-            }
-            links += 1;
-            if links > MAX_SYMLINKS {
-                return Err(TreeError::TooManySymlinks { path: path::display(path) });
-            }
-            let target = self.names.get(node.link);
-            if target.first() == Some(&b'/') {
-                current = ROOT;
-            }
-            pending.extend(path::components(target).rev());
-        }
-        Ok(current)
-    }
-
     fn metadata_of(&self, index: u32) -> Metadata {
-        let node = self.node(index);
+        let node = self.nodes.node(index);
         let kind = node.kind();
         // Files share an inode only by hard links; everything else is its own file.
         let inode = match kind {
@@ -486,7 +309,7 @@ impl MemoryTree {
             size_bytes: node.size_bytes,
             mode: u32::from(node.mode_and_kind & MODE_MASK),
             identity: HardLinkIdentity { device: 0, inode },
-            symlink_target: (kind == FileKind::Symlink).then(|| self.names.get(node.link).to_vec()),
+            symlink_target: (kind == FileKind::Symlink).then(|| self.nodes.names.get(node.link).to_vec()),
             changed_ms: None,
         }
     }
@@ -508,11 +331,11 @@ fn check_path(path: &[u8]) -> Result<(), TreeError> {
 
 impl FileTree for MemoryTree {
     fn metadata(&self, path: &[u8]) -> Result<Metadata, TreeError> {
-        self.locate(path, false).map(|node| self.metadata_of(node))
+        self.nodes.locate(path, false).map(|node| self.metadata_of(node))
     }
 
     fn read(&self, path: &[u8], max_bytes: usize) -> Result<Contents<'_>, TreeError> {
-        let node = self.node(self.locate(path, true)?);
+        let node = self.nodes.node(self.nodes.locate(path, true)?);
         if node.kind() != FileKind::Regular {
             return Err(TreeError::NotRegular { path: path::display(path), kind: node.kind() });
         }
@@ -530,7 +353,7 @@ impl FileTree for MemoryTree {
     }
 
     fn digest(&self, path: &[u8], digester: &Digester) -> Result<Digested<'_>, TreeError> {
-        let node = self.node(self.locate(path, true)?);
+        let node = self.nodes.node(self.nodes.locate(path, true)?);
         if node.kind() != FileKind::Regular {
             return Err(TreeError::NotRegular { path: path::display(path), kind: node.kind() });
         }
@@ -541,22 +364,23 @@ impl FileTree for MemoryTree {
 
     fn is_binary(&self, path: &[u8]) -> bool {
         !self.digests.is_empty()
-            && self.locate(path, false).is_ok_and(|node| {
-                let node = self.node(node);
+            && self.nodes.locate(path, false).is_ok_and(|node| {
+                let node = self.nodes.node(node);
                 node.kind() == FileKind::Regular && self.digests.contains_key(&node.link)
             })
     }
 
     fn list(&self, path: &[u8]) -> Result<Vec<DirectoryEntry>, TreeError> {
-        let directory = self.locate(path, true)?;
-        if self.node(directory).kind() != FileKind::Directory {
+        let directory = self.nodes.locate(path, true)?;
+        if self.nodes.node(directory).kind() != FileKind::Directory {
             return Err(TreeError::NotDirectory { path: path::display(path) });
         }
         let mut entries: Vec<DirectoryEntry> = self
+            .nodes
             .children_of(directory)
             .map(|child| {
-                let node = self.node(child);
-                DirectoryEntry { name: self.names.get(node.name).to_vec(), kind: node.kind() }
+                let node = self.nodes.node(child);
+                DirectoryEntry { name: self.nodes.names.get(node.name).to_vec(), kind: node.kind() }
             })
             .collect();
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -564,8 +388,8 @@ impl FileTree for MemoryTree {
     }
 
     fn resolve(&self, path: &[u8]) -> Result<Resolved, TreeError> {
-        let node = self.locate(path, true)?;
-        Ok(Resolved { path: self.path_of(node), metadata: self.metadata_of(node) })
+        let node = self.nodes.locate(path, true)?;
+        Ok(Resolved { path: self.nodes.path_of(node), metadata: self.metadata_of(node) })
     }
 
     fn walk(
@@ -573,11 +397,11 @@ impl FileTree for MemoryTree {
         start: &[u8],
         visit: &mut dyn FnMut(&[u8], FileKind) -> Walk,
     ) -> Result<WalkSummary, TreeError> {
-        let start = self.locate(start, true)?;
+        let start = self.nodes.locate(start, true)?;
         let mut summary = WalkSummary::default();
-        let mut path = self.path_of(start);
+        let mut path = self.nodes.path_of(start);
         // Each level: the next child to visit, and how long the path is above it.
-        let mut levels = vec![(self.node(start).first_child, path.len())];
+        let mut levels = vec![(self.nodes.node(start).first_child, path.len())];
         while let Some((next, length)) = levels.last_mut() {
             path.truncate(*length);
             if *next == NONE {
@@ -585,7 +409,7 @@ impl FileTree for MemoryTree {
                 continue;
             }
             let index = *next;
-            let node = self.node(index);
+            let node = self.nodes.node(index);
             *next = node.next_sibling;
             if !node.is_present() {
                 continue;
@@ -593,7 +417,7 @@ impl FileTree for MemoryTree {
             if !path.is_empty() {
                 path.push(b'/');
             }
-            path.extend_from_slice(self.names.get(node.name));
+            path.extend_from_slice(self.nodes.names.get(node.name));
             summary.entries += 1;
             match visit(&path, node.kind()) {
                 Walk::Stop => break,
@@ -608,7 +432,7 @@ impl FileTree for MemoryTree {
     }
 
     fn layer_of(&self, path: &[u8]) -> Option<&str> {
-        let node = self.node(self.locate(path, false).ok()?);
+        let node = self.nodes.node(self.nodes.locate(path, false).ok()?);
         let index = usize::from(node.layer).checked_sub(1)?;
         self.layers.get(index).map(String::as_str)
     }

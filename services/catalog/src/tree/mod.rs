@@ -5,6 +5,7 @@ pub(crate) mod arena;
 mod directory;
 mod memory;
 mod node;
+mod nodes;
 pub mod path;
 pub mod read_at;
 
@@ -13,7 +14,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 pub use directory::{DirectoryOptions, DirectoryTree};
-pub use memory::{Entry, Layer, MAX_NODES, MemoryTree};
+pub use memory::{Entry, Layer, MemoryTree};
+pub use nodes::MAX_NODES;
 pub use path::MAX_PATH_BYTES;
 pub use read_at::ReadAt;
 
