@@ -120,7 +120,11 @@ impl Ecosystem for Node {
     }
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
-        let mut run = Run { installers: HashMap::new(), linked: HashSet::new() };
+        let is_in_modules = path::file_name(survey.tree.root_path()) == MODULES;
+        let mut run = Run { is_in_modules, installers: HashMap::new(), linked: HashSet::new() };
+        if is_in_modules {
+            run.add_below_root(survey);
+        }
         for marker in markers {
             match path::file_name(marker) {
                 _ if pnp::is_pnp(marker) => pnp::survey(survey, marker),
@@ -143,6 +147,8 @@ fn enter(survey: &mut Survey<'_>, modules: &[u8]) {
 
 /// What one survey remembers from package to package.
 struct Run {
+    /// Whether the root of the tree is itself a `node_modules`, whose packages no path tells.
+    is_in_modules: bool,
     /// Outermost modules directory → what installed it.
     installers: HashMap<Vec<u8>, &'static str>,
     /// Directories outside of any `node_modules` that links led to.
@@ -150,13 +156,51 @@ struct Run {
 }
 
 impl Run {
+    /// The packages that stand directly in the root.
+    fn add_below_root(&mut self, survey: &mut Survey<'_>) {
+        let tree = survey.tree;
+        if let Some(index) = &mut survey.index {
+            index.watch(tree, b"");
+        }
+        // What cannot be listed was warned of by the walk.
+        for entry in tree.list(b"").unwrap_or_default() {
+            let places = if entry.name.starts_with(b"@") {
+                let scoped = tree.list(&entry.name).unwrap_or_default();
+                scoped.iter().map(|inner| path::join(&entry.name, &inner.name)).collect()
+            } else {
+                vec![entry.name]
+            };
+            for place in places {
+                let marker = path::join(&place, MANIFEST);
+                match tree.metadata(&place).map(|found| found.kind) {
+                    Ok(FileKind::Symlink) => self.follow(survey, &place),
+                    Ok(FileKind::Directory)
+                        if self.modules_of(&place).is_some() && tree.metadata(&marker).is_ok() =>
+                    {
+                        self.add(survey, &place, &marker);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// As [`modules_directory_of`], for the packages in the root, too.
+    fn modules_of<'d>(&self, directory: &'d [u8]) -> Option<&'d [u8]> {
+        modules_directory_of(directory).or_else(|| {
+            let is_in_root =
+                self.is_in_modules && modules_directory_of(&path::join(MODULES, directory)) == Some(MODULES);
+            is_in_root.then_some(&[])
+        })
+    }
+
     /// A link in place of a package: pnpm's, a workspace's, or one by `npm link`.
     fn follow(&mut self, survey: &mut Survey<'_>, link: &[u8]) {
         if !survey.tree.metadata(link).is_ok_and(|found| found.kind == FileKind::Symlink) {
             return;
         }
         let target = survey.canonicalizer.directory(link).to_vec();
-        let is_copy = modules_directory_of(&target).is_some();
+        let is_copy = self.modules_of(&target).is_some();
         if target.is_empty() || target == link || is_copy || !self.linked.insert(target.clone()) {
             return;
         }
@@ -167,7 +211,7 @@ impl Run {
     }
 
     fn add(&mut self, survey: &mut Survey<'_>, directory: &[u8], marker: &[u8]) {
-        let modules = modules_directory_of(directory);
+        let modules = self.modules_of(directory);
         let Some(manifest) = read(survey, directory, marker, modules.is_none()) else { return };
         let record = self.describe(survey, directory, marker, &manifest);
         let Some(package) = survey.add_package(record) else { return };
@@ -217,7 +261,10 @@ impl Run {
     }
 
     fn installer(&mut self, survey: &Survey<'_>, directory: &[u8]) -> &'static str {
-        let outermost = path::ancestors(directory).filter(|up| path::file_name(up) == MODULES).last();
+        let outermost = match self.is_in_modules {
+            true => Some(&[][..]),
+            false => path::ancestors(directory).filter(|up| path::file_name(up) == MODULES).last(),
+        };
         let Some(outermost) = outermost else { return "" };
         if let Some(known) = self.installers.get(outermost) {
             return known;

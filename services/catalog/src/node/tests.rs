@@ -72,6 +72,37 @@ fn copies_of_npm_are_kept_apart() {
 }
 
 #[test]
+fn the_root_may_itself_be_node_modules() {
+    let mut tree = tree(&[
+        (".package-lock.json", File(b"{}")),
+        (".bin/a", Link("../a/cli.js")),
+        (".cache/x/package.json", File(br#"{"name":"x","version":"1.0.0"}"#)),
+        ("a/package.json", File(br#"{"name":"a","version":"1.0.0","bin":"cli.js","private":true}"#)),
+        ("a/cli.js", File(b"")),
+        ("a/dist/package.json", File(br#"{"name":"no","version":"1.0.0"}"#)),
+        ("a/node_modules/b/package.json", File(br#"{"name":"b","version":"1.0.0"}"#)),
+        ("@s/c/package.json", File(br#"{"name":"@s/c","version":"3.0.0"}"#)),
+        ("linked", Link("a")),
+    ]);
+    assert_eq!(listed(&tree), ["pkg:npm/b@1.0.0 a/node_modules/b"]);
+    tree.set_root_path(b"/app/node_modules");
+    assert_eq!(
+        listed(&tree),
+        ["pkg:npm/%40s/c@3.0.0 @s/c", "pkg:npm/a@1.0.0 a", "pkg:npm/b@1.0.0 a/node_modules/b"]
+    );
+    assert_eq!(package(&catalog(&tree), "a").installer, "npm");
+    let index = OwnershipIndex::build(&tree);
+    for (path, expect) in [
+        ("a/cli.js", "a package.json code"),
+        (".bin/a", "a package.json code"),
+        ("a/node_modules/b/package.json", "b package.json metadata"),
+        (".cache/x/package.json", "-"),
+    ] {
+        assert_eq!(owners(&index, path), expect, "{path}");
+    }
+}
+
+#[test]
 fn links_of_pnpm_and_of_workspaces() {
     check(
         &[
