@@ -185,16 +185,27 @@ fn without_sentinels(text: &[u8]) -> &[u8] {
     if is_framed { &text[SENTINEL_BYTES..text.len() - SENTINEL_BYTES] } else { b"" }
 }
 
+/// The module that the last line named.
+enum Last {
+    Main,
+    Dependency,
+    LeftOut,
+}
+
 /// Lines of tab-separated fields; see runtime/debug.BuildInfo. Unknown lines are passed over.
 fn parse_modules(text: &[u8]) -> BuildInfo {
     let mut info = BuildInfo::default();
     // What a following `=>` line replaces.
-    let mut last_is_main = false;
+    let mut last = Last::LeftOut;
     for line in String::from_utf8_lossy(text).split('\n') {
         let mut fields = line.split('\t');
         let (kind, first) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let version = fields.next().unwrap_or_default();
         if first.len() > MAX_FIELD_BYTES || version.len() > MAX_FIELD_BYTES {
+            if matches!(kind, "mod" | "dep" | "=>") {
+                last = Last::LeftOut;
+                info.is_cut = true;
+            }
             continue;
         }
         let module = || Module { path: first.to_owned(), version: version.to_owned(), replacement: None };
@@ -202,18 +213,23 @@ fn parse_modules(text: &[u8]) -> BuildInfo {
             "path" => info.main_package = first.to_owned(),
             "mod" if !first.is_empty() => {
                 info.main = Some(module());
-                last_is_main = true;
+                last = Last::Main;
             }
             "dep" if !first.is_empty() => {
-                last_is_main = false;
                 if info.dependencies.len() < MAX_DEPENDENCIES {
                     info.dependencies.push(module());
+                    last = Last::Dependency;
                 } else {
                     info.is_cut = true;
+                    last = Last::LeftOut;
                 }
             }
-            "=>" if !info.is_cut => {
-                let replaced = if last_is_main { info.main.as_mut() } else { info.dependencies.last_mut() };
+            "=>" => {
+                let replaced = match last {
+                    Last::Main => info.main.as_mut(),
+                    Last::Dependency => info.dependencies.last_mut(),
+                    Last::LeftOut => None,
+                };
                 if let Some(replaced) = replaced {
                     replaced.replacement = Some((first.to_owned(), version.to_owned()));
                 }

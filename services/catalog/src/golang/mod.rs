@@ -24,6 +24,8 @@ const ECOSYSTEM: &str = "golang";
 const METHOD: &str = "go-build-info";
 /// Name of the standard library, as advisories have it.
 const STANDARD_LIBRARY: &str = "stdlib";
+/// Go's own programs (`cmd/go`, `cmd/compile`) are packages of the standard library and name no module.
+const TOOLCHAIN_PREFIX: &str = "cmd/";
 /// UPX's mark stands behind the program headers.
 const PACKED_MARK: &[u8] = b"UPX!";
 const PACKED_MARK_WITHIN_BYTES: usize = 4096;
@@ -118,7 +120,7 @@ fn warn(survey: &mut Survey<'_>, at: &[u8], problem: Problem) {
         ),
         Problem::TooManyModules => (
             "go-too-many-modules",
-            "its build information names too many modules; the rest is left out",
+            "its build information names too many modules, or one whose name is too long; these are left out",
             rebuild,
         ),
         Problem::NoFunctionTable => (
@@ -203,7 +205,8 @@ fn read(file: &dyn ReadAt) -> io::Result<Option<Program>> {
     let elf = &elf;
     let table = FunctionTable::find(elf, budget)?;
     let linked = linkage::of_dependencies(elf, &info, table.as_ref(), budget)?;
-    let problem = if info.main.is_none() && info.dependencies.is_empty() {
+    let is_of_toolchain = info.main_package.starts_with(TOOLCHAIN_PREFIX);
+    let problem = if info.main.is_none() && info.dependencies.is_empty() && !is_of_toolchain {
         Some(Problem::NoModules)
     } else if info.is_cut {
         Some(Problem::TooManyModules)

@@ -190,6 +190,10 @@ fn what_a_program_does_not_tell_is_said() {
     check(&[(".gopclntab", &table)], &["NoBuildInfo"]);
     check(&[(".text", b"")], &["nothing"]);
     check(&[(".go.buildinfo", &in_place(b"")), (".gopclntab", &table)], &["NoModules"]);
+    let of_go = in_place(&framed("path\tcmd/compile\nbuild\t-compiler=gc\n"));
+    check(&[(".go.buildinfo", &of_go), (".gopclntab", &table)], &[]);
+    let long = in_place(&framed(&format!("{MODULES}dep\t{}\tv1.0.0\n=>\tb\tv2.0.0\n", "a".repeat(2_000))));
+    check(&[(".go.buildinfo", &long), (".gopclntab", &table)], &["TooManyModules"]);
     let mut packed = shape.without_sections(shape.program(&[]));
     packed.extend_from_slice(b"UPX!");
     assert_eq!(told(packed), ["Packed"]);
