@@ -49,6 +49,8 @@ pub(crate) struct ScopeCache {
     pub used: BTreeSet<String>,
     /// Used packages that the scan does not list, by purl: copies of those that it lists.
     pub copies: BTreeMap<String, BTreeSet<String>>,
+    /// The purl under which each of them stands in `copies`.
+    pub copy_purls: BTreeMap<String, String>,
     /// Names of holders by package.
     pub held: BTreeMap<String, Vec<String>>,
     pub cells: BTreeMap<String, Cell>,

@@ -107,6 +107,7 @@ impl Artifact {
         if self.cache.all_dirty || kept.unresolved.is_none() {
             kept.unresolved = Some(self.unresolved_in(scope.as_deref()));
             kept.copies.clear();
+            kept.copy_purls.clear();
         }
         // First what no scan lists: that a copy was used decides about what the scan lists.
         let (copies, listed): (Vec<&String>, Vec<&String>) =
@@ -117,7 +118,7 @@ impl Artifact {
             self.note_copy(&mut kept, id, &mut moved);
         }
         let again = self.scanned_ids_of(&moved);
-        for id in again.iter().chain(listed) {
+        for id in again.iter().chain(listed.into_iter().filter(|id| !again.contains(*id))) {
             used_changed |= self.judge_in(scope, &mut kept, id);
         }
         let mut changed: Vec<String> = again.into_iter().collect();
@@ -161,15 +162,24 @@ impl Artifact {
             return;
         }
         let purl = self.known(id).filter(|_| kept.used.contains(id)).map(|package| package.purl.to_owned());
-        kept.copies.retain(|known, ids| {
-            if purl.as_ref() != Some(known) && ids.remove(id) {
-                moved.insert(known.clone());
+        let before = match &purl {
+            Some(purl) => kept.copy_purls.insert(id.to_owned(), purl.clone()),
+            None => kept.copy_purls.remove(id),
+        };
+        if before == purl {
+            return;
+        }
+        if let Some(purl) = before {
+            if let Some(ids) = kept.copies.get_mut(&purl) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    kept.copies.remove(&purl);
+                }
             }
-            !ids.is_empty()
-        });
-        if let Some(purl) = purl
-            && kept.copies.entry(purl.clone()).or_default().insert(id.to_owned())
-        {
+            moved.insert(purl);
+        }
+        if let Some(purl) = purl {
+            kept.copies.entry(purl.clone()).or_default().insert(id.to_owned());
             moved.insert(purl);
         }
     }
