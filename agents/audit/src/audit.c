@@ -195,13 +195,14 @@ static void report(const char *kind, const char *name, size_t name_length, const
 /* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
 static int is_interpreter(const char *path, size_t length)
 {
-	static const char names[8][8] = { "python", "pypy", "node", "bun", "deno", "ruby", "php", "java" };
+	static const char names[12][8] = { "python", "pypy", "node",  "bun",	 "deno",   "ruby",
+					   "php",    "java", "lsphp", "zts-php", "swoole", "franken" };
 	size_t base = 0;
 
 	for (size_t i = 0; i < length; i++)
 		if (path[i] == '/')
 			base = i + 1;
-	for (int n = 0; n < 8; n++) {
+	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
 		size_t matched = 0;
 		while (names[n][matched] && base + matched < length && path[base + matched] == names[n][matched])
 			matched++;

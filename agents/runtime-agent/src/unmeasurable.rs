@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
+use plimsoll_schemas::words::probe;
+
 /// Most that is read of a script's begin, in bytes.
 pub const HEAD_MAX_BYTES: u64 = 64 << 10;
 /// Most that is read of its end, in bytes.
@@ -28,7 +30,7 @@ pub struct Unmeasurable {
 impl Unmeasurable {
     /// Its key among the probes that are not available.
     pub fn key(&self) -> String {
-        format!("not-measurable:{}", self.ecosystem)
+        format!("{}{}", probe::NOT_MEASURABLE_PREFIX, self.ecosystem)
     }
 }
 
@@ -50,14 +52,6 @@ pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
 fn is_pyinstaller_directory(name: &[u8]) -> bool {
     name.strip_prefix(b"_MEI")
         .is_some_and(|rest| rest.len() >= 5 && rest.iter().all(u8::is_ascii_alphanumeric))
-}
-
-/// Whether a program serves PHP from an OPcache that outlives requests.
-pub fn is_php_server(program: &[u8]) -> bool {
-    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or(program);
-    let beginnings = [&b"php-fpm"[..], b"php-cgi", b"lsphp"];
-    beginnings.iter().any(|beginning| name.starts_with(beginning))
-        || [&b"frankenphp"[..], b"swoole-cli"].contains(&name)
 }
 
 /// Packages of a language that a workload loaded from a volume: they hide, or stand in for, those of the image, so that
@@ -250,20 +244,6 @@ mod tests {
             ("app/data.json", false),
         ] {
             assert_eq!(may_be_bundle(path.as_bytes()), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn servers_of_php() {
-        for (program, expected) in [
-            ("usr/sbin/php-fpm8.2", true),
-            ("usr/local/lsws/lsphp82/bin/lsphp", true),
-            ("usr/bin/lsphp82", true),
-            ("usr/bin/swoole-cli", true),
-            ("usr/bin/frankenphp", true),
-            ("usr/bin/php8.2", false),
-        ] {
-            assert_eq!(is_php_server(program.as_bytes()), expected, "{program}");
         }
     }
 

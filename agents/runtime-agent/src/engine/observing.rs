@@ -9,6 +9,7 @@ use super::{DRAIN_MAX_RECORDS, Engine, IMAGES_MAX, Image, TREE_ID, workloads::cu
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent, KernelEvent};
 use crate::ebpf::wire::workload_flag;
+use crate::hooks::language::keeps_php_scripts;
 use crate::observe::{observe, reader_of};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
@@ -100,7 +101,7 @@ impl Engine {
             workload.changed = true;
         }
         let probe = if event.resync { probe::RESYNC } else { probe::EBPF_FILES };
-        if event.resync && event.action == FileAction::Exec && unmeasurable::is_php_server(&event.path) {
+        if event.resync && event.action == FileAction::Exec && keeps_php_scripts(&event.path) {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
         }
         match observe(&event, reader) {

@@ -80,8 +80,8 @@ impl Language {
         let end = name.iter().rposition(|byte| !byte.is_ascii_digit() && !b".-".contains(byte));
         match &name[..end.map_or(0, |end| end + 1)] {
             b"node" | b"nodejs" | b"bun" | b"deno" => Some(Self::Node),
-            b"ruby" => Some(Self::Ruby),
-            b"php" | b"php-cgi" | b"php-fpm" | b"phpdbg" => Some(Self::Php),
+            b"ruby" | b"ruby.ruby" => Some(Self::Ruby),
+            php if is_php(php) => Some(Self::Php),
             _ => None,
         }
     }
@@ -117,7 +117,7 @@ impl Language {
             Self::Node if name.starts_with(b"deno") => Some("is Deno, which takes no hook of Node.js"),
             Self::Node => node(&words)?,
             Self::Ruby => ruby(&words)?,
-            Self::Php if name.starts_with(b"php-fpm") || name.starts_with(b"php-cgi") => return None,
+            Self::Php if is_php_server(name) => return None,
             Self::Php => php(&words)?,
         };
         Some(reason.map_or_else(
@@ -131,6 +131,28 @@ impl Language {
             str::to_owned,
         ))
     }
+}
+
+/// Programs that run one script of PHP, without their versions.
+const PHP_COMMANDS: &[&[u8]] = &[b"php", b"phpdbg", b"php-zts", b"zts-php", b"swoole-cli"];
+
+/// Programs that serve requests with PHP, without their versions.
+const PHP_SERVERS: &[&[u8]] = &[b"php-fpm", b"php-cgi", b"lsphp", b"frankenphp"];
+
+/// Whether a program of this name, without its version, is PHP.
+pub fn is_php(name: &[u8]) -> bool {
+    PHP_COMMANDS.contains(&name) || PHP_SERVERS.contains(&name)
+}
+
+/// Whether a program serves PHP's requests.
+fn is_php_server(name: &[u8]) -> bool {
+    PHP_SERVERS.iter().any(|server| name.starts_with(server))
+}
+
+/// Whether a program keeps PHP's compiled scripts beyond one of their runs (OPcache).
+pub fn keeps_php_scripts(program: &[u8]) -> bool {
+    let name = base_name(program);
+    is_php_server(name) || name == b"swoole-cli"
 }
 
 /// The last component of a path.
@@ -319,11 +341,30 @@ mod tests {
         assert!(Python.expects(b"/usr/bin/python2.7", b"python\0-V").is_some());
         assert!(Node.expects(b"/usr/bin/bun", b"bun\0x.js").is_some_and(|reason| reason.contains("Bun")));
         assert_eq!(Php.expects(b"/usr/sbin/php-fpm8.2", b"php-fpm8.2\0-F"), None);
+        assert_eq!(Php.expects(b"/usr/bin/lsphp82", b""), None);
+        assert!(Php.expects(b"/usr/bin/swoole-cli", b"swoole-cli\0-n\0x.php").is_some());
+    }
+
+    #[test]
+    fn servers_of_php() {
+        for (program, expected) in [
+            ("usr/sbin/php-fpm8.2", true),
+            ("usr/local/lsws/lsphp82/bin/lsphp", true),
+            ("usr/bin/lsphp82", true),
+            ("usr/bin/swoole-cli", true),
+            ("usr/bin/frankenphp", true),
+            ("usr/bin/php8.2", false),
+        ] {
+            assert_eq!(keeps_php_scripts(program.as_bytes()), expected, "{program}");
+        }
     }
 
     #[test]
     fn names_of_interpreters() {
         use Language::{Node, Php, Python, Ruby};
+        let audit = include_str!("../../../audit/src/audit.c");
+        let table = audit.split("char names[").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        let beginnings: Vec<&[u8]> = table.split('"').skip(1).step_by(2).map(str::as_bytes).collect();
         for (program, expected) in [
             ("/usr/bin/python3.11", Some(Python)),
             ("/opt/pypy3", Some(Python)),
@@ -334,13 +375,24 @@ mod tests {
             ("/usr/bin/node-18", Some(Node)),
             ("/usr/bin/node_exporter", None),
             ("/usr/bin/ruby3.1", Some(Ruby)),
+            ("/usr/bin/ruby.ruby2.7", Some(Ruby)),
             ("/usr/bin/rubocop", None),
             ("/usr/bin/php8.2", Some(Php)),
             ("/usr/sbin/php-fpm8.2", Some(Php)),
+            ("/usr/local/lsws/lsphp82/bin/lsphp", Some(Php)),
+            ("/usr/bin/lsphp82", Some(Php)),
+            ("/usr/bin/zts-php", Some(Php)),
+            ("/usr/bin/php-zts", Some(Php)),
+            ("/usr/bin/swoole-cli", Some(Php)),
+            ("/usr/bin/frankenphp", Some(Php)),
             ("/usr/bin/phpize", None),
             ("/usr/bin/3", None),
         ] {
             assert_eq!(Language::of_program(program.as_bytes()), expected, "{program}");
+            if expected.is_some() {
+                let name = base_name(program.as_bytes());
+                assert!(beginnings.iter().any(|known| name.starts_with(known)), "audit.c: {program}");
+            }
         }
         for (object, expected) in [
             ("/usr/lib/libpython3.11.so.1.0", Some(Python)),

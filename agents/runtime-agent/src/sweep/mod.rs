@@ -10,6 +10,8 @@ mod ruby;
 
 pub use python::is_python;
 
+use crate::hooks::language::is_php;
+
 /// How a process's reads count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
@@ -183,8 +185,7 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
             _ => Reader::Plain,
         },
         "ruby" | "ruby.ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
-        "php" | "php-cgi" | "phpdbg" | "php-fpm" | "frankenphp" | "lsphp" | "zts-php" | "php-zts"
-        | "swoole-cli" => php::judge(rest),
+        php if is_php(php.as_bytes()) => php::judge(rest),
         "java" => Reader::Java,
         "uv" => python::judge_uv(rest),
         "perl" => match script(rest) {
