@@ -103,17 +103,21 @@ lambda do
       end
       trace.enable
     rescue ArgumentError
-      report.call("RF", "blind: is older than Ruby 2.6, which tells of what it loaded at its end only", "")
+      report.call("RF", "blind: is JRuby or older than 2.6, which tells of what it loaded at its end only", "")
     end
   end
   # Registered before all of the application's, so run after them.
   at_exit { guard.call { features.call } }
 
   # No trace of the hook among the features once it is one.
-  remover = TracePoint.new(:script_compiled) do
-    $LOADED_FEATURES.delete(own)
-    seen_features = 0
-    remover.disable
+  begin
+    remover = TracePoint.new(:script_compiled) do
+      $LOADED_FEATURES.delete(own)
+      seen_features = 0
+      remover.disable
+    end
+    remover.enable
+  rescue ArgumentError
+    # Where there is no such event it stays one; that was told above.
   end
-  remover.enable
 end.call

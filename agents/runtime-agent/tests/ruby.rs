@@ -184,3 +184,22 @@ fn the_application_keeps_its_options_and_notices_nothing() {
     assert_eq!(text(&hooked.stderr), text(&plain.stderr));
     assert_eq!(hooked.status, plain.status);
 }
+
+#[test]
+fn a_ruby_that_tells_of_no_scripts_is_named_and_runs() {
+    if program("ruby", "apt install ruby").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    // As TracePoint is in JRuby, and before Ruby 2.6.
+    let old = "def TracePoint.new(*events)\n  raise ArgumentError, \"unknown event: #{events}\"\nend\n";
+    fs::write(root.join("old.rb"), old).unwrap();
+    let mut command = Command::new("ruby");
+    command.args(["-e", "puts 1"]).env("RUBYOPT", format!("-r{}", root.join("old.rb").display()));
+    let measured = measure(Way::Hooks, root, vec![command]);
+    assert_eq!(measured.output, "1\n");
+    let reasons = measured.workload().unavailable_probes;
+    assert!(reasons.values().any(|reason| reason.contains("JRuby or older than 2.6")), "{reasons:?}");
+    assert!(measured.lost("ruby-feature") > 0, "{:?}", measured.workload());
+}
