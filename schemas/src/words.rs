@@ -20,6 +20,9 @@ pub mod probe {
     /// What already ran when watching began; only raises rungs.
     pub const RESYNC: &str = "resync";
 
+    /// Stands before an ecosystem among a workload's unavailable probes: no probe can measure its packages there.
+    pub const NOT_MEASURABLE_PREFIX: &str = "not-measurable:";
+
     /// What a probe looks at, in words for people; an unknown one is named as it is.
     pub fn describe(probe: &str) -> &str {
         match probe {

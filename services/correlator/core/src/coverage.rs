@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_schemas::events::Coverage;
 use plimsoll_schemas::identity::component_path;
+use plimsoll_schemas::words::probe;
 
 use crate::artifact::Artifact;
 use crate::entity::{Interval, PathKey, Workload};
@@ -35,9 +36,6 @@ pub(crate) struct Facts {
     /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
     pub not_measurable: BTreeMap<String, String>,
 }
-
-/// What the agent puts before an ecosystem among the probes that are not available: bundles, frozen programs.
-const NOT_MEASURABLE: &str = "not-measurable:";
 
 /// Keeps the first reason in the order of text, so that the order of workloads does not matter.
 pub(crate) fn keep_first(kept: &mut BTreeMap<String, String>, ecosystem: &str, reason: &str) {
@@ -93,9 +91,9 @@ impl Workload {
 
     /// Ecosystems whose packages could not be measured in it, with the reason and the remedy.
     pub(crate) fn not_measurable(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.unavailable_probes
-            .iter()
-            .filter_map(|(key, reason)| Some((key.strip_prefix(NOT_MEASURABLE)?, reason.as_str())))
+        self.unavailable_probes.iter().filter_map(|(key, reason)| {
+            Some((key.strip_prefix(probe::NOT_MEASURABLE_PREFIX)?, reason.as_str()))
+        })
     }
 
     pub(crate) fn unrepaired(&self, probe: &str) -> i64 {

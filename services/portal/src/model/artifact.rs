@@ -185,7 +185,8 @@ pub struct Workload {
     pub formerly_artifact: String,
     /// Whether it runs where no probe can look (gVisor, Kata).
     pub sandboxed: bool,
-    /// Probes that did not run, with the reason and the remedy.
+    /// Probes that did not run, with the reason and the remedy; `not-measurable:` and an ecosystem: why no probe can
+    /// measure its packages here.
     pub unavailable_probes: BTreeMap<String, String>,
     /// Why the artifact could not be identified; empty if it was.
     pub unidentified_reason: String,

@@ -102,6 +102,14 @@ pub fn probes(probes: &[String]) -> String {
     words.join("; ")
 }
 
+/// What a workload's unavailable probe means: it did not run, or none can measure an ecosystem's packages.
+pub fn unavailable(key: &str) -> String {
+    match key.strip_prefix(probe::NOT_MEASURABLE_PREFIX) {
+        Some(word) => format!("packages of {} cannot be measured", ecosystem(word)),
+        None => format!("{key} did not run"),
+    }
+}
+
 /// An ecosystem with the language that it is of.
 pub fn ecosystem(word: &str) -> String {
     match language(word) {
@@ -206,6 +214,12 @@ mod tests {
             assert!(text.contains("open") && text.contains("maybe"), "{text}");
         }
         assert!(!severity("<b>").into_string().contains("<b>"));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_no_probe_that_did_not_run() {
+        assert_eq!(unavailable("jvmti"), "jvmti did not run");
+        assert_eq!(unavailable("not-measurable:npm"), "packages of Node.js (npm) cannot be measured");
     }
 
     #[test]
