@@ -3,7 +3,7 @@
 //!
 //! A new parser is one row in [`PARSERS`] and one file in `fuzz/fuzz_targets`.
 
-use crate::tree::{Contents, Entry, Layer, MemoryTree};
+use crate::tree::{Contents, Entry, Layer, MemoryTree, TreeError};
 use crate::{Wanted, digest, wanted};
 use std::borrow::Cow;
 
@@ -17,6 +17,10 @@ pub struct Parser {
     around: &'static [(&'static str, &'static [u8])],
     pub fixture: &'static [u8],
 }
+
+/// dpkg's record of one package, beside which its other files are read.
+const BASH: (&str, &[u8]) =
+    ("var/lib/dpkg/status", b"Package: bash\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
 
 /// All parsers that read files of an artifact.
 pub const PARSERS: &[Parser] = &[
@@ -35,28 +39,19 @@ pub const PARSERS: &[Parser] = &[
     Parser {
         name: "dpkg_list",
         path: "var/lib/dpkg/info/bash.list",
-        around: &[(
-            "var/lib/dpkg/status",
-            b"Package: bash\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
-        )],
+        around: &[BASH],
         fixture: b"/.\n/usr\n/usr/bin/bash\n/usr/lib/python3/dist-packages/a-1.egg-info\n/usr/share/nodejs/a/package.json\n",
     },
     Parser {
         name: "dpkg_diversions",
         path: "var/lib/dpkg/diversions",
-        around: &[(
-            "var/lib/dpkg/status",
-            b"Package: bash\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
-        )],
+        around: &[BASH],
         fixture: b"/bin/sh\n/bin/sh.distrib\ndash\n",
     },
     Parser {
         name: "dpkg_copyright",
         path: "usr/share/doc/bash/copyright",
-        around: &[(
-            "var/lib/dpkg/status",
-            b"Package: bash\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
-        )],
+        around: &[BASH],
         fixture: b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-3+\n text\n",
     },
     Parser {
@@ -194,9 +189,9 @@ pub fn run(name: &str, bytes: &[u8]) {
     };
     let mut tree = MemoryTree::new();
     for (path, contents) in parser.around {
-        put(&mut tree, path, contents);
+        must_fit(put(&mut tree, path.as_bytes(), contents, Layer::NONE));
     }
-    put(&mut tree, parser.path, bytes);
+    must_fit(put(&mut tree, parser.path.as_bytes(), bytes, Layer::NONE));
     let (outcome, index) = crate::catalog_with_ownership(&tree);
     assert_eq!(outcome, crate::catalog(&tree), "the same tree gave two outcomes");
     index.lookup(bytes);
@@ -208,9 +203,13 @@ pub fn run(name: &str, bytes: &[u8]) {
     assert!(index.is_current(&tree));
 }
 
-/// As the scanner does: only what is wanted is kept.
-fn put(tree: &mut MemoryTree, path: &str, bytes: &[u8]) {
-    let path = path.as_bytes();
+/// The paths are ours, and a tree this small is never full.
+fn must_fit(kept: Result<(), TreeError>) {
+    assert!(kept.is_ok(), "{kept:?}");
+}
+
+/// Puts a file as the scanner does: only what is wanted of it is kept.
+pub(crate) fn put(tree: &mut MemoryTree, path: &[u8], bytes: &[u8], layer: Layer) -> Result<(), TreeError> {
     let wanted = wanted(path, MODE);
     let contents = match wanted {
         Wanted::Content { max_bytes } => {
@@ -219,15 +218,14 @@ fn put(tree: &mut MemoryTree, path: &str, bytes: &[u8]) {
         }
         Wanted::Digest | Wanted::MetadataOnly => None,
     };
-    let entry = Entry::Regular { mode: MODE, size_bytes: bytes.len() as u64, contents };
-    // The paths are ours, and a tree this small is never full.
-    if tree.insert(path, entry, Layer::NONE).is_ok()
-        && wanted == Wanted::Digest
+    tree.insert(path, Entry::Regular { mode: MODE, size_bytes: bytes.len() as u64, contents }, layer)?;
+    // Bytes in memory can be read.
+    if wanted == Wanted::Digest
         && let Ok(digests) = digest::digest_file(path, MODE, &bytes.to_vec())
     {
-        let kept = tree.keep_digests(path, digests);
-        debug_assert!(kept.is_ok());
+        tree.keep_digests(path, digests)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod json;
 mod node;
 mod os_release;
 pub mod ownership;
+mod percent;
 mod php;
 mod purl;
 mod python;

@@ -2,9 +2,8 @@
 //! Never part of a build.
 
 use crate::record::PackageRecord;
-use crate::tree::{Contents, Entry, FileTree, Layer, MemoryTree};
-use crate::{CatalogOutcome, OwnershipIndex, Wanted, wanted};
-use std::borrow::Cow;
+use crate::tree::{Entry, FileTree, Layer, MemoryTree};
+use crate::{CatalogOutcome, OwnershipIndex, fuzzing};
 
 /// What stands at a path of a test tree.
 pub(crate) enum Node<'a> {
@@ -12,9 +11,6 @@ pub(crate) enum Node<'a> {
     Link(&'a str),
     Directory,
 }
-
-/// Permission bits of all files: programs are looked into.
-const MODE: u32 = 0o755;
 
 /// Builds a tree as the scanner does: only wanted contents are kept.
 pub(crate) fn tree(nodes: &[(&str, Node<'_>)]) -> MemoryTree {
@@ -26,27 +22,28 @@ pub(crate) fn tree(nodes: &[(&str, Node<'_>)]) -> MemoryTree {
 
 pub(crate) fn add(tree: &mut MemoryTree, nodes: &[(&str, Node<'_>)], layer: Layer) {
     for (path, node) in nodes {
-        let entry = match node {
-            Node::Directory => Entry::Directory { mode: 0o755 },
-            Node::Link(target) => Entry::Symlink { target: target.as_bytes() },
-            Node::File(bytes) => {
-                let contents = match wanted(path.as_bytes(), MODE) {
-                    Wanted::Content { max_bytes } => {
-                        let kept = &bytes[..bytes.len().min(max_bytes)];
-                        Some(Contents { bytes: Cow::Borrowed(kept), truncated: kept.len() < bytes.len() })
-                    }
-                    Wanted::Digest | Wanted::MetadataOnly => None,
-                };
-                Entry::Regular { mode: MODE, size_bytes: bytes.len() as u64, contents }
-            }
-        };
-        tree.insert(path.as_bytes(), entry, layer).unwrap();
-        if let Node::File(bytes) = node
-            && wanted(path.as_bytes(), MODE) == Wanted::Digest
-        {
-            let digests = crate::digest::digest_file(path.as_bytes(), MODE, &bytes.to_vec()).unwrap();
-            tree.keep_digests(path.as_bytes(), digests).unwrap();
+        let path = path.as_bytes();
+        match node {
+            Node::Directory => tree.insert(path, Entry::Directory { mode: 0o755 }, layer),
+            Node::Link(target) => tree.insert(path, Entry::Symlink { target: target.as_bytes() }, layer),
+            Node::File(bytes) => fuzzing::put(tree, path, bytes, layer),
         }
+        .unwrap();
+    }
+}
+
+/// [`tree`] of files whose paths were put together.
+pub(crate) fn tree_of(files: &[(String, &[u8])]) -> MemoryTree {
+    let nodes: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), Node::File(bytes))).collect();
+    tree(&nodes)
+}
+
+/// What [`owners`] says of each path.
+#[track_caller]
+pub(crate) fn check_owners(index: &OwnershipIndex, expected: &[(impl AsRef<str>, &str)]) {
+    for (path, expect) in expected {
+        let path = path.as_ref();
+        assert_eq!(owners(index, path), *expect, "{path}");
     }
 }
 

@@ -29,7 +29,13 @@ pub(crate) fn programs<'t>(survey: &mut Survey<'t>, digester: &crate::digest::Di
     let mut by_identity: HashMap<HardLinkIdentity, usize> = HashMap::new();
     for path in survey.binaries.clone() {
         let Some(digest) = survey.digest(&path, digester) else { continue };
-        let Ok(metadata) = survey.tree.metadata(&path) else { continue };
+        let metadata = match survey.tree.metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                survey.warnings.unreadable(&error);
+                continue;
+            }
+        };
         let known = *by_identity.entry(metadata.identity).or_insert(programs.len());
         match programs.get_mut(known) {
             Some(program) => program.paths.push(path),
@@ -73,10 +79,10 @@ pub(crate) fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], linked: Linked<'_>
             layer: survey.tree.layer_of(path).unwrap_or_default().to_owned(),
         })
         .collect();
-    if let Some(owner) = paths.iter().find_map(|path| survey.os_owned.get(path)) {
-        let owner = survey.package(*owner);
-        record.provided_by = owner.package_id.clone();
-        record.provided_by_name = owner.name.clone();
+    for path in paths {
+        if survey.set_provider(&mut record, path).is_some() {
+            break;
+        }
     }
     if linked.not_measurable_reason.is_empty() {
         record.observable_by.push(probe::EBPF_FILES);

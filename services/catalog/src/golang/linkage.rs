@@ -5,6 +5,7 @@ use super::build_info::{BuildInfo, varint};
 use super::function_table::FunctionTable;
 use crate::binary::elf::Elf;
 use crate::binary::search::{Budget, windows};
+use crate::percent;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -176,7 +177,12 @@ impl<'i> Modules<'i> {
         if !self.has_plain && !first_part(name).contains(&b'.') {
             return None;
         }
-        if memchr::memchr(b'%', name).is_some() { self.longest(&unescape(name)) } else { self.longest(name) }
+        // `%2e` for a dot in the last part of a package's path, and the like (cmd/internal/objabi, PathToPrefix).
+        if memchr::memchr(b'%', name).is_some() {
+            self.longest(&percent::decode(name))
+        } else {
+            self.longest(name)
+        }
     }
 
     fn of_package(&self, package: &[u8]) -> Option<usize> {
@@ -210,28 +216,6 @@ fn first_part(path: &[u8]) -> &[u8] {
 fn without_prefix(name: &[u8]) -> &[u8] {
     let prefixes: [&[u8]; 4] = [b"type:.eq.", b"type:.hash.", b"type..eq.", b"type..hash."];
     prefixes.into_iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
-}
-
-/// `%2e` for a dot in the last part of a package's path, and the like (cmd/internal/objabi, PathToPrefix).
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = (*byte == b'%').then(|| after.get(..2)).flatten();
-        let decoded =
-            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        match decoded {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

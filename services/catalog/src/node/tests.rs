@@ -1,6 +1,6 @@
 use crate::OwnershipIndex;
 use crate::testing::Node::{self, Directory, File, Link};
-use crate::testing::{catalog, owners, package, tree};
+use crate::testing::{catalog, check_owners, owners, package, tree};
 use crate::tree::{Entry, Layer, MemoryTree};
 use crate::zip::tests::{Keep, Writer};
 
@@ -92,14 +92,15 @@ fn the_root_may_itself_be_node_modules() {
     );
     assert_eq!(package(&catalog(&tree), "a").installer, "npm");
     let index = OwnershipIndex::build(&tree);
-    for (path, expect) in [
-        ("a/cli.js", "a package.json code"),
-        (".bin/a", "a package.json code"),
-        ("a/node_modules/b/package.json", "b package.json metadata"),
-        (".cache/x/package.json", "-"),
-    ] {
-        assert_eq!(owners(&index, path), expect, "{path}");
-    }
+    check_owners(
+        &index,
+        &[
+            ("a/cli.js", "a package.json code"),
+            (".bin/a", "a package.json code"),
+            ("a/node_modules/b/package.json", "b package.json metadata"),
+            (".cache/x/package.json", "-"),
+        ],
+    );
 }
 
 #[test]
@@ -258,17 +259,18 @@ fn archives_of_plug_n_play() {
     let warned: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
     assert_eq!(warned, ["app/.yarn/cache/b.zip"]);
     let index = OwnershipIndex::build(&tree);
-    for (path, expect) in [
-        ("app/.yarn/cache/a.zip", "@s/a package.json data"),
-        ("app/.yarn/cache/a.zip/node_modules/@s/a/index.js", "@s/a package.json code"),
-        ("app/.yarn/cache/a.zip!/node_modules/@s/a/index.js", "@s/a package.json data"),
-        (
-            "app/.yarn/__virtual__/a-virtual-1/0/cache/a.zip/node_modules/@s/a/index.js",
-            "@s/a package.json code",
-        ),
-        ("app/.yarn/cache/cached-only.zip", "-"),
-        ("app/.pnp.cjs", "-"),
-    ] {
-        assert_eq!(owners(&index, path), expect, "{path}");
-    }
+    check_owners(
+        &index,
+        &[
+            ("app/.yarn/cache/a.zip", "@s/a package.json data"),
+            ("app/.yarn/cache/a.zip/node_modules/@s/a/index.js", "@s/a package.json code"),
+            ("app/.yarn/cache/a.zip!/node_modules/@s/a/index.js", "@s/a package.json data"),
+            (
+                "app/.yarn/__virtual__/a-virtual-1/0/cache/a.zip/node_modules/@s/a/index.js",
+                "@s/a package.json code",
+            ),
+            ("app/.yarn/cache/cached-only.zip", "-"),
+            ("app/.pnp.cjs", "-"),
+        ],
+    );
 }

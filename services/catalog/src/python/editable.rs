@@ -2,6 +2,7 @@
 //! finders. Never runs a finder: the literal table in it is read.
 
 use super::MAX_SMALL_FILE_BYTES;
+use crate::percent;
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
 
@@ -128,7 +129,7 @@ pub(super) fn project(json: &[u8], root_path: &[u8]) -> Option<Vec<u8>> {
     if value.get("dir_info")?.get("editable")?.as_bool() != Some(true) {
         return None;
     }
-    in_root(&percent_decode(value.get("url")?.as_str()?.strip_prefix("file://")?), root_path)
+    in_root(&percent::decode(value.get("url")?.as_str()?.strip_prefix("file://")?.as_bytes()), root_path)
 }
 
 /// An absolute path of the artifact, relative to its root. The root of the whole system is no project.
@@ -142,25 +143,6 @@ fn in_root(absolute: &[u8], root_path: &[u8]) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     path::is_below(&absolute, &root).then(|| absolute[root.len() + 1..].to_vec())
-}
-
-pub(super) fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match digits.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -210,7 +192,7 @@ mod tests {
             project(&bytes, b"/");
             mapping(&bytes);
             finder_of(&bytes);
-            percent_decode(&String::from_utf8_lossy(&bytes));
+            percent::decode(&bytes);
         }
     }
 }

@@ -1,6 +1,6 @@
 use crate::OwnershipIndex;
 use crate::testing::Node::{Directory, File, Link};
-use crate::testing::{catalog, owners, package, tree};
+use crate::testing::{catalog, check_owners, owners, package, tree, tree_of};
 use crate::tree::{Contents, Entry, FileTree, Layer, MemoryTree};
 use crate::zip::tests::{Keep, Writer};
 use proptest::prelude::*;
@@ -278,9 +278,7 @@ fn editable_installs_and_bundled_libraries() {
         (at("binary-1.0.dist-info/METADATA"), b"Name: binary\nVersion: 1.0\n"),
         (at("binary-1.0.dist-info/RECORD"), b"binary.abi3.so,,\n"),
     ];
-    let nodes: Vec<(&str, crate::testing::Node<'_>)> =
-        files.iter().map(|(path, bytes)| (path.as_str(), File(bytes))).collect();
-    let tree = tree(&nodes);
+    let tree = tree_of(&files);
     let outcome = catalog(&tree);
     let listed: Vec<String> = outcome
         .packages
@@ -291,18 +289,19 @@ fn editable_installs_and_bundled_libraries() {
         .collect();
     assert_eq!(listed, ["binary 1 3", "numpy 3 2", "one 3 2", "three 1 2", "two 1 2"]);
     let index = OwnershipIndex::build(&tree);
-    for (path, expect) in [
-        ("src/one/lib/one/__init__.py".to_owned(), "one editable code"),
-        ("src/one/single.py".to_owned(), "one editable code"),
-        ("src/one/setup.py".to_owned(), "-"),
-        ("src/two/src/two/__init__.py".to_owned(), "two editable code"),
-        ("src/three/three/__init__.py".to_owned(), "three egg-info code"),
-        (at("numpy.libs/libopenblas-1.so"), "numpy dist-info code"),
-        (at("three.egg-link"), "-"),
-        (at("other.py"), "-"),
-    ] {
-        assert_eq!(owners(&index, &path), expect, "{path}");
-    }
+    check_owners(
+        &index,
+        &[
+            ("src/one/lib/one/__init__.py".to_owned(), "one editable code"),
+            ("src/one/single.py".to_owned(), "one editable code"),
+            ("src/one/setup.py".to_owned(), "-"),
+            ("src/two/src/two/__init__.py".to_owned(), "two editable code"),
+            ("src/three/three/__init__.py".to_owned(), "three egg-info code"),
+            (at("numpy.libs/libopenblas-1.so"), "numpy dist-info code"),
+            (at("three.egg-link"), "-"),
+            (at("other.py"), "-"),
+        ],
+    );
 }
 
 #[test]
@@ -330,9 +329,7 @@ fn vendored_copies_are_owned_by_both() {
         (at("_vendor/own-2.dist-info/METADATA"), b"Name: own\nVersion: 2\n"),
         (at("_vendor/own-2.dist-info/RECORD"), b"own/__init__.py,,\n"),
     ];
-    let nodes: Vec<(&str, crate::testing::Node<'_>)> =
-        files.iter().map(|(path, bytes)| (path.as_str(), File(bytes))).collect();
-    let tree = tree(&nodes);
+    let tree = tree_of(&files);
     let outcome = catalog(&tree);
     let listed: Vec<String> = outcome
         .packages
@@ -421,15 +418,16 @@ fn zipped_eggs_and_zipapps() {
     let warned: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
     assert_eq!(warned, ["app/tool.pyz!/bad-1.dist-info", truncated.as_str()]);
     let index = OwnershipIndex::build(&tree);
-    for (path, expect) in [
-        (format!("{egg_path}/zipped/__init__.py"), "zipped zipped code"),
-        (egg_path.clone(), "zipped zipped data"),
-        ("app/tool.pyz/one/__init__.py".to_owned(), "one zipped code"),
-        ("app/tool.pyz/.deps/two.whl/two.py".to_owned(), "two zipped code"),
-        ("app/tool.pyz/__main__.py".to_owned(), "-"),
-    ] {
-        assert_eq!(owners(&index, &path), expect, "{path}");
-    }
+    check_owners(
+        &index,
+        &[
+            (format!("{egg_path}/zipped/__init__.py"), "zipped zipped code"),
+            (egg_path.clone(), "zipped zipped data"),
+            ("app/tool.pyz/one/__init__.py".to_owned(), "one zipped code"),
+            ("app/tool.pyz/.deps/two.whl/two.py".to_owned(), "two zipped code"),
+            ("app/tool.pyz/__main__.py".to_owned(), "-"),
+        ],
+    );
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 use crate::OwnershipIndex;
 use crate::testing::Node::{Directory, File};
-use crate::testing::{catalog, owners, package, tree};
+use crate::testing::{catalog, check_owners, owners, package, tree};
 use crate::tree::MemoryTree;
 
 const ROOT: &str = "usr/local/lib/ruby/gems/3.1.0";
@@ -92,29 +92,30 @@ fn gems_with_their_facts() {
 #[test]
 fn ownership() {
     let index = OwnershipIndex::build(&installation());
-    for (path, expect) in [
-        (format!("{ROOT}/gems/rack-2.2.4/lib/rack.rb"), "rack gem code"),
-        (format!("{ROOT}/gems/rack-2.2.4/rack.gemspec"), "rack gem metadata"),
-        (format!("{ROOT}/specifications/rack-2.2.4.gemspec"), "rack gem metadata"),
-        (format!("{ROOT}/bin/rackup"), "rack gem code"),
-        (
-            format!(
-                "{ROOT}/extensions/x86_64-linux/3.1.0/nokogiri-1.13.10-x86_64-linux/nokogiri/nokogiri.so"
+    check_owners(
+        &index,
+        &[
+            (format!("{ROOT}/gems/rack-2.2.4/lib/rack.rb"), "rack gem code"),
+            (format!("{ROOT}/gems/rack-2.2.4/rack.gemspec"), "rack gem metadata"),
+            (format!("{ROOT}/specifications/rack-2.2.4.gemspec"), "rack gem metadata"),
+            (format!("{ROOT}/bin/rackup"), "rack gem code"),
+            (
+                format!(
+                    "{ROOT}/extensions/x86_64-linux/3.1.0/nokogiri-1.13.10-x86_64-linux/nokogiri/nokogiri.so"
+                ),
+                "nokogiri gem code",
             ),
-            "nokogiri gem code",
-        ),
-        ("usr/local/lib/ruby/3.1.0/json.rb".to_owned(), "json gem code"),
-        ("usr/local/lib/ruby/3.1.0/x86_64-linux/json/ext/parser.so".to_owned(), "json gem code"),
-        ("usr/local/lib/ruby/3.1.0/set/sorted_set.rb".to_owned(), "set gem code"),
-        ("usr/local/lib/ruby/3.1.0/English.rb".to_owned(), "-"),
-        (
-            "app/vendor/bundle/ruby/3.1.0/bundler/gems/my-gem-0123abc/lib/my/gem/version.rb".to_owned(),
-            "my-gem gem code",
-        ),
-        ("app/app.gemspec".to_owned(), "-"),
-    ] {
-        assert_eq!(owners(&index, &path), expect, "{path}");
-    }
+            ("usr/local/lib/ruby/3.1.0/json.rb".to_owned(), "json gem code"),
+            ("usr/local/lib/ruby/3.1.0/x86_64-linux/json/ext/parser.so".to_owned(), "json gem code"),
+            ("usr/local/lib/ruby/3.1.0/set/sorted_set.rb".to_owned(), "set gem code"),
+            ("usr/local/lib/ruby/3.1.0/English.rb".to_owned(), "-"),
+            (
+                "app/vendor/bundle/ruby/3.1.0/bundler/gems/my-gem-0123abc/lib/my/gem/version.rb".to_owned(),
+                "my-gem gem code",
+            ),
+            ("app/app.gemspec".to_owned(), "-"),
+        ],
+    );
 }
 
 #[test]
