@@ -298,6 +298,13 @@ fn other_distribution(query: &PackageQuery<'_>) -> Unanswered {
 const MAX_SHOWN_VERSION_BYTES: usize = 100;
 
 fn unparseable(version: &str, order: &str) -> Unanswered {
+    if version.is_empty() {
+        return Unanswered {
+            code: NotAssessedCode::UnparseableVersion,
+            reason: "its version is \"\": the build or the installation did not record it".into(),
+            remedy: "build or install a released version, which is recorded, and scan again".into(),
+        };
+    }
     let shown = &version[..version.floor_char_boundary(MAX_SHOWN_VERSION_BYTES)];
     Unanswered {
         code: NotAssessedCode::UnparseableVersion,

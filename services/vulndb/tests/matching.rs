@@ -191,6 +191,7 @@ fn says_why_a_package_is_not_assessed() {
     for (query, expect) in [
         (pypi("a", "1"), None),
         (pypi("a", "not a version"), Some(UnparseableVersion)),
+        (pypi("a", ""), Some(UnparseableVersion)),
         (PackageQuery { ecosystem: "Hex", ..pypi("a", "1") }, Some(NoMatcher)),
         (PackageQuery { ecosystem: "npm", ..pypi("a", "1") }, Some(UnparseableVersion)),
         (PackageQuery { ecosystem: "npm", ..pypi("a", "1.0.0") }, None),
