@@ -230,16 +230,17 @@ impl Artifact {
                 return Ok(());
             }
         }
+        if !self.evidence.entry(key.clone()).or_default().join(rung as u8, span, &item.probe) {
+            return Ok(());
+        }
         for package in owner.iter().flat_map(|owner| &owner.owners) {
             self.cache.dirty_packages.insert(package.package_id.clone());
         }
         self.cache.sort_path(&key.at, owner.map(|owner| owner.state.as_str()));
         self.cache.artifact_dirty = true;
-        if self.evidence.entry(key.clone()).or_default().join(rung as u8, span, &item.probe) {
-            // What has no known owner may belong to any package.
-            self.cache.all_dirty |= self.is_unresolved(&key.at);
-            self.touch(EntityKey::Evidence(key));
-        }
+        // What has no known owner may belong to any package.
+        self.cache.all_dirty |= self.is_unresolved(&key.at);
+        self.touch(EntityKey::Evidence(key));
         Ok(())
     }
 
