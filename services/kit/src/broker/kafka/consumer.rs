@@ -19,7 +19,7 @@ use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
 use super::rebalance::{Context, Rebalance};
 use super::revival::Revival;
-use super::{committed_from, offsets_list, partition_list};
+use super::{CLIENT_EVENTS_MAX, committed_from, offsets_list, partition_list};
 use crate::broker::types::{CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, TopicPartition};
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer};
 
@@ -27,8 +27,6 @@ use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupCon
 const QUIET: Duration = Duration::from_secs(5);
 /// Longest wait without a look at the client's own events.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Events of the client handled by one poll.
-const CLIENT_EVENTS_MAX: usize = 64;
 /// Partitions that share `prefetch_max_bytes`; librdkafka's bound is one per partition.
 const PREFETCH_SHARES: usize = 32;
 /// Least a partition may fetch ahead, in KiB: one full record.

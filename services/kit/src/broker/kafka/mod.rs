@@ -33,6 +33,8 @@ use crate::config::KafkaConfig;
 
 /// Longest single try of `wait_until_reachable`.
 const REACH_STEP: Duration = Duration::from_secs(2);
+/// Events of a client handled by one poll.
+const CLIENT_EVENTS_MAX: usize = 64;
 
 /// A Kafka cluster.
 pub struct KafkaBroker {
@@ -79,8 +81,8 @@ impl KafkaBroker {
                 // SAFETY: the client is ours.
                 unsafe { revival.add(client.client().native_ptr()) };
             }
-            // Serves what waits, so that the context hears of it; bounded by what can be queued.
-            for _ in 0..64 {
+            // Serves what waits, so that the context hears of it.
+            for _ in 0..CLIENT_EVENTS_MAX {
                 let _ = client.poll(Duration::ZERO);
             }
         }
