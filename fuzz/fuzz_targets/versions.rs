@@ -13,7 +13,7 @@ const SCHEMES: [Scheme; 8] = [
     Scheme::Cargo,
 ];
 
-// Two versions, one on each line, in every order: comparing must neither panic nor contradict itself.
+// Two versions, one on each line, in every order: comparing, both ways, must not panic.
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let (first, second) = text.split_once('\n').unwrap_or((text, "1.0"));
     for scheme in SCHEMES {
