@@ -347,6 +347,8 @@ impl Engine {
     fn finish(&mut self) {
         self.finishing = true;
         let deadline = Instant::now() + self.config.stop_timeout;
+        // Of a process that the hooks and JVMs first hear of now, the next look tells whether it ended without a last word.
+        self.drain();
         while self.drain() && Instant::now() < deadline {
             self.flush(now_ms());
         }
