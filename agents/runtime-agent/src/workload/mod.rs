@@ -1,26 +1,20 @@
 //! One workload as the agent knows it, and the events that say so.
 //! It must never publish a use before it knows the artifact, nor forget one that waits for it.
 
+mod events;
+mod scripts;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use plimsoll_schemas::events::{
-    Loss, RuntimeAlert, RuntimeUsage, RuntimeWorkload, UsageItem, WatchedInterval,
-};
-use plimsoll_schemas::words::{probe, usage_kind};
+use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
+use plimsoll_schemas::words::probe;
 
 use crate::observe::{Observation, below};
-use crate::unmeasurable::{self, Unmeasurable};
 
-/// Most items of one usage event.
-pub const BATCH_MAX_ITEMS: usize = 1_000;
-/// Most bytes of paths and names in one usage event.
-pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Most items that wait for a workload's identity; later ones count as lost.
 pub const HELD_MAX_ITEMS: usize = 50_000;
 /// Most modules of a workload that are reported again each epoch.
 pub const MODULES_MAX: usize = 20_000;
-/// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
-pub const SCRIPTS_MAX: usize = 4_096;
 /// Most labels of a container in an event.
 pub const LABELS_MAX: usize = 64;
 
@@ -224,41 +218,6 @@ impl Workload {
         });
     }
 
-    /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
-    pub fn set_unmeasurable(&mut self, found: Unmeasurable) {
-        if let std::collections::btree_map::Entry::Vacant(free) = self.unavailable.entry(found.key()) {
-            free.insert(found.reason);
-            self.changed = true;
-        }
-    }
-
-    fn note_what_cannot_be_measured(&mut self, observation: &Observation) {
-        if let Some(found) = unmeasurable::of_path(&observation.path) {
-            self.set_unmeasurable(found);
-        }
-        let may_hide = match observation.kind {
-            usage_kind::EXECUTABLE => true,
-            usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
-            _ => false,
-        };
-        if !may_hide || self.looked_at.contains(&observation.path) {
-            return;
-        }
-        if self.looked_at.len() >= SCRIPTS_MAX {
-            self.set_unmeasurable(unmeasurable::not_looked_at(&observation.path));
-            return;
-        }
-        self.looked_at.insert(observation.path.clone());
-        self.scripts.push_back(observation.path.clone());
-    }
-
-    /// Nobody can look at what still waits.
-    pub fn give_up_scripts(&mut self) {
-        for path in std::mem::take(&mut self.scripts) {
-            self.set_unmeasurable(unmeasurable::not_looked_at(&path));
-        }
-    }
-
     /// An interpreter loaded a module: it stays in use as long as a process runs that image.
     pub fn remember_module(&mut self, observation: &Observation, image: u64, process: &str) {
         if self.modules.len() < MODULES_MAX || self.modules.contains_key(&observation.path) {
@@ -359,73 +318,6 @@ impl Workload {
             watch.until_ms = watch.until_ms.max(until_ms);
         }
     }
-
-    /// The workload's events, one per artifact.
-    pub fn events(&self) -> Vec<RuntimeWorkload> {
-        let event = self.event();
-        self.artifacts
-            .iter()
-            .map(|artifact| RuntimeWorkload { artifact: artifact.key.clone(), ..event.clone() })
-            .collect()
-    }
-
-    /// The last event under the key that it was unidentified by, once it is identified.
-    pub fn take_move(&mut self) -> Option<RuntimeWorkload> {
-        self.moved.take()
-    }
-
-    /// The workload as it is now, without its artifact.
-    fn event(&self) -> RuntimeWorkload {
-        let watched = self.watches.iter().map(|watch| WatchedInterval {
-            probe: watch.probe.to_owned(),
-            boot_id: watch.boot_id.clone(),
-            from_ms: watch.from_ms,
-            until_ms: watch.until_ms,
-            from_first_exec: watch.from_first_exec,
-        });
-        let losses = self.losses.iter().map(|((probe, boot_id), events_lost)| Loss {
-            probe: probe.clone(),
-            boot_id: boot_id.clone(),
-            events_lost: i64::try_from(*events_lost).unwrap_or(i64::MAX),
-            repaired: false,
-        });
-        RuntimeWorkload {
-            workload_id: self.id.clone(),
-            watched: watched.collect(),
-            losses: losses.collect(),
-            unavailable_probes: self.unavailable.clone(),
-            ..self.base.clone()
-        }
-    }
-
-    /// Usage events of items that belong to the artifact at `index`, each within the bounds.
-    pub fn usage_events(&self, index: usize, items: Vec<UsageItem>) -> Vec<RuntimeUsage> {
-        let Some(artifact) = self.artifacts.get(index) else { return Vec::new() };
-        let mut events: Vec<RuntimeUsage> = Vec::new();
-        let mut size_bytes = 0;
-        for item in items {
-            let item_bytes = item.path.len() + item.name.len() + item.process.len() + 128;
-            let full = events.last().is_none_or(|last| {
-                last.items.len() >= BATCH_MAX_ITEMS || size_bytes + item_bytes > BATCH_MAX_BYTES
-            });
-            if full {
-                size_bytes = 0;
-                events.push(RuntimeUsage {
-                    artifact: artifact.key.clone(),
-                    application: self.base.application.clone(),
-                    component: self.base.component.clone(),
-                    component_version: self.base.component_version.clone(),
-                    workload_id: self.id.clone(),
-                    ..RuntimeUsage::default()
-                });
-            }
-            size_bytes += item_bytes;
-            if let Some(last) = events.last_mut() {
-                last.items.push(item);
-            }
-        }
-        events
-    }
 }
 
 #[cfg(test)]
@@ -433,7 +325,7 @@ mod tests {
     use super::*;
     use plimsoll_schemas::words::Rung;
 
-    fn observation(path: &str, inode: u64) -> Observation {
+    pub(super) fn observation(path: &str, inode: u64) -> Observation {
         Observation {
             kind: "library",
             rung: Rung::Loaded,
@@ -444,7 +336,7 @@ mod tests {
         }
     }
 
-    fn workload() -> Workload {
+    pub(super) fn workload() -> Workload {
         Workload::new("m/c".into(), WorkloadKind::Container("c".into()), RuntimeWorkload::default(), 0)
     }
 
@@ -513,19 +405,6 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_bounded() {
-        let mut workload = workload();
-        workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
-        let item = |bytes: usize| UsageItem { path: vec![b'a'; bytes], ..UsageItem::default() };
-        for (count, bytes, expected) in [(1, 10, 1), (1_000, 10, 1), (1_001, 10, 2), (300, 4_000, 3)] {
-            let events = workload.usage_events(0, vec![item(bytes); count]);
-            assert_eq!(events.len(), expected, "{count} items of {bytes} bytes");
-            assert_eq!(events.iter().map(|event| event.items.len()).sum::<usize>(), count);
-        }
-        assert!(workload.usage_events(7, vec![item(1)]).is_empty());
-    }
-
-    #[test]
     fn modules_are_repeated_while_their_program_runs() {
         let mut workload = workload();
         workload.identified(vec![ArtifactView { key: "image/x".into(), root: Vec::new() }]);
@@ -536,24 +415,6 @@ mod tests {
             workload.repeat_modules(&live.into_iter().collect(), 5);
             assert_eq!(workload.take_pending().len(), expected);
         }
-    }
-
-    #[test]
-    fn what_nobody_looks_into_is_said() {
-        let mut workload = workload();
-        let execute = |workload: &mut Workload, number: usize| {
-            let program = Observation { kind: "executable", ..observation(&format!("bin/{number}"), 1) };
-            workload.add(program, "ebpf-files", String::new(), 1, 0, None);
-        };
-        (0..SCRIPTS_MAX).for_each(|number| execute(&mut workload, number));
-        execute(&mut workload, 0);
-        assert_eq!((workload.scripts.len(), workload.unavailable.len()), (SCRIPTS_MAX, 0));
-        execute(&mut workload, SCRIPTS_MAX);
-        let reason = workload.unavailable["not-measurable:maven"].clone();
-        assert!(reason.contains(&format!("/bin/{SCRIPTS_MAX} could not be looked into")), "{reason}");
-        workload.scripts.push_back(b"app/main.js".to_vec());
-        workload.give_up_scripts();
-        assert!(workload.scripts.is_empty() && workload.unavailable.contains_key("not-measurable:npm"));
     }
 
     #[test]

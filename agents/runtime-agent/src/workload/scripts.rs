@@ -1,0 +1,74 @@
+//! Programs and scripts of a workload that may hide packages, and what is known not to be measurable.
+//! It must never let one go without being looked into or said not to have been.
+
+use std::collections::btree_map::Entry;
+
+use plimsoll_schemas::words::usage_kind;
+
+use super::Workload;
+use crate::observe::Observation;
+use crate::unmeasurable::{self, Unmeasurable};
+
+/// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
+const SCRIPTS_MAX: usize = 4_096;
+
+impl Workload {
+    /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
+    pub fn set_unmeasurable(&mut self, found: Unmeasurable) {
+        if let Entry::Vacant(free) = self.unavailable.entry(found.key()) {
+            free.insert(found.reason);
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn note_what_cannot_be_measured(&mut self, observation: &Observation) {
+        if let Some(found) = unmeasurable::of_path(&observation.path) {
+            self.set_unmeasurable(found);
+        }
+        let may_hide = match observation.kind {
+            usage_kind::EXECUTABLE => true,
+            usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
+            _ => false,
+        };
+        if !may_hide || self.looked_at.contains(&observation.path) {
+            return;
+        }
+        if self.looked_at.len() >= SCRIPTS_MAX {
+            self.set_unmeasurable(unmeasurable::not_looked_at(&observation.path));
+            return;
+        }
+        self.looked_at.insert(observation.path.clone());
+        self.scripts.push_back(observation.path.clone());
+    }
+
+    /// Nobody can look at what still waits.
+    pub fn give_up_scripts(&mut self) {
+        for path in std::mem::take(&mut self.scripts) {
+            self.set_unmeasurable(unmeasurable::not_looked_at(&path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{observation, workload};
+    use super::*;
+
+    #[test]
+    fn what_nobody_looks_into_is_said() {
+        let mut workload = workload();
+        let execute = |workload: &mut Workload, number: usize| {
+            let program = Observation { kind: "executable", ..observation(&format!("bin/{number}"), 1) };
+            workload.add(program, "ebpf-files", String::new(), 1, 0, None);
+        };
+        (0..SCRIPTS_MAX).for_each(|number| execute(&mut workload, number));
+        execute(&mut workload, 0);
+        assert_eq!((workload.scripts.len(), workload.unavailable.len()), (SCRIPTS_MAX, 0));
+        execute(&mut workload, SCRIPTS_MAX);
+        let reason = workload.unavailable["not-measurable:maven"].clone();
+        assert!(reason.contains(&format!("/bin/{SCRIPTS_MAX} could not be looked into")), "{reason}");
+        workload.scripts.push_back(b"app/main.js".to_vec());
+        workload.give_up_scripts();
+        assert!(workload.scripts.is_empty() && workload.unavailable.contains_key("not-measurable:npm"));
+    }
+}
