@@ -10,7 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Measured, Way, below, cached, copy_of, fetch, mark, measure, program};
+use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program};
+
+/// The probe where eBPF is not at work.
+const HOOK: &str = "node-module";
 
 const PACKAGE: &str = include_str!("applications/node/package.json");
 const FILES: &[(&str, &str)] = &[
@@ -49,15 +52,6 @@ fn of_packages(paths: BTreeSet<String>) -> BTreeSet<String> {
     paths.into_iter().filter(counts).collect()
 }
 
-fn probe(way: Way) -> &'static str {
-    if way == Way::Ebpf { "ebpf-files" } else { "node-module" }
-}
-
-fn assert_complete(way: Way, measured: &Measured) {
-    assert!(measured.is_watched_by(probe(way)), "{way:?} {:?}", measured.workload());
-    assert_eq!(measured.lost(probe(way)), 0, "{way:?} {:?}", measured.workload());
-}
-
 #[test]
 fn modules_are_what_the_loaders_say() {
     let Some(directory) = application() else { return };
@@ -68,7 +62,7 @@ fn modules_are_what_the_loaders_say() {
         node.args(["--import", "./truth.mjs", "server.js"]).env("TRUTH", &written);
         let measured = measure(way, root, vec![node]);
         assert_eq!(measured.output, "true-true true 36\n", "{way:?}");
-        assert_complete(way, &measured);
+        assert_complete(way, HOOK, &measured);
         let (truth, reported) = (truth(&written, root), of_packages(measured.modules()));
         let missing: Vec<_> = truth.difference(&reported).collect();
         let invented: Vec<_> = reported.difference(&truth).collect();
@@ -128,7 +122,7 @@ fn installers_use_nothing_and_runners_run() {
         let modules = of_packages(loud.modules());
         assert!(modules.contains("node_modules/cowsay/cli.js"), "{way:?} {modules:?}");
         assert!(!modules.iter().any(|path| path.starts_with("node_modules/lodash/")), "{way:?} {modules:?}");
-        assert_complete(way, &loud);
+        assert_complete(way, HOOK, &loud);
     }
 }
 

@@ -14,7 +14,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use support::languages::{Measured, Way, below, cached, copy_of, fetch, mark, measure, program};
+use support::languages::{
+    Measured, Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program,
+};
+
+/// The probe where eBPF is not at work.
+const HOOK: &str = "php-include";
 
 const PACKAGES: &[&str] = &[
     "php-twig",
@@ -95,15 +100,6 @@ fn truth(file: &Path, root: &Path) -> BTreeSet<String> {
     of_packages(below(&fs::canonicalize(root).unwrap(), text.lines().map(PathBuf::from)))
 }
 
-fn probe(way: Way) -> &'static str {
-    if way == Way::Ebpf { "ebpf-files" } else { "php-include" }
-}
-
-fn assert_complete(way: Way, measured: &Measured) {
-    assert!(measured.is_watched_by(probe(way)), "{way:?} {:?}", measured.workload());
-    assert_eq!(measured.lost(probe(way)), 0, "{way:?} {:?}", measured.workload());
-}
-
 fn assert_truth(way: Way, measured: &Measured, truth: &BTreeSet<String>) {
     let reported = of_packages(measured.modules());
     let missing: Vec<_> = truth.difference(&reported).collect();
@@ -128,7 +124,7 @@ fn files_are_what_php_says_it_included() {
         php.arg("app.php").env("TRUTH", &written);
         let measured = measure(way, root, vec![php]);
         assert_eq!(measured.output, "2 snakeCase 1\n", "{way:?}");
-        assert_complete(way, &measured);
+        assert_complete(way, HOOK, &measured);
         assert_truth(way, &measured, &truth(&written, root));
         assert!(measured.modules().contains("tool/vendor/psr/log/src/NullLogger.php"), "{way:?}");
         if way == Way::Ebpf {
@@ -243,7 +239,7 @@ fn workers_of_fpm_are_seen_with_opcache_and_preloading() {
         child.wait().unwrap();
         agent.stop(false);
         let measured = Measured::new(collected, &root);
-        assert_complete(way, &measured);
+        assert_complete(way, HOOK, &measured);
         let mut truth = truth(&written, &root);
         // Compiled before the first request, and in no list of included files.
         let preloaded = "vendor/doctrine/lexer/src/Token.php";

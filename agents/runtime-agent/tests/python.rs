@@ -10,7 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Measured, Way, below, cached, copy_of, fetch, mark, measure};
+use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure};
+
+/// The probe where eBPF is not at work.
+const HOOK: &str = "python-import";
 
 const PACKAGES: &[&str] = &[
     "attrs==23.2.0",
@@ -78,15 +81,6 @@ fn of_packages(paths: BTreeSet<String>) -> BTreeSet<String> {
     paths.into_iter().filter(inside).map(source).collect()
 }
 
-fn probe(way: Way) -> &'static str {
-    if way == Way::Ebpf { "ebpf-files" } else { "python-import" }
-}
-
-fn assert_complete(way: Way, measured: &Measured) {
-    assert!(measured.is_watched_by(probe(way)), "{way:?} {:?}", measured.workload());
-    assert_eq!(measured.lost(probe(way)), 0, "{way:?} {:?}", measured.workload());
-}
-
 #[test]
 fn modules_are_those_of_sys_modules() {
     let Some(directory) = application() else { return };
@@ -97,7 +91,7 @@ fn modules_are_those_of_sys_modules() {
         command.env("TRUTH", &written);
         let measured = measure(way, root, vec![command]);
         assert_eq!(measured.output, "2020 1\n", "{way:?}");
-        assert_complete(way, &measured);
+        assert_complete(way, HOOK, &measured);
         let text = fs::read_to_string(&written).unwrap();
         let truth = of_packages(below(&fs::canonicalize(root).unwrap(), text.lines().map(PathBuf::from)));
         let reported = of_packages(measured.modules());
@@ -147,6 +141,6 @@ fn pip_and_compilers_use_nothing_and_modules_run() {
         let loud = measure(way, root, vec![python(root, &["-m", "flask", "--help"])]);
         let modules = of_packages(loud.modules());
         assert!(modules.contains("packages/flask/cli.py"), "{way:?} {modules:?}");
-        assert_complete(way, &loud);
+        assert_complete(way, HOOK, &loud);
     }
 }

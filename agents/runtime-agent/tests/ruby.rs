@@ -10,7 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Measured, Way, below, cached, copy_of, fetch, mark, measure, program};
+use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program};
+
+/// The probe where eBPF is not at work.
+const HOOK: &str = "ruby-feature";
 
 const PACKAGES: &[&str] = &[
     "ruby-rack",
@@ -81,15 +84,6 @@ fn of_gems(paths: BTreeSet<String>) -> BTreeSet<String> {
     paths.into_iter().filter(|path| path.starts_with("gem-home/")).collect()
 }
 
-fn probe(way: Way) -> &'static str {
-    if way == Way::Ebpf { "ebpf-files" } else { "ruby-feature" }
-}
-
-fn assert_complete(way: Way, measured: &Measured) {
-    assert!(measured.is_watched_by(probe(way)), "{way:?} {:?}", measured.workload());
-    assert_eq!(measured.lost(probe(way)), 0, "{way:?} {:?}", measured.workload());
-}
-
 #[test]
 fn features_are_what_ruby_says() {
     let Some(directory) = application() else { return };
@@ -100,7 +94,7 @@ fn features_are_what_ruby_says() {
         command.env("TRUTH", &written);
         let measured = measure(way, root, vec![command]);
         assert!(measured.output.starts_with("2 "), "{way:?} {}", measured.output);
-        assert_complete(way, &measured);
+        assert_complete(way, HOOK, &measured);
         let text = fs::read_to_string(&written).unwrap();
         let truth = of_gems(below(&fs::canonicalize(root).unwrap(), text.lines().map(PathBuf::from)));
         let reported = of_gems(measured.modules());
@@ -155,7 +149,7 @@ fn bundler_installs_nothing_and_runs() {
         let modules = of_gems(loud.modules());
         assert!(modules.iter().any(|path| path.contains("/multi_json-1")), "{way:?} {modules:?}");
         assert!(!modules.iter().any(|path| path.contains("/tzinfo")), "{way:?} {modules:?}");
-        assert_complete(way, &loud);
+        assert_complete(way, HOOK, &loud);
     }
 }
 

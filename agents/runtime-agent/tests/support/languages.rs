@@ -25,6 +25,11 @@ impl Way {
         let ebpf = super::no_ebpf().is_none().then_some(Self::Ebpf);
         ebpf.into_iter().chain([Self::Hooks]).collect()
     }
+
+    /// The probe at work, of which this is the language's hook.
+    pub fn probe(self, hook: &'static str) -> &'static str {
+        if self == Self::Ebpf { "ebpf-files" } else { hook }
+    }
 }
 
 /// What was seen of one application.
@@ -73,6 +78,13 @@ impl Measured {
     pub fn is_watched_by(&self, probe: &str) -> bool {
         self.workload().watched.iter().any(|watch| watch.probe == probe && watch.from_first_exec)
     }
+}
+
+/// The probe at work saw everything from the first exec on.
+pub fn assert_complete(way: Way, hook: &'static str, measured: &Measured) {
+    let probe = way.probe(hook);
+    assert!(measured.is_watched_by(probe), "{way:?} {:?}", measured.workload());
+    assert_eq!(measured.lost(probe), 0, "{way:?} {:?}", measured.workload());
 }
 
 /// Paths below a root, relative to it.
