@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use plimsoll_catalog::OsRelease;
+use plimsoll_catalog::{OsRelease, PackageRecord};
 use plimsoll_schemas::events::{Finding, ScanFindings, ScanPackage};
 use plimsoll_schemas::words::package_kind;
 use plimsoll_vulndb::{Assessment, Database, PackageQuery};
@@ -88,6 +88,23 @@ fn push_chunks(out: &mut Vec<ScanFindings>, base: &ScanFindings, findings: &[pli
     for (number, chunk) in (0..).zip(&mut out[first..]) {
         chunk.chunk = number;
         chunk.chunk_count = count;
+    }
+}
+
+/// Adds to the reason of each match by what its package was identified, where the catalog says so: a match may be as
+/// wrong as that.
+pub fn say_identification(findings: &mut [ScanFindings], packages: &[PackageRecord]) {
+    let identified_by: HashMap<&str, &str> = packages
+        .iter()
+        .filter(|package| !package.identified_by.is_empty())
+        .map(|package| (package.package_id.as_str(), package.identified_by))
+        .collect();
+    for chunk in findings {
+        let Some(identified_by) = identified_by.get(chunk.package_id.as_str()) else { continue };
+        for finding in &mut chunk.findings {
+            finding.match_reason.push_str("; the package was identified by its ");
+            finding.match_reason.push_str(identified_by);
+        }
     }
 }
 

@@ -184,6 +184,10 @@ fn a_component_is_matched_once_and_what_a_vendor_embeds_keeps_its_findings() {
         "rack usr/share/rubygems-integration/all/specifications/rack-2.2.4.gemspec: by the operating system's package".to_owned(),
     ];
     assert_eq!(application_packages(&scan), expect);
+    let found = scan.findings.iter().flat_map(|found| &found.findings);
+    let log4j: Vec<&str> =
+        found.filter(|finding| finding.id == log4j).map(|f| f.match_reason.as_str()).collect();
+    assert!(log4j.len() == 2 && log4j.iter().all(|why| why.ends_with("identified by its pom.properties")));
     // Once, and under the package that the distribution updates.
     let operating_system: Vec<&str> = scan
         .findings

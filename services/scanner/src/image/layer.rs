@@ -157,7 +157,7 @@ fn apply_entry<R: Read>(
         TarKind::Sparse => {
             let sparse = Entry::Regular { mode: entry.mode, size_bytes: entry.size_bytes, contents: None };
             tree.insert(&at, sparse, layer)?;
-            if matches!(wanted(&at, 0), Wanted::Content { .. } | Wanted::Digest) {
+            if matches!(wanted(&at, entry.mode), Wanted::Content { .. } | Wanted::Digest) {
                 return Ok(Some(Warning {
                     code: "sparse-file".to_owned(),
                     subject: shortened(&path::display(&at)),
