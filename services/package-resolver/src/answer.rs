@@ -231,7 +231,6 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
             version: owner.package.version.clone(),
             kind: owner.package.kind.as_str().into(),
             ecosystem: owner.package.ecosystem.into(),
-            // Filled from the catalog's owner once it knows class prefixes.
             class_prefixes: owner.class_prefixes.to_vec(),
         })
         .collect();
