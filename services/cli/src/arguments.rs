@@ -136,9 +136,12 @@ Examples:
   plimsoll run -a backend -c pythonapp -V 1.0 -v --cmd python run.py
   plimsoll run -a backend -c pythonapp -V 1.0 -- python run.py
   plimsoll run -a backend -c web -V 1.0 -- docker run --rm web:1.0
+  plimsoll run -a backend -c web -V 1.0 -- docker run --detach web:1.0
 
-The command gets the terminal, its signals and its exit code as without plimsoll. With root rights eBPF observes it;
-without, LD_AUDIT sees shared libraries and an import hook Python modules; -v says which.")]
+The command gets the terminal, its signals and its exit code as without plimsoll. With root
+rights eBPF observes it; without, LD_AUDIT sees shared libraries, and hooks see what Python,
+Node.js, Ruby and PHP load; classes of Java come from the JVM either way; -v says which. A
+detached container is observed until it stops, or until Ctrl-C, which leaves it running.")]
 pub struct Run {
     #[command(flatten)]
     pub names: Names,
@@ -198,7 +201,7 @@ pub struct Report {
 
 #[derive(Debug, Subcommand)]
 pub enum Db {
-    /// Build the database from an OSV export: a directory with ECOSYSTEM/all.zip files, and kev.json if there is one
+    /// Build the database from an OSV export: a directory with ECOSYSTEM/all.zip files, and kev.json and epss_scores-current.csv if there are such
     Build {
         /// Directory of the export
         #[arg(value_name = "OSV_DIR")]
