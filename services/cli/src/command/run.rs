@@ -212,9 +212,15 @@ impl Saver<'_> {
 
     /// Goes on while a container of the run does: its client has ended, but the container is the workload.
     fn wait_for_detached(&mut self, mut containers: detached::Containers) {
-        // An engine that does not answer has told nothing of a container that runs on.
-        if !containers.running().unwrap_or(false) {
-            return;
+        match containers.running() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(
+                    "asking the container engine whether the container runs on: {error:#}; the observation ends here"
+                );
+                return;
+            }
         }
         eprintln!(
             "plimsoll: the container runs on; it is observed until it stops, or until Ctrl-C, which leaves it running"
