@@ -196,7 +196,7 @@ pub struct Workload {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct WatchedInterval {
-    /// ebpf-files, ld-audit, python-import or resync.
+    /// ebpf-files, ld-audit, python-import, jvmti, node-module, ruby-feature, php-include or resync.
     pub probe: String,
     /// Begin, milliseconds since the Unix epoch.
     pub from_ms: i64,

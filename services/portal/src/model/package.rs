@@ -134,7 +134,7 @@ pub struct Coverage {
     pub workload_count_from_first_exec: i64,
     /// Events that were lost and not found again.
     pub events_lost: i64,
-    /// Paths that were used but whose owner is not resolved.
+    /// Paths that were used but whose owner is not resolved, rounded up to a power of two.
     pub unresolved_path_count: i64,
 }
 
@@ -142,7 +142,7 @@ pub struct Coverage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct UsedFile {
-    /// Path relative to the artifact's root.
+    /// Path relative to the artifact's root; inside of an archive behind `!/` (`a.jar!/b.jar`).
     pub path: String,
     /// executable, library, file, class or module.
     pub kind: String,
@@ -154,7 +154,7 @@ pub struct UsedFile {
     pub first_seen_ms: i64,
     /// Last seen, milliseconds since the Unix epoch.
     pub last_seen_ms: i64,
-    /// Whether several packages could own it.
+    /// Whether it may be of another package instead, one of those in the package's `ambiguous_with`.
     pub ambiguous: bool,
 }
 

@@ -202,7 +202,7 @@ pub fn file_name(file: &UsedFile) -> Markup {
     html! {
         @if file.name.is_empty() { code { (file.path) } }
         @else { code { (file.name) } @if !file.path.is_empty() { span.muted { " in " } code { (file.path) } } }
-        @if file.ambiguous { span.muted { " (several packages could own it)" } }
+        @if file.ambiguous { span.muted { " (may be another package's)" } }
     }
 }
 
