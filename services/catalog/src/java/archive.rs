@@ -3,7 +3,7 @@
 
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
-use crate::tree::{MAX_PATH_BYTES, ReadAt};
+use crate::tree::{MAX_PATH_BYTES, ReadAt, path as paths};
 use crate::zip::{Archive, Budget, Entry, ZipError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,8 +118,15 @@ impl Looking {
         }
         let mut facts = Facts { path: path.to_owned(), ..Facts::default() };
         let mut poms_by_directory: Vec<(String, String)> = Vec::new();
+        let mut has_more_poms = false;
         for entry in archive.entries().filter(|entry| !entry.is_directory()) {
-            let Ok(name) = std::str::from_utf8(entry.name) else { continue };
+            let Ok(name) = std::str::from_utf8(entry.name) else {
+                let name = paths::display(entry.name);
+                if is_archive_name(&name) {
+                    self.note(&inner(path, &name), "its name is no UTF-8, so it was not looked into");
+                }
+                continue;
+            };
             if let Some(class) = name.strip_suffix(".class") {
                 add_class(&mut facts, class);
             } else if name.eq_ignore_ascii_case("META-INF/MANIFEST.MF") {
@@ -132,6 +139,9 @@ impl Looking {
             } else if let Some((group, artifact)) = properties::directory_of(name, "pom.xml") {
                 if poms_by_directory.len() < MAX_POMS {
                     poms_by_directory.push((group.to_owned(), artifact.to_owned()));
+                } else if !has_more_poms {
+                    has_more_poms = true;
+                    self.note(path, format!("it has more than {MAX_POMS} files pom.xml"));
                 }
             } else if is_archive_name(name) {
                 facts.has_archives = true;

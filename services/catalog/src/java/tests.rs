@@ -1,4 +1,4 @@
-use super::archive::{MAX_DEPTH, look_into};
+use super::archive::{MAX_DEPTH, MAX_POMS, look_into};
 use crate::testing::{self, Node, catalog, check_owners, owners, tree};
 use crate::zip::tests::{Keep, Writer};
 use crate::{CatalogOutcome, OwnershipIndex, PackageRecord};
@@ -286,6 +286,25 @@ fn archives_nested_a_thousand_deep_end_at_the_bound() {
         assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
         assert!(found.notes[0].1.contains("archives deep"));
     }
+}
+
+#[test]
+fn what_is_left_out_of_an_archive_is_noted() {
+    let mut outer =
+        Writer::default().add("lib/xx.jar", &log4j(), Deflated).add("lib/xx.class", b"", Stored).finish();
+    while let Some(at) = memchr::memmem::find(&outer, b"/xx") {
+        outer[at + 1] = 0xff;
+    }
+    let notes = look_into(&outer).notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].0.ends_with("x.jar") && notes[0].1.contains("UTF-8"), "{notes:?}");
+    let mut many = Writer::default();
+    for number in 0..MAX_POMS + 2 {
+        many = many.add(&format!("META-INF/maven/g/a{number}/pom.xml"), b"", Stored);
+    }
+    let notes = look_into(&many.finish()).notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].1.contains("pom.xml"), "{notes:?}");
 }
 
 #[test]

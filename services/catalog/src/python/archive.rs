@@ -9,9 +9,10 @@ use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, ReadAt, path};
-use crate::zip::{Archive, Budget};
+use crate::zip::{Archive, Budget, Entry, ZipError};
 use plimsoll_schemas::words::probe;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Most distributions of one archive.
 const MAX_DISTRIBUTIONS: usize = 2_000;
@@ -21,6 +22,7 @@ const MAX_RECORD_BYTES: usize = 4 * 1024 * 1024;
 const MAX_TOP_LEVEL: usize = 1_000;
 
 const METHOD: &str = "zipped";
+const EGG_MARKER: &[u8] = b"EGG-INFO/PKG-INFO";
 
 pub(super) static ARCHIVES: [Digester; 1] = [Digester {
     name: "python-archive",
@@ -50,31 +52,92 @@ struct Zipped {
     loadable_file_count: u64,
 }
 
-fn digest(file: &dyn ReadAt) -> Vec<u8> {
-    let found = look_into(file);
-    if found.is_empty() { Vec::new() } else { serde_json::to_vec(&found).unwrap_or_default() }
+/// Everything kept of one archive.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Found {
+    distributions: Vec<Zipped>,
+    /// The first thing that could not be read; empty if everything could.
+    problem: String,
+    /// Distributions that were left out.
+    left_out: u64,
 }
 
-/// What cannot be read is left out.
-fn look_into(file: &dyn ReadAt) -> Vec<Zipped> {
+impl Found {
+    fn leave_out(&mut self, place: &[u8], reason: impl std::fmt::Display) {
+        self.left_out += 1;
+        if self.problem.is_empty() {
+            self.problem = format!("{}: {reason}", path::display(place));
+        }
+    }
+}
+
+fn digest(file: &dyn ReadAt) -> Vec<u8> {
+    let found = look_into(file);
+    let is_nothing = found.distributions.is_empty() && found.problem.is_empty();
+    // Writing a structure of strings and numbers cannot fail.
+    if is_nothing { Vec::new() } else { serde_json::to_vec(&found).unwrap_or_default() }
+}
+
+fn look_into(file: &dyn ReadAt) -> Found {
     let mut budget = Budget::of(file.size());
-    let Ok(archive) = Archive::open(file, &mut budget) else { return Vec::new() };
-    let is_marker = |name: &[u8]| name == b"EGG-INFO/PKG-INFO" || name.ends_with(b".dist-info/METADATA");
-    let mut found = Vec::new();
-    for entry in archive.entries().filter(|entry| is_marker(entry.name)).take(MAX_DISTRIBUTIONS) {
-        let Ok(metadata) = archive.read(&entry, MAX_METADATA_BYTES / 16, &mut budget) else { continue };
+    let mut found = Found::default();
+    let archive = match Archive::open(file, &mut budget) {
+        Ok(archive) => archive,
+        // A script is none, and an egg that is none is warned of by its name.
+        Err(ZipError::NoArchive) => return found,
+        Err(error) => return Found { problem: error.to_string(), ..found },
+    };
+    if archive.is_damaged() {
+        found.problem = "its central directory is damaged behind some members, which are missing".to_owned();
+    }
+    // One pass: an archive may have as many members as it likes. Of members called alike the first counts.
+    let mut markers: Vec<Entry<'_>> = Vec::new();
+    let mut records: HashMap<&[u8], Entry<'_>> = HashMap::new();
+    let mut has_egg = false;
+    for entry in archive.entries() {
+        let is_egg = entry.name == EGG_MARKER && !has_egg;
+        has_egg |= is_egg;
+        if is_egg || entry.name.ends_with(b".dist-info/METADATA") {
+            if markers.len() < MAX_DISTRIBUTIONS {
+                markers.push(entry);
+            } else {
+                found.leave_out(entry.name, format!("there are more than {MAX_DISTRIBUTIONS} distributions"));
+            }
+        } else if entry.name.ends_with(b".dist-info/RECORD") {
+            records.entry(path::parent(entry.name)).or_insert(entry);
+        }
+    }
+    for entry in markers {
         let info = path::parent(entry.name);
-        let Ok(info_text) = std::str::from_utf8(info) else { continue };
+        let Ok(info_text) = std::str::from_utf8(info) else {
+            found.leave_out(entry.name, "its name is no UTF-8");
+            continue;
+        };
+        let metadata = match archive.read(&entry, MAX_METADATA_BYTES / 16, &mut budget) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                found.leave_out(entry.name, error);
+                continue;
+            }
+        };
         let mut owned = OwnedFiles::default();
         let mut top_level = Vec::new();
         if info == b"EGG-INFO" {
             archive.entries().filter(|entry| !entry.is_directory()).for_each(|entry| owned.count(entry.name));
         } else {
-            let record = path::join(info, b"RECORD");
-            let listed = archive.entries().find(|entry| entry.name == record);
-            let record = listed.and_then(|entry| archive.read(&entry, MAX_RECORD_BYTES, &mut budget).ok());
+            let record =
+                match records.get(info).map(|entry| archive.read(entry, MAX_RECORD_BYTES, &mut budget)) {
+                    Some(Ok(record)) => record,
+                    Some(Err(error)) => {
+                        if found.problem.is_empty() {
+                            found.problem = format!("{}/RECORD: {error}", path::display(info));
+                        }
+                        Vec::new()
+                    }
+                    None => Vec::new(),
+                };
             let base = path::parent(info);
-            super::files::record_paths(&record.unwrap_or_default(), &mut |listed| {
+            super::files::record_paths(&record, &mut |listed| {
                 let file = path::normalize_from(base, listed);
                 owned.count(&file);
                 let below =
@@ -94,7 +157,12 @@ fn look_into(file: &dyn ReadAt) -> Vec<Zipped> {
             }
         }
         let loadable_file_count = owned.loadable_file_count;
-        found.push(Zipped { info: info_text.to_owned(), metadata, top_level, loadable_file_count });
+        found.distributions.push(Zipped {
+            info: info_text.to_owned(),
+            metadata,
+            top_level,
+            loadable_file_count,
+        });
     }
     found
 }
@@ -109,7 +177,7 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
     }
     // Scripts without an archive, and zipapps without any dist-info, hold nothing of interest.
     let found = survey.digest(marker, &ARCHIVES[0]);
-    let found = found.and_then(|digest| serde_json::from_slice::<Vec<Zipped>>(&digest).ok());
+    let found = found.and_then(|digest| serde_json::from_slice::<Found>(&digest).ok());
     let Some(found) = found else {
         if marker.ends_with(b".egg") {
             let problem = "no distribution was found in it";
@@ -118,7 +186,15 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
         }
         return;
     };
-    for zipped in found {
+    if !found.problem.is_empty() {
+        let lost = match found.left_out {
+            0 => String::new(),
+            count => format!("; {count} of its distributions are left out"),
+        };
+        let remedy = "check whether the archive is damaged; build it again";
+        survey.warnings.push("unreadable-archive", &path::display(marker), found.problem + &lost, remedy);
+    }
+    for zipped in found.distributions {
         let subject = [marker, b"!/", zipped.info.as_bytes()].concat();
         let Some(metadata) = metadata::of(&zipped.metadata) else {
             let remedy = "build the archive again";

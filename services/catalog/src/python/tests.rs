@@ -362,6 +362,9 @@ fn vendored_copies_are_owned_by_both() {
     assert_eq!(owners(&index, &at("_vendor/vendor.txt")), "python3-pip,pip dpkg metadata");
 }
 
+/// What stands before a member's name in a ZIP archive.
+const LOCAL_HEADER_BYTES: usize = 30;
+
 #[test]
 fn zipped_eggs_and_zipapps() {
     let egg = Writer::default()
@@ -392,6 +395,14 @@ fn zipped_eggs_and_zipapps() {
         ("app/tool.pyz", File(&zipapp)),
         ("app/script.pyz", File(b"#!/bin/sh\n")),
     ]);
+    let mut damaged = zipapp.clone();
+    let name_at = memchr::memmem::find(&damaged, b"one-1.dist-info/METADATA").unwrap();
+    damaged[name_at - LOCAL_HEADER_BYTES] = 0;
+    let of_damaged = catalog(&crate::testing::tree(&[("app/tool.pyz", File(&damaged))]));
+    assert_eq!(of_damaged.packages.len(), 1);
+    let told =
+        &of_damaged.warnings.iter().find(|warning| warning.code == "unreadable-archive").unwrap().message;
+    assert!(told.starts_with("one-1.dist-info/METADATA: ") && told.contains("; 1 of its"), "{told}");
     let outcome = catalog(&tree);
     let listed: Vec<String> = outcome
         .packages
