@@ -234,6 +234,13 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
             class_prefixes: owner.class_prefixes.to_vec(),
         })
         .collect();
+    if found.owners.len() > OWNERS_MAX {
+        tracing::warn!(
+            "{} has {} owners, of which {OWNERS_MAX} are named",
+            paths::display(path),
+            found.owners.len()
+        );
+    }
     (!owners.is_empty()).then_some(owners)
 }
 
