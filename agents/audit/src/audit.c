@@ -7,7 +7,7 @@
  * kind: LH = this program has started (name: its arguments, for interpreters only), LO = an object.
  * lost: reports that failed since the last one that did not, and that could not be written to the file of losses. */
 
-typedef unsigned long size_t;
+#include "system_calls.h"
 
 #define REPORT_MAX_BYTES 4096
 /* Room for the head: the kind, five numbers, and what is between them. */
@@ -17,79 +17,13 @@ typedef unsigned long size_t;
 #define SLOT_BYTES 512
 /* Below this limit of file sizes a write to a file could end the program by SIGXFSZ. */
 #define FILE_SIZE_MIN_BYTES (1ul << 20)
-
-#define AT_FDCWD (-100)
 #define RLIMIT_FSIZE 1
-/* These values of fcntl.h are the same on all architectures below. */
-#define O_RDONLY 0
-#define O_WRONLY 01
-#define O_RDWR 02
-#define O_APPEND 02000
-#define O_NONBLOCK 04000
-#define O_CLOEXEC 02000000
 
 /* The begin of struct link_map of link.h. */
 struct link_map {
 	unsigned long address;
 	const char *name;
 };
-
-#if defined(__x86_64__)
-#define SYS_read 0
-#define SYS_write 1
-#define SYS_close 3
-#define SYS_getpid 39
-#define SYS_getcwd 79
-#define SYS_openat 257
-#define SYS_readlinkat 267
-#define SYS_prlimit64 302
-static long system_call(long number, long a, long b, long c, long d)
-{
-	long result;
-	register long r10 __asm__("r10") = d;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-#elif defined(__i386__)
-#define SYS_read 3
-#define SYS_write 4
-#define SYS_close 6
-#define SYS_getpid 20
-#define SYS_getcwd 183
-#define SYS_openat 295
-#define SYS_readlinkat 305
-#define SYS_prlimit64 340
-static long system_call(long number, long a, long b, long c, long d)
-{
-	long result;
-	__asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d) : "memory");
-	return result;
-}
-#elif defined(__aarch64__)
-#define SYS_getcwd 17
-#define SYS_openat 56
-#define SYS_close 57
-#define SYS_read 63
-#define SYS_write 64
-#define SYS_readlinkat 78
-#define SYS_getpid 172
-#define SYS_prlimit64 261
-static long system_call(long number, long a, long b, long c, long d)
-{
-	register long x8 __asm__("x8") = number;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
-	return x0;
-}
-#else
-#error "plimsoll: no system calls are known for this architecture"
-#endif
 
 /* Set when the library is written: read as volatile, so that the compiler does not take these for the values. */
 __attribute__((used)) static const volatile char report_slot[SLOT_BYTES] = "\036plimsoll: FIFO of reports\036";
@@ -121,21 +55,6 @@ static size_t put_bytes(size_t at, const char *bytes, size_t length)
 	for (size_t i = 0; i < length; i++)
 		((volatile char *)record)[at + i] = bytes[i];
 	return at + length;
-}
-
-static size_t put_number(size_t at, unsigned long value)
-{
-	char digits[20];
-	size_t count = 0;
-
-	do {
-		digits[count++] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	record[at++] = ' ';
-	while (count)
-		record[at++] = digits[--count];
-	return at;
 }
 
 /* Opens, writes and closes; a program may close descriptors that it does not know, so none is kept. */
@@ -175,11 +94,11 @@ static void report(const char *kind, const char *name, size_t name_length, const
 	record[at++] = 0x1e;
 	record[at++] = kind[0];
 	record[at++] = kind[1];
-	at = put_number(at, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
-	at = put_number(at, lost);
+	at = put_number(record, at, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
+	at = put_number(record, at, lost);
 	at = put_bytes(at, " -", 2);
-	at = put_number(at, name_length);
-	at = put_number(at, total);
+	at = put_number(record, at, name_length);
+	at = put_number(record, at, total);
 	record[at++] = '\n';
 	at = put_bytes(at, name, name_length);
 	at = put_bytes(at, directory, directory_length);

@@ -5,7 +5,8 @@
  * It must never name a function that JDK 8 lacks. */
 #pragma once
 
-typedef unsigned long size_t;
+#include "system_calls.h"
+
 typedef int jint;
 typedef long long jlong;
 typedef unsigned char jboolean;

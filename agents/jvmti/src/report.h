@@ -74,21 +74,6 @@ static size_t put_bytes(char *to, size_t at, const char *bytes, size_t length)
 	return at + length;
 }
 
-static size_t put_number(char *to, size_t at, unsigned long value)
-{
-	char digits[20];
-	size_t count = 0;
-
-	do {
-		digits[count++] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	to[at++] = ' ';
-	while (count)
-		to[at++] = digits[--count];
-	return at;
-}
-
 /* Whether the FIFO took it. */
 static int write_whole(const char *bytes, size_t length)
 {
