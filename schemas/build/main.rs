@@ -108,8 +108,12 @@ impl Records {
                     (format!("Vec<{inner}>"), "")
                 }
                 Some("map") => {
-                    assert!(o["values"] == "string", "{place}: maps hold strings");
-                    ("std::collections::BTreeMap<String, String>".into(), "")
+                    let values = match o["values"].as_str() {
+                        Some("string") => "String",
+                        Some("long") => "i64",
+                        _ => panic!("{place}: maps hold strings or longs"),
+                    };
+                    (format!("std::collections::BTreeMap<String, {values}>"), "")
                 }
                 Some("record") => (self.record(schema, path), ""),
                 other => panic!("{place}: {other:?} is not in our subset; enums break FULL_TRANSITIVE"),

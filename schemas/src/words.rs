@@ -125,6 +125,33 @@ words!(/// Severities, worst first.
 words!(/// Kinds of workloads.
     workload_kind { CONTAINER = "container", POD_CONTAINER = "pod-container", PROCESS = "process" });
 
+/// How processes were observed.
+pub mod observed {
+    /// Hooked or watched from the process's start.
+    pub const AT_START: &str = "at-start";
+    /// Observed after it had started.
+    pub const ATTACHED: &str = "attached";
+    /// Could not be observed; the reason stands among the workload's unavailable probes.
+    pub const REFUSED: &str = "refused";
+    /// All known words.
+    pub const ALL: &[&str] = &[AT_START, ATTACHED, REFUSED];
+
+    /// What else is counted of processes that were observed in one way.
+    pub mod counts {
+        /// Classes with no place of their own, such as proxies and lambdas.
+        pub const CLASSES_GENERATED: &str = "classes-generated";
+        /// Hidden classes (JEP 371) and those that the VM calls anonymous.
+        pub const CLASSES_HIDDEN: &str = "classes-hidden";
+        /// Classes that were unloaded while they were watched.
+        pub const CLASSES_UNLOADED: &str = "classes-unloaded";
+        /// Classes that were unloaded before the attach: which they were is not known.
+        pub const CLASSES_UNLOADED_BEFORE: &str = "classes-unloaded-before";
+        /// All known words.
+        pub const ALL: &[&str] =
+            &[CLASSES_GENERATED, CLASSES_HIDDEN, CLASSES_UNLOADED, CLASSES_UNLOADED_BEFORE];
+    }
+}
+
 /// File identity of a file that is unchanged since its image was built.
 pub const FILE_IDENTITY_IMAGE: &str = "image";
 /// Longest path in an event, in bytes.

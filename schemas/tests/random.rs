@@ -75,7 +75,7 @@ fn any_json(schema: &Value, records: &mut HashMap<String, BoxedStrategy<Value>>)
             "array" => proptest::collection::vec(any_json(&object["items"], records), 0..3)
                 .prop_map(Value::from)
                 .boxed(),
-            "map" => proptest::collection::btree_map("\\PC{0,6}", "\\PC{0,6}", 0..3)
+            "map" => proptest::collection::btree_map("\\PC{0,6}", any_json(&object["values"], records), 0..3)
                 .prop_map(|map| json!(map))
                 .boxed(),
             _ => {

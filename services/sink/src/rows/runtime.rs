@@ -39,6 +39,7 @@ impl StateEvent for RuntimeWorkload {
         row.column("events_lost", &events_lost);
         row.column("losses", &Json(&self.losses));
         row.column("unavailable_probes", &self.unavailable_probes);
+        row.column("observed", &Json(&self.observed));
         row.column("unidentified_reason", &self.unidentified_reason);
         row.column("formerly_artifact", &self.formerly_artifact);
         row.column("moved_to", &self.moved_to);
