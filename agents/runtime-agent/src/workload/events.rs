@@ -45,6 +45,7 @@ impl Workload {
             watched: watched.collect(),
             losses: losses.collect(),
             unavailable_probes: self.unavailable.clone(),
+            observed: self.observed_events(),
             ..self.base.clone()
         }
     }

@@ -2,6 +2,7 @@
 //! It must never publish a use before it knows the artifact, nor forget one that waits for it.
 
 mod events;
+mod observed;
 mod scripts;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -10,6 +11,8 @@ use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
 use plimsoll_schemas::words::probe;
 
 use crate::observe::{Observation, below};
+
+pub use observed::{ObservedKey, ObservedNumbers};
 
 /// Most items that wait for a workload's identity; later ones count as lost.
 pub const HELD_MAX_ITEMS: usize = 50_000;
@@ -112,6 +115,8 @@ pub struct Workload {
     /// By probe and boot.
     pub losses: BTreeMap<(String, String), u64>,
     pub unavailable: BTreeMap<String, String>,
+    /// How the processes of each language were observed.
+    observed: BTreeMap<ObservedKey, ObservedNumbers>,
     /// When it was first seen by the agent, for the deadline of its identity.
     pub first_seen_ms: i64,
     /// Attempts to identify it.
@@ -153,6 +158,7 @@ impl Workload {
             watches: Vec::new(),
             losses: BTreeMap::new(),
             unavailable: BTreeMap::new(),
+            observed: BTreeMap::new(),
             first_seen_ms: now_ms,
             attempts: 0,
             loss_base: 0,
