@@ -133,8 +133,10 @@ pub mod observed {
     pub const ATTACHED: &str = "attached";
     /// Could not be observed; the reason stands among the workload's unavailable probes.
     pub const REFUSED: &str = "refused";
+    /// In summaries: no probe could tell what packages of the ecosystem were used.
+    pub const NOT_MEASURABLE: &str = "not-measurable";
     /// All known words.
-    pub const ALL: &[&str] = &[AT_START, ATTACHED, REFUSED];
+    pub const ALL: &[&str] = &[AT_START, ATTACHED, REFUSED, NOT_MEASURABLE];
 
     /// What else is counted of processes that were observed in one way.
     pub mod counts {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use plimsoll_schemas::events::{Owner, RuntimeAlert, ScanArtifact, ScanFindings, ScanPackage};
 use serde::{Deserialize, Serialize};
 
+use crate::observed::{FoldedObserved, ObservedByBoot, ObservedKey};
+
 /// Version of the encoding of entity bodies, `CorrelatorState.format`.
 pub const STATE_FORMAT: i32 = 1;
 
@@ -211,6 +213,8 @@ pub struct Workload {
     pub root_package_hash: String,
     /// Key that it goes on under, where it was unidentified here; empty if none.
     pub moved_to: String,
+    /// How the processes of each language were observed.
+    pub observed: BTreeMap<ObservedKey, ObservedByBoot>,
 }
 
 /// A time without a gap.
@@ -250,6 +254,8 @@ pub struct Folded {
     pub probes: BTreeMap<String, FoldedProbe>,
     /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
     pub not_measurable: BTreeMap<String, String>,
+    /// How the processes of each language were observed.
+    pub observed: BTreeMap<ObservedKey, FoldedObserved>,
 }
 
 /// One probe's share of [`Folded`].

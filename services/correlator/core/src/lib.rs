@@ -18,6 +18,7 @@ mod event;
 mod hold;
 pub mod limits;
 mod merge;
+mod observed;
 mod output;
 mod package;
 mod place;

@@ -32,6 +32,14 @@ pub const OWNERSHIP_WAIT_MS: i64 = MINUTE_MS;
 pub const INTERVALS_MAX: usize = 64;
 /// Boots of an agent whose losses are kept per workload and probe.
 pub const LOSSES_MAX: usize = 64;
+/// Combinations of ecosystem, probe and how by which processes were observed, kept per workload and per component.
+pub const OBSERVED_MAX: usize = 128;
+/// Boots of an agent whose numbers of observed processes are told apart, per workload and combination.
+pub const OBSERVED_BOOTS_MAX: usize = 16;
+/// Further numbers per combination.
+pub const OBSERVED_COUNTS_MAX: usize = 16;
+/// Reasons shown per combination.
+pub const OBSERVED_REASONS_MAX: usize = 10;
 /// Names and aliases shown per artifact.
 pub const NAMES_MAX: usize = 100;
 /// Warnings shown per artifact.

@@ -63,6 +63,7 @@ impl Workload {
                 kept.events_lost = kept.events_lost.max(new.events_lost);
             }
         }
+        self.join_observed(&event.boot_id, event.observed);
         if order >= self.order {
             self.order = order;
             self.application = event.application;

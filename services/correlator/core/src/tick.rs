@@ -141,6 +141,7 @@ fn fold(component: &mut Component, workload: &Workload) {
     for (ecosystem, reason) in workload.not_measurable() {
         keep_first(&mut folded.not_measurable, ecosystem, reason);
     }
+    folded.fold_observed(workload);
     folded.first_seen_ms = earlier(folded.first_seen_ms, workload.started_at_ms);
     folded.last_seen_ms = folded.last_seen_ms.max(workload.last_seen_ms);
     for (probe, intervals) in &workload.watched {

@@ -10,6 +10,7 @@ use crate::artifact::Artifact;
 use crate::entity::{Component, Workload};
 use crate::limits::{COMPONENTS_MAX, MINUTE_MS, NAMES_MAX, WARNINGS_MAX};
 use crate::merge::earlier;
+use crate::observed::summaries;
 use crate::output::PRODUCER_ID;
 use crate::records::count;
 
@@ -138,6 +139,7 @@ fn summary(component: &Component, workloads: &[&Workload], now_ms: i64) -> Compo
         workload_count: component.folded.workload_count + count(workloads.len()),
         first_seen_ms: component.folded.first_seen_ms,
         last_seen_ms: component.folded.last_seen_ms,
+        observed: summaries(&component.folded, workloads),
         ..ComponentSummary::default()
     };
     for workload in workloads {

@@ -170,6 +170,18 @@ pub fn workload(
     }
 }
 
+/// The workload with Java processes that a life of the agent observed.
+pub fn observed(workload: RuntimeWorkload, boot_id: &str, how: &str, processes: i64) -> RuntimeWorkload {
+    let observed = Observed {
+        ecosystem: "maven".into(),
+        probe: "jvmti".into(),
+        how: how.into(),
+        processes,
+        counts: [("classes-hidden".to_owned(), 10 * processes)].into(),
+    };
+    RuntimeWorkload { boot_id: boot_id.into(), observed: vec![observed], ..workload }
+}
+
 pub fn item(path: &str, kind: &str, rung: &str, first_seen_ms: i64) -> UsageItem {
     UsageItem {
         kind: kind.into(),
@@ -298,10 +310,15 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             )),
         ],
         vec![
-            Event::Workload(workload("w1", "web", T0, T0 + 30_000, true)),
-            Event::Workload(workload("w2", "worker", T0 + 50, T0 + 100_000, false)),
-            Event::Workload(stopped),
-            Event::Workload(lossy),
+            Event::Workload(observed(workload("w1", "web", T0, T0 + 30_000, true), "b", "at-start", 1)),
+            Event::Workload(observed(
+                workload("w2", "worker", T0 + 50, T0 + 100_000, false),
+                "b",
+                "attached",
+                2,
+            )),
+            Event::Workload(observed(stopped, "b", "at-start", 3)),
+            Event::Workload(observed(lossy, "later", "attached", 1)),
         ],
         vec![
             Event::Usage(usage(
