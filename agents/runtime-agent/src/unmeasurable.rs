@@ -2,21 +2,36 @@
 //! the reading of parts of one file.
 //! It must never read more of a file than the bounds below say, nor anything that is not regular.
 
+mod bundle;
+mod elf;
+
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::FileExt as _;
 
 use plimsoll_schemas::words::probe;
 
+use crate::hooks::language::Language;
+use bundle::Made;
+use elf::Elf;
+
 /// Most that is read of a script's begin, in bytes.
-pub const HEAD_MAX_BYTES: u64 = 64 << 10;
+pub const HEAD_MAX_BYTES: u64 = 256 << 10;
 /// Most that is read of its end, in bytes.
 pub const TAIL_MAX_BYTES: u64 = 4 << 10;
 
-/// Most that is read of a program's table of sections, and of their names, in bytes each.
-const SECTIONS_MAX_BYTES: usize = 64 << 10;
 /// Section of a native image that holds its heap (GraalVM, also after `strip`).
 const NATIVE_IMAGE_SECTION: &[u8] = b".svm_heap";
+/// Symbol that each program with Node.js, Bun or Deno in it offers to addons (Node-API).
+const NODE_SYMBOL: &str = "napi_module_register";
+
+/// What a look into a program or a script found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Packages in it cannot be measured.
+    Hidden(Unmeasurable),
+    /// A script that needs no other file: if no package was loaded, it may hold them.
+    Alone(Unmeasurable),
+}
 
 /// An ecosystem whose packages cannot be measured in a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +51,16 @@ impl Unmeasurable {
 
 /// What a mapped or opened file's path gives away.
 pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
+    if let Some(runtime) = cache_of_packages(path) {
+        return Some(Unmeasurable {
+            ecosystem: "npm",
+            reason: format!(
+                "{runtime} loaded a package from its own cache (/{}), which no scan lists; install the packages into \
+                 node_modules and run the application on these",
+                String::from_utf8_lossy(path)
+            ),
+        });
+    }
     let bundle = path.split(|byte| *byte == b'/').any(is_pyinstaller_directory)
         || path.ends_with(b"/_internal/base_library.zip");
     bundle.then(|| Unmeasurable {
@@ -45,6 +70,35 @@ pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
              them; run the application from installed packages under observation",
             String::from_utf8_lossy(path)
         ),
+    })
+}
+
+/// The runtime in whose cache a package lies: `.bun/install/cache/a@1.0.0/`, `deno/npm/registry.…/a/1.0.0/`.
+fn cache_of_packages(path: &[u8]) -> Option<&'static str> {
+    let has = |part: &str| memchr::memmem::find(path, part.as_bytes()).is_some();
+    if has("node_modules/") {
+        return None;
+    }
+    match () {
+        () if has(".bun/install/cache/") => Some("Bun"),
+        () if has("/npm/registry.") => Some("Deno"),
+        () => None,
+    }
+}
+
+/// What a command line gives away; the program's path is with or without a leading slash.
+pub fn of_command(program: &[u8], arguments: &[String]) -> Option<Unmeasurable> {
+    if Language::of_program(program) != Some(Language::Node) {
+        return None;
+    }
+    let mut options = arguments.iter().skip(1).take_while(|word| word.starts_with('-'));
+    let has = |option: &str| arguments.iter().skip(1).any(|word| word == option);
+    let from_snapshot = options.any(|word| word.starts_with("--snapshot-blob")) && !has("--build-snapshot");
+    from_snapshot.then(|| Unmeasurable {
+        ecosystem: "npm",
+        reason: "Node.js started from a snapshot (--snapshot-blob): modules in it are not files any more, where no probe \
+                 sees them; run the application without the snapshot under observation"
+            .to_owned(),
     })
 }
 
@@ -108,85 +162,70 @@ pub fn not_looked_at(path: &[u8]) -> Unmeasurable {
     }
 }
 
-/// Looks into a program for a native image's heap, and into a script for the mark of a bundler.
-pub fn of_file(opened: File, path: &[u8]) -> Option<Unmeasurable> {
+/// Whether a module of Node.js is a package's; those of package managers are not the application's.
+pub fn is_package(path: &[u8]) -> bool {
+    const MANAGERS: &[&str] = &["npm/", "corepack/", "pnpm/", "yarn/"];
+    let at = memchr::memmem::rfind(path, b"node_modules/");
+    at.is_some_and(|at| {
+        let rest = &path[at + b"node_modules/".len()..];
+        // npm's own packages lie below it.
+        let outer =
+            memchr::memmem::find(path, b"node_modules/").map(|at| &path[at + b"node_modules/".len()..]);
+        let is_manager = |rest: &[u8]| MANAGERS.iter().any(|name| rest.starts_with(name.as_bytes()));
+        !is_manager(rest) && !outer.is_some_and(is_manager)
+    })
+}
+
+/// Looks into a program for a native image's heap, or for Node.js, and into a script for the marks of a bundler.
+pub fn of_file(opened: File, path: &[u8]) -> Option<Found> {
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;
     if may_be_bundle(path) { of_script(opened, &metadata, path) } else { of_program(&opened, path) }
 }
 
-fn of_program(opened: &File, path: &[u8]) -> Option<Unmeasurable> {
-    has_section(opened, NATIVE_IMAGE_SECTION).then(|| Unmeasurable {
-        ecosystem: "maven",
-        reason: format!(
-            "/{} is a native image of GraalVM: its classes were compiled into the program, where no probe sees them; run \
-             the application on a JVM under observation",
-            String::from_utf8_lossy(path)
-        ),
+fn of_program(opened: &File, path: &[u8]) -> Option<Found> {
+    let program = Elf::open(opened)?;
+    let place = String::from_utf8_lossy(path);
+    if program.has_section(NATIVE_IMAGE_SECTION) {
+        let reason = format!(
+            "/{place} is a native image of GraalVM: its classes were compiled into the program, where no probe sees them; \
+             run the application on a JVM under observation"
+        );
+        return Some(Found::Hidden(Unmeasurable { ecosystem: "maven", reason }));
+    }
+    let is_runtime = Language::of_program(path) == Some(Language::Node);
+    (!is_runtime && program.offers(NODE_SYMBOL)).then(|| {
+        let reason = format!(
+            "/{place} carries a JavaScript runtime (a single executable application, pkg, nexe, Electron), and may carry \
+             the packages too, where no probe sees them; run the application's files on Node.js under observation"
+        );
+        Found::Hidden(Unmeasurable { ecosystem: "npm", reason })
     })
 }
 
-/// Whether a 64-bit ELF file of this machine's byte order has a section of this name (System V ABI, chapter 4).
-fn has_section(file: &File, name: &[u8]) -> bool {
-    let read = |offset: u64, length: usize| -> Option<Vec<u8>> {
-        let mut bytes = vec![0; length.min(SECTIONS_MAX_BYTES)];
-        file.read_exact_at(&mut bytes, offset).ok()?;
-        Some(bytes)
-    };
-    let number = |bytes: &[u8], at: usize, length: usize| -> Option<u64> {
-        let mut value = [0; 8];
-        value[..length].copy_from_slice(bytes.get(at..at + length)?);
-        Some(u64::from_le_bytes(value))
-    };
-    let names = || -> Option<Vec<u8>> {
-        let header = read(0, 64).filter(|header| header.starts_with(b"\x7fELF\x02\x01"))?;
-        let (table, size) = (number(&header, 40, 8)?, number(&header, 58, 2)?);
-        let strings = number(&header, 62, 2)?;
-        let entry = read(table.checked_add(strings.checked_mul(size)?)?, 64)?;
-        read(number(&entry, 24, 8)?, usize::try_from(number(&entry, 32, 8)?).ok()?)
-    };
-    names().is_some_and(|names| names.split(|byte| *byte == 0).any(|one| one == name))
-}
-
-fn of_script(mut opened: File, metadata: &std::fs::Metadata, path: &[u8]) -> Option<Unmeasurable> {
+fn of_script(mut opened: File, metadata: &std::fs::Metadata, path: &[u8]) -> Option<Found> {
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     opened.by_ref().take(HEAD_MAX_BYTES).read_to_end(&mut head).ok()?;
     if metadata.len() > HEAD_MAX_BYTES {
         opened.seek(SeekFrom::Start(metadata.len() - TAIL_MAX_BYTES)).ok()?;
         opened.take(TAIL_MAX_BYTES).read_to_end(&mut tail).ok()?;
     }
-    let bundler = bundler_of(&head, &tail)?;
-    Some(Unmeasurable {
-        ecosystem: "npm",
-        reason: format!(
-            "/{} was made by {bundler} of modules that are not files any more, where no probe sees them; run the \
-             application without bundling its packages (as externals) under observation",
-            String::from_utf8_lossy(path)
-        ),
-    })
-}
-
-/// The bundler that left its mark in a script.
-fn bundler_of(head: &[u8], tail: &[u8]) -> Option<&'static str> {
-    const MARKS: &[(&str, &str)] = &[
-        ("webpackBootstrap", "webpack"),
-        ("__webpack_require__", "webpack"),
-        ("__webpack_modules__", "webpack"),
-        // Chunks, which have no bootstrap of their own.
-        ("exports.modules=", "webpack"),
-        ("exports.modules = {", "webpack"),
-        ("webpackChunk", "webpack"),
-        ("/*! For license information please see ", "webpack"),
-        ("\n// node_modules/", "esbuild"),
-        ("__commonJS = (cb", "esbuild"),
-        ("__commonJS=(", "esbuild"),
-        // The same helper minified: `var s=(r,e)=>()=>(e||r((e={exports:{}}).exports,e),e.exports)`.
-        ("={exports:{}}).exports,", "esbuild"),
-        ("function getDefaultExportFromCjs", "rollup"),
-        ("parcelRequire", "Parcel"),
-        ("// @bun", "Bun"),
-    ];
-    let has = |bytes: &[u8], mark: &str| bytes.windows(mark.len()).any(|window| window == mark.as_bytes());
-    MARKS.iter().find(|(mark, _)| has(head, mark) || has(tail, mark)).map(|(_, bundler)| *bundler)
+    let place = String::from_utf8_lossy(path);
+    let unmeasurable = |reason| Unmeasurable { ecosystem: "npm", reason };
+    let remedy = "run the application without bundling its packages (as externals) under observation";
+    match bundle::judge(&head, &tail) {
+        Made::By(bundler) => Some(Found::Hidden(unmeasurable(format!(
+            "/{place} was made by {bundler} of modules that are not files any more, where no probe sees them; {remedy}"
+        )))),
+        Made::Minified => Some(Found::Hidden(unmeasurable(format!(
+            "/{place} was minified, as bundles are: packages in it are not files any more, where no probe sees them; \
+             {remedy}"
+        )))),
+        Made::Alone => Some(Found::Alone(unmeasurable(format!(
+            "no package was loaded, and /{place} needs no other file: it may be a bundle that holds them, where no probe \
+             sees them; {remedy}"
+        )))),
+        Made::AsOneOfMany => None,
+    }
 }
 
 /// The source whose compiled form OPcache keeps in a file: `<directory>/<32 digits>/<path of the source>.bin`.
@@ -248,36 +287,24 @@ mod tests {
     }
 
     #[test]
-    fn bundlers_leave_marks() {
-        let long = format!("{}\n// @bun", " ".repeat(100_000));
+    fn scripts_are_looked_into() {
         let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("main.js");
+        let long = format!("{}\n// @bun", " ".repeat(300_000));
+        let alone = "function add(first, second) {\n  return first + second;\n}\n".repeat(100);
         for (text, expected) in [
             ("const express = require('express');\n", None),
-            ("/******/ (() => { // webpackBootstrap\n", Some("webpack")),
-            ("/*! For license information please see main.js.LICENSE.txt */\n(()=>{", Some("webpack")),
-            ("var __commonJS = (cb, mod) => function __require() {", Some("esbuild")),
-            ("\"use strict\";\n// node_modules/a/index.js\n", Some("esbuild")),
-            (
-                "var s=(r,e)=>()=>(e||r((e={exports:{}}).exports,e),e.exports);var a=s(()=>{});",
-                Some("esbuild"),
-            ),
-            (
-                "var f=(e,r)=>()=>{try{return r||e((r={exports:{}}).exports,r),r.exports}catch(s){}}",
-                Some("esbuild"),
-            ),
-            ("exports.id=12,exports.ids=[12],exports.modules={7:(e,t,r)=>{}};", Some("webpack")),
-            ("exports.id = 12;\nexports.ids = [12];\nexports.modules = {\n", Some("webpack")),
-            ("(self.webpackChunkapp=self.webpackChunkapp||[]).push([[12],{}]);", Some("webpack")),
-            ("module.exports={exports:{}};\n", None),
-            ("var __toESM = (mod) => mod;\n", None),
-            ("function getDefaultExportFromCjs (x) {", Some("rollup")),
-            (&long, Some("Bun")),
+            ("/******/ (() => { // webpackBootstrap\n", Some("made by webpack")),
+            (&long, Some("made by Bun")),
+            (&alone, Some("no package was loaded")),
             ("", None),
         ] {
-            let file = directory.path().join("main.js");
             std::fs::write(&file, text).unwrap();
             let found = of_file(File::open(&file).unwrap(), b"app/main.js");
-            let says = |bundler: &str| found.as_ref().is_some_and(|found| found.reason.contains(bundler));
+            let says = |text: &str| match &found {
+                Some(Found::Hidden(found) | Found::Alone(found)) => found.reason.contains(text),
+                None => false,
+            };
             assert_eq!(found.is_some(), expected.is_some(), "{text:.60}");
             assert!(expected.is_none_or(says), "{text:.60}: {found:?}");
         }
@@ -285,29 +312,71 @@ mod tests {
     }
 
     #[test]
-    fn native_images_have_a_heap_of_their_own() {
+    fn what_command_lines_give_away() {
+        for (command, expected) in [
+            ("node --snapshot-blob app.blob main.js", true),
+            ("node --snapshot-blob=app.blob", true),
+            ("node --snapshot-blob app.blob --build-snapshot entry.js", false),
+            ("node main.js --snapshot-blob", false),
+            ("node", false),
+        ] {
+            let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(of_command(b"usr/bin/node", &arguments).is_some(), expected, "{command}");
+        }
+        assert_eq!(of_command(b"usr/bin/x", &["x".into(), "--snapshot-blob".into()]), None);
+    }
+
+    #[test]
+    fn caches_and_packages() {
+        for (path, cached, package) in [
+            ("root/.bun/install/cache/chalk@5.3.0@@@1/source/index.js", true, false),
+            ("root/.cache/deno/npm/registry.example.org/chalk/5.3.0/index.js", true, false),
+            ("app/node_modules/chalk/index.js", false, true),
+            ("app/node_modules/.deno/chalk@5.3.0/node_modules/chalk/index.js", false, true),
+            ("usr/lib/node_modules/npm/lib/cli.js", false, false),
+            ("usr/lib/node_modules/npm/node_modules/chalk/index.js", false, false),
+            ("app/server.js", false, false),
+        ] {
+            assert_eq!(of_path(path.as_bytes()).is_some(), cached, "{path}");
+            assert_eq!(is_package(path.as_bytes()), package, "{path}");
+        }
+    }
+
+    #[test]
+    fn programs_are_looked_into() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("app");
-        let check = |section: &str, damage: fn(&mut Vec<u8>), expected: bool| {
-            let source = format!(
-                "__attribute__((section(\"{section}\"))) int heap = 1; int main(void) {{ return heap - 1; }}"
-            );
+        let check = |declared: &str, path: &str, damage: fn(&mut Vec<u8>), expected: Option<&str>| {
             let code = directory.path().join("app.c");
-            std::fs::write(&code, source).unwrap();
-            let built = std::process::Command::new("cc").arg("-s").arg(&code).arg("-o").arg(&file).status();
+            std::fs::write(&code, format!("{declared}; int main(void) {{ return 0; }}")).unwrap();
+            let built = std::process::Command::new("cc")
+                .args(["-s", "-rdynamic", "-Wl,--hash-style=gnu"])
+                .arg(&code)
+                .arg("-o")
+                .arg(&file)
+                .status();
             assert!(built.unwrap().success());
             let mut bytes = std::fs::read(&file).unwrap();
             damage(&mut bytes);
             std::fs::write(&file, bytes).unwrap();
-            let found = of_file(File::open(&file).unwrap(), b"opt/app");
-            assert_eq!(found.is_some(), expected, "{section}");
-            assert!(found.is_none_or(|found| found.key() == "not-measurable:maven"));
+            let found = match of_file(File::open(&file).unwrap(), path.as_bytes()) {
+                Some(Found::Hidden(found)) => Some(found.key()),
+                _ => None,
+            };
+            assert_eq!(found.as_deref(), expected, "{declared} {path}");
         };
-        check(".svm_heap", |_| {}, true);
-        check(".other", |_| {}, false);
-        check(".svm_heap", |bytes| bytes.truncate(100), false);
-        check(".svm_heap", |bytes| bytes[40..48].fill(0xff), false);
-        check(".svm_heap", |bytes| bytes[58..64].fill(0xff), false);
+        let heap = "__attribute__((section(\".svm_heap\"))) int heap = 1";
+        let maven = Some("not-measurable:maven");
+        check(heap, "opt/app", |_| {}, maven);
+        check("__attribute__((section(\".other\"))) int heap = 1", "opt/app", |_| {}, None);
+        check(heap, "opt/app", |bytes| bytes.truncate(100), None);
+        check(heap, "opt/app", |bytes| bytes[40..48].fill(0xff), None);
+        check(heap, "opt/app", |bytes| bytes[58..64].fill(0xff), None);
+        let addons = "int a(void) { return 1; } void napi_module_register(void) {} void napi_b(void) {}";
+        check(addons, "opt/server", |_| {}, Some("not-measurable:npm"));
+        check(addons, "usr/bin/node", |_| {}, None);
+        check(addons, "opt/node_modules/bun/bin/bun.exe", |_| {}, None);
+        check("void napi_module_registered(void) {}", "opt/server", |_| {}, None);
     }
 
     #[test]

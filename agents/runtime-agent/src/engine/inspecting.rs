@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::{Engine, TREE_ID};
 use crate::resolver::open_directory;
-use crate::unmeasurable::{self, Unmeasurable};
+use crate::unmeasurable::{self, Found};
 use crate::workload::Workload;
 
 /// Files that wait for the thread at the same time; more stay with their workloads.
@@ -32,7 +32,7 @@ struct Script {
 /// The thread that looks, and what it found.
 pub(super) struct Inspector {
     scripts: Sender<Script>,
-    found: Receiver<Option<Unmeasurable>>,
+    found: Receiver<Option<Found>>,
     /// What was handed out, in the order of the answers.
     waiting: VecDeque<(u64, Vec<u8>)>,
 }
@@ -57,7 +57,7 @@ impl Inspector {
     }
 }
 
-fn inspect(script: &Script) -> Option<Unmeasurable> {
+fn inspect(script: &Script) -> Option<Found> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = Path::new(std::ffi::OsStr::from_bytes(&script.path));
@@ -75,7 +75,7 @@ impl Engine {
         while let Ok(found) = inspector.found.try_recv() {
             let of = inspector.waiting.pop_front().and_then(|(id, _)| self.workloads.get_mut(&id));
             if let (Some(found), Some(workload)) = (found, of) {
-                workload.set_unmeasurable(found);
+                workload.set_found(found);
             }
         }
         for (id, workload) in &mut self.workloads {

@@ -101,6 +101,12 @@ impl Engine {
             workload.changed = true;
         }
         let probe = if event.resync { probe::RESYNC } else { probe::EBPF_FILES };
+        if event.action == FileAction::Exec
+            && let Some(image) = self.images.get(&event.exec_id)
+            && let Some(found) = unmeasurable::of_command(&event.path, &image.arguments)
+        {
+            workload.set_unmeasurable(found);
+        }
         if event.resync && event.action == FileAction::Exec && keeps_php_scripts(&event.path) {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
         }

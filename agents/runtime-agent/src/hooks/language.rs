@@ -79,7 +79,7 @@ impl Language {
         }
         let end = name.iter().rposition(|byte| !byte.is_ascii_digit() && !b".-".contains(byte));
         match &name[..end.map_or(0, |end| end + 1)] {
-            b"node" | b"nodejs" | b"bun" | b"deno" => Some(Self::Node),
+            b"node" | b"nodejs" | b"bun" | b"bun.exe" | b"deno" => Some(Self::Node),
             b"ruby" | b"ruby.ruby" => Some(Self::Ruby),
             php if is_php(php) => Some(Self::Php),
             _ => None,
@@ -374,6 +374,8 @@ mod tests {
             ("/usr/bin/node", Some(Node)),
             ("/usr/bin/node-18", Some(Node)),
             ("/usr/bin/node_exporter", None),
+            ("/opt/node_modules/bun/bin/bun.exe", Some(Node)),
+            ("/usr/bin/deno", Some(Node)),
             ("/usr/bin/ruby3.1", Some(Ruby)),
             ("/usr/bin/ruby.ruby2.7", Some(Ruby)),
             ("/usr/bin/rubocop", None),

@@ -29,6 +29,7 @@ use crate::ebpf::event::split_arguments;
 use crate::java::is_jvm;
 use crate::procfs;
 use crate::sweep::{self, Reader};
+use crate::unmeasurable;
 use crate::workload::{NO_POSITION, Watch, Workload};
 use coverage::{Coverage, probe_of};
 use in_use::{InUse, Use};
@@ -108,7 +109,11 @@ impl Hooks {
             if report.kind == ReportKind::AuditStarted {
                 in_use.forget(report.pid);
                 installers.remove(&report.pid);
-                let judged = sweep::judge(&report.path, &split_arguments(&report.name));
+                let arguments = split_arguments(&report.name);
+                if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
+                    workload.set_unmeasurable(found);
+                }
+                let judged = sweep::judge(&report.path, &arguments);
                 // What has ended by now is not known to be an installer's: npm's own scripts tell it by themselves.
                 let by_installer =
                     || procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent));

@@ -121,6 +121,8 @@ pub const JUDGED_PROGRAMS: &[&str] = &[
     "jruby",
     "truffleruby",
     "bun",
+    // As npm's package of Bun calls it, on every system.
+    "bun.exe",
     "bunx",
     "deno",
     "frankenphp",
@@ -178,7 +180,12 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
     }
     match without_version(&name) {
         "node" | "nodejs" => node::judge(rest),
-        "bun" | "bunx" | "deno" => node::judge_other_runtime(&name, rest),
+        // One program of two names.
+        "bun" | "bun.exe" | "bunx" | "deno" => {
+            let called = arguments.first().map(|word| base_name(word.as_bytes()));
+            let name = if called.as_deref() == Some("bunx") { "bunx" } else { &name };
+            node::judge_other_runtime(name, rest)
+        }
         // Native programs in front of Node.js, which they start as one of their own processes.
         tool @ ("npm" | "pnpm" | "yarn") => match node::judge_tool(tool, rest) {
             Reader::Installer => Reader::Installer,
@@ -326,6 +333,9 @@ mod tests {
             ("usr/bin/bun", "bun install", Installer),
             ("usr/bin/bun", "bun run server.ts", Node),
             ("usr/bin/bunx", "bunx install", Node),
+            ("app/node_modules/bun/bin/bun.exe", "bun server.ts", Node),
+            ("app/node_modules/bun/bin/bun.exe", "bun install", Installer),
+            ("app/node_modules/bun/bin/bun.exe", "/app/bunx install", Node),
             ("usr/bin/deno", "deno cache x.ts", Installer),
             ("usr/bin/java", "java -jar app.jar", Java),
             ("usr/bin/perl", "perl -w /usr/share/debconf/frontend x", Ignored),

@@ -44,7 +44,7 @@ impl Workload {
             workload_id: self.id.clone(),
             watched: watched.collect(),
             losses: losses.collect(),
-            unavailable_probes: self.unavailable.clone(),
+            unavailable_probes: self.unavailable_probes(),
             observed: self.observed_events(),
             ..self.base.clone()
         }

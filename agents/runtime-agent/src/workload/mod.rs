@@ -11,6 +11,7 @@ use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
 use plimsoll_schemas::words::probe;
 
 use crate::observe::{Observation, below};
+use crate::unmeasurable::Unmeasurable;
 
 pub use observed::{ObservedKey, ObservedNumbers};
 
@@ -139,6 +140,10 @@ pub struct Workload {
     pub scripts: VecDeque<Vec<u8>>,
     /// Scripts that were handed out to be looked at.
     looked_at: HashSet<Vec<u8>>,
+    /// A script that may hold all packages.
+    alone: Option<Unmeasurable>,
+    /// A package of Node.js was loaded from a file of its own.
+    loads_packages: bool,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -170,6 +175,8 @@ impl Workload {
             moved: None,
             scripts: VecDeque::new(),
             looked_at: HashSet::new(),
+            alone: None,
+            loads_packages: false,
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),

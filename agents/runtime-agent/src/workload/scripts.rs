@@ -1,13 +1,14 @@
 //! Programs and scripts of a workload that may hide packages, and what is known not to be measurable.
 //! It must never let one go without being looked into or said not to have been.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use plimsoll_schemas::words::usage_kind;
 
 use super::Workload;
 use crate::observe::Observation;
-use crate::unmeasurable::{self, Unmeasurable};
+use crate::unmeasurable::{self, Found, Unmeasurable};
 
 /// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
 const SCRIPTS_MAX: usize = 4_096;
@@ -21,7 +22,36 @@ impl Workload {
         }
     }
 
+    /// What a look into a program or a script found.
+    pub fn set_found(&mut self, found: Found) {
+        match found {
+            Found::Hidden(found) => self.set_unmeasurable(found),
+            Found::Alone(found) => {
+                if self.alone.is_none() {
+                    self.changed |= !self.loads_packages;
+                    self.alone = Some(found);
+                }
+            }
+        }
+    }
+
+    /// What it is said to be unable to measure.
+    pub(super) fn unavailable_probes(&self) -> BTreeMap<String, String> {
+        let mut unavailable = self.unavailable.clone();
+        if let Some(alone) = self.alone.as_ref().filter(|_| !self.loads_packages) {
+            unavailable.entry(alone.key()).or_insert_with(|| alone.reason.clone());
+        }
+        unavailable
+    }
+
     pub(super) fn note_what_cannot_be_measured(&mut self, observation: &Observation) {
+        if observation.kind == usage_kind::MODULE
+            && !self.loads_packages
+            && unmeasurable::is_package(&observation.path)
+        {
+            self.loads_packages = true;
+            self.changed |= self.alone.is_some();
+        }
         if let Some(found) = unmeasurable::of_path(&observation.path) {
             self.set_unmeasurable(found);
         }
@@ -53,6 +83,25 @@ impl Workload {
 mod tests {
     use super::super::tests::{observation, workload};
     use super::*;
+
+    #[test]
+    fn a_script_alone_holds_packages_unless_some_were_loaded() {
+        let mut workload = workload();
+        let says =
+            |workload: &Workload| workload.event().unavailable_probes.contains_key("not-measurable:npm");
+        let found = Unmeasurable { ecosystem: "npm", reason: "alone; do".into() };
+        workload.set_found(Found::Alone(found));
+        assert!(says(&workload));
+        let load = |workload: &mut Workload, path: &str| {
+            let module = Observation { kind: "module", ..observation(path, 1) };
+            workload.add(module, "ebpf-files", String::new(), 1, 0, None);
+        };
+        load(&mut workload, "usr/lib/node_modules/npm/lib/cli.js");
+        load(&mut workload, "app/server.js");
+        assert!(says(&workload));
+        load(&mut workload, "app/node_modules/a/index.js");
+        assert!(!says(&workload));
+    }
 
     #[test]
     fn what_nobody_looks_into_is_said() {
