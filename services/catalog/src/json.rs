@@ -1,10 +1,11 @@
 //! Reads JSON objects field by field, so that what stands before a damage is still known.
 //! Never builds a tree of values: deep nesting and long lists cost no memory and no stack beyond their own bytes.
 
+use crate::bounds::LeftOut;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Most entries kept of one object or list.
+/// Most entries of one object or list; one more is kept, so that [`Shallow::bounded`] can tell.
 pub(crate) const MAX_ENTRIES: usize = 2_000;
 
 /// A value, and of objects and lists the texts directly in them.
@@ -34,6 +35,16 @@ impl Shallow {
             Self::Map(entries) => entries.into_iter().map(|(key, _)| key).collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// With at most [`MAX_ENTRIES`] entries; `left_out` gets to know of more of `what`.
+    pub fn bounded(mut self, what: &str, left_out: &mut LeftOut) -> Self {
+        match &mut self {
+            Self::Map(entries) => left_out.keep(entries, MAX_ENTRIES, what),
+            Self::List(texts) => left_out.keep(texts, MAX_ENTRIES, what),
+            Self::Bool(_) | Self::Other | Self::Text(_) => {}
+        }
+        self
     }
 
     /// A text, the texts of a list, or the field `type` of an object.
@@ -169,7 +180,7 @@ impl<'de> Visitor<'de> for ShallowVisitor {
         let mut entries: Vec<(String, String)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             // Within a list only the field `type` of an object is asked for.
-            let is_kept = entries.len() < MAX_ENTRIES && (self.depth == 0 || key == "type");
+            let is_kept = entries.len() <= MAX_ENTRIES && (self.depth == 0 || key == "type");
             if !is_kept {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -182,7 +193,7 @@ impl<'de> Visitor<'de> for ShallowVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shallow, A::Error> {
         let mut texts = Vec::new();
-        while self.depth == 0 && texts.len() < MAX_ENTRIES {
+        while self.depth == 0 && texts.len() <= MAX_ENTRIES {
             match list.next_element_seed(Self { depth: 1 })? {
                 Some(value) => texts.extend(value.texts()),
                 None => return Ok(Shallow::List(texts)),

@@ -4,6 +4,7 @@
 //! A new ecosystem is one folder with an [`Ecosystem`] in it, and one line in [`ECOSYSTEMS`].
 
 mod binary;
+mod bounds;
 mod canonical;
 mod debian;
 pub mod digest;

@@ -34,6 +34,8 @@ pub(crate) struct Stanza<'a> {
     pub offset: usize,
     pub fields: Vec<Field<'a>>,
     pub damages: Vec<Damage>,
+    /// Damaged lines beyond [`MAX_DAMAGES`].
+    pub more_damages: usize,
 }
 
 impl<'a> Stanza<'a> {
@@ -51,6 +53,8 @@ impl<'a> Stanza<'a> {
     fn damaged(&mut self, line: usize, offset: usize, what: &'static str) {
         if self.damages.len() < MAX_DAMAGES {
             self.damages.push(Damage { line, offset, what });
+        } else {
+            self.more_damages += 1;
         }
     }
 }

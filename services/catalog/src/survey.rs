@@ -1,6 +1,7 @@
 //! One pass over an artifact that all ecosystems share: one walk, one set of packages, one set of claims.
 //! Holds no rule of any ecosystem, and never fails as a whole: what cannot be read becomes a warning.
 
+use crate::bounds::{LeftOut, bound};
 use crate::canonical::{Canonicalizer, KnownLinks};
 use crate::digest::{DigestedFiles, Digester, is_binary_name};
 use crate::os_release::{self, OsRelease};
@@ -14,9 +15,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// Most packages of one artifact.
-pub const MAX_PACKAGES: usize = 500_000;
+pub const MAX_PACKAGES: usize = bound(500_000, 20_000);
 /// Most files that an ecosystem marks as its databases.
-pub const MAX_MARKERS: usize = 1_000_000;
+pub const MAX_MARKERS: usize = bound(1_000_000, 30_000);
 
 /// Most ELF files that ecosystems look into.
 pub const MAX_BINARIES: usize = 500_000;
@@ -50,6 +51,7 @@ pub(crate) struct Survey<'t> {
     binary_names: HashSet<Vec<u8>>,
     packages: Vec<PackageRecord>,
     by_id: HashMap<String, u32>,
+    has_more_packages: bool,
 }
 
 impl<'t> Survey<'t> {
@@ -70,6 +72,7 @@ impl<'t> Survey<'t> {
             binaries,
             packages: Vec::new(),
             by_id: HashMap::new(),
+            has_more_packages: false,
         };
         for (ecosystem, marked) in ECOSYSTEMS.iter().zip(&mut markers) {
             marked.sort_unstable();
@@ -95,8 +98,12 @@ impl<'t> Survey<'t> {
     /// Adds a package and gives its number; one that is there already only gets the new locations.
     pub fn add_package(&mut self, mut record: PackageRecord) -> Option<u32> {
         if self.packages.len() >= MAX_PACKAGES {
-            let message = format!("more than {MAX_PACKAGES} packages; the rest is left out");
-            self.warnings.push("too-many-packages", "", message, "scan a part of the artifact");
+            if !std::mem::replace(&mut self.has_more_packages, true) {
+                let subject = record.locations.first().map_or_else(String::new, |at| path::display(&at.path));
+                let message =
+                    format!("more than {MAX_PACKAGES} packages; this one and the rest are left out");
+                self.warnings.push("too-many-packages", &subject, message, "scan a part of the artifact");
+            }
             return None;
         }
         record.complete();
@@ -145,6 +152,13 @@ impl<'t> Survey<'t> {
                 }
                 None
             }
+        }
+    }
+
+    /// Warns of what was left out of a file, if anything.
+    pub fn left_out(&mut self, path: &[u8], left_out: &LeftOut) {
+        if !left_out.is_empty() {
+            self.warnings.left_out(&path::display(path), left_out);
         }
     }
 

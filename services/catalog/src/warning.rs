@@ -1,6 +1,7 @@
 //! What a catalog could not read, for people: each names the thing and what to do about it.
 //! Never grows without bound: beyond [`MAX_WARNINGS`] they are only counted.
 
+use crate::bounds::LeftOut;
 use crate::tree::TreeError;
 use serde::Serialize;
 
@@ -61,6 +62,14 @@ impl Warnings {
             format!("only its first {max_bytes} bytes were read"),
             "check whether the file is damaged; packages behind that point are missing",
         );
+    }
+
+    /// A file of which more was there than is taken.
+    pub fn left_out(&mut self, path: &str, left_out: &LeftOut) {
+        if !left_out.is_empty() {
+            let message = format!("there are {}; the rest is left out", left_out.text());
+            self.push("bound-reached", path, message, "check whether it is damaged or made to mislead");
+        }
     }
 
     /// Sorted, without repetitions.

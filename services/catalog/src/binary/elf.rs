@@ -10,6 +10,8 @@ const MAX_SECTIONS: usize = 4_096;
 const MAX_SEGMENTS: usize = 512;
 /// Most bytes of section names.
 const MAX_SECTION_NAMES_BYTES: usize = 1024 * 1024;
+/// Longest name of a section; longer ones, which may overlap, are none that is asked for.
+const MAX_SECTION_NAME_BYTES: usize = 64;
 
 /// Read at once from the beginning: the header, and the program headers of nearly all files.
 const HEAD_BYTES: usize = 1024;
@@ -59,6 +61,8 @@ pub(crate) struct Elf<'f> {
     pub is_big_endian: bool,
     /// Whether it names a dynamic linker, so that hooks of that linker see it.
     pub has_interpreter: bool,
+    /// Whether it has more sections or segments than are looked at.
+    pub is_cut: bool,
     sections: Vec<Section>,
     segments: Vec<Segment>,
 }
@@ -75,8 +79,15 @@ impl<'f> Elf<'f> {
         }
         let is_64 = header[4] == 2;
         let is_big_endian = header[5] == 2;
-        let mut elf =
-            Self { file, is_64, is_big_endian, has_interpreter: false, sections: vec![], segments: vec![] };
+        let mut elf = Self {
+            file,
+            is_64,
+            is_big_endian,
+            has_interpreter: false,
+            is_cut: false,
+            sections: vec![],
+            segments: vec![],
+        };
         let kind = elf.u16(&header, 16);
         if (is_64 && header.len() < 64) || !matches!(kind, TYPE_EXECUTABLE | TYPE_SHARED) {
             return Ok(None);
@@ -128,6 +139,7 @@ impl<'f> Elf<'f> {
         if entry_bytes < least {
             return Ok(());
         }
+        self.is_cut |= usize::from(count) > MAX_SEGMENTS;
         let count = usize::from(count).min(MAX_SEGMENTS);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let table = match head.get(start..start.saturating_add(count * entry_bytes)) {
@@ -175,6 +187,7 @@ impl<'f> Elf<'f> {
             SECTION_NUMBER_ESCAPE => self.u32(&first, link_at) as usize,
             index => usize::from(index),
         };
+        self.is_cut |= count > MAX_SECTIONS;
         let table = read_range(self.file, offset, count.min(MAX_SECTIONS) * entry_bytes)?;
         let entries: Vec<&[u8]> = table.chunks_exact(entry_bytes).collect();
         let location = |entry: &[u8]| {
@@ -192,14 +205,16 @@ impl<'f> Elf<'f> {
             names.offset,
             usize::try_from(names.size_bytes).unwrap_or(usize::MAX).min(MAX_SECTION_NAMES_BYTES),
         )?;
+        let has_more_names = names.len() == MAX_SECTION_NAMES_BYTES;
         let sections: Vec<Section> = entries
             .iter()
             .filter_map(|entry| {
                 let name = names.get(self.u32(entry, 0) as usize..)?;
-                let end = memchr::memchr(0, name)?;
+                let end = memchr::memchr(0, &name[..name.len().min(MAX_SECTION_NAME_BYTES + 1)]).unwrap_or(0);
                 Some(Section { name: name[..end].to_vec(), range: location(entry)? })
             })
             .collect();
+        self.is_cut |= has_more_names;
         self.sections = sections;
         Ok(())
     }

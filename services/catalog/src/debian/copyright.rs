@@ -1,6 +1,7 @@
 //! Licences of a Debian package from its copyright file (machine-readable copyright format 1.0, DEP-5).
 //! Never interprets a licence text: names are taken as written, of older files only those in common-licenses.
 
+use crate::bounds::LeftOut;
 use crate::stanza::Stanzas;
 use crate::survey::Survey;
 use crate::tree::path;
@@ -37,28 +38,39 @@ impl LicenseCache {
         if let Some(licenses) = self.by_inode.get(&found.metadata.identity) {
             return licenses.clone();
         }
-        // A copyright file that cannot be read, or was cut, hides no package: not worth a warning each.
-        let licenses = survey
-            .tree
-            .read(&found.path, MAX_COPYRIGHT_BYTES)
-            .map(|contents| parse(&contents.bytes))
-            .unwrap_or_default();
+        // A copyright file that cannot be read hides no package: not worth a warning each.
+        let mut left_out = LeftOut::default();
+        let licenses = match survey.tree.read(&found.path, MAX_COPYRIGHT_BYTES) {
+            Ok(contents) => {
+                if contents.truncated {
+                    left_out.beyond(MAX_COPYRIGHT_BYTES, "bytes, so licences may be missing");
+                }
+                parse(&contents.bytes, &mut left_out)
+            }
+            Err(_) => Vec::new(),
+        };
+        survey.left_out(&found.path, &left_out);
         self.by_inode.insert(found.metadata.identity, licenses.clone());
         licenses
     }
 }
 
-fn parse(bytes: &[u8]) -> Vec<String> {
+fn parse(bytes: &[u8], left_out: &mut LeftOut) -> Vec<String> {
     let mut licenses = BTreeSet::new();
     let first_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let is_machine_readable = ["Format:", "Format-Specification:"].iter().any(|field| {
         first_line.get(..field.len()).is_some_and(|start| start.eq_ignore_ascii_case(field.as_bytes()))
     });
     if is_machine_readable {
-        for stanza in Stanzas::new(bytes, None).take(MAX_STANZAS) {
+        for (number, stanza) in Stanzas::new(bytes, None).enumerate() {
+            if number >= MAX_STANZAS {
+                left_out.beyond(MAX_STANZAS, "stanzas");
+                break;
+            }
             // The short name stands on the field's own line; what follows is the text.
             for field in stanza.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(b"License")) {
-                insert(&mut licenses, field.value.split(|byte| *byte == b'\n').next().unwrap_or_default());
+                let name = field.value.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                insert(&mut licenses, name, left_out);
             }
         }
     } else {
@@ -67,16 +79,19 @@ fn parse(bytes: &[u8]) -> Vec<String> {
             let rest = &bytes[at + marker.len()..];
             let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b".+-".contains(byte)));
             let name = &rest[..end.unwrap_or(rest.len())];
-            insert(&mut licenses, name.strip_suffix(b".").unwrap_or(name));
+            insert(&mut licenses, name.strip_suffix(b".").unwrap_or(name), left_out);
         }
     }
     licenses.into_iter().collect()
 }
 
-fn insert(licenses: &mut BTreeSet<String>, name: &[u8]) {
+fn insert(licenses: &mut BTreeSet<String>, name: &[u8], left_out: &mut LeftOut) {
     let name = name.trim_ascii();
-    if !name.is_empty() && name.len() <= MAX_LICENSE_BYTES && licenses.len() < MAX_LICENSES {
-        licenses.insert(path::display(name));
+    if name.len() > MAX_LICENSE_BYTES {
+        left_out.beyond(MAX_LICENSE_BYTES, "bytes in the name of a licence");
+    } else if !name.is_empty() && licenses.insert(path::display(name)) && licenses.len() > MAX_LICENSES {
+        licenses.pop_last();
+        left_out.beyond(MAX_LICENSES, "licences");
     }
 }
 
@@ -86,7 +101,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: &[&str]) {
-        assert_eq!(parse(text.as_bytes()), expect);
+        assert_eq!(parse(text.as_bytes(), &mut LeftOut::default()), expect);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     ALTERNATIVES, DIVERSIONS, INFO, MAX_LIST_BYTES, MAX_SMALL_FILE_BYTES, METHOD, METHOD_ALTERNATIVES,
 };
 use crate::ECOSYSTEMS;
+use crate::bounds::{LeftOut, bound};
 use crate::role::{is_shared_library, role_of};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 /// Most files looked at to find one that exists; a package with so many missing ones counts as measurable.
 const MAX_EXISTENCE_CHECKS: usize = 64;
 /// Most diversions read.
-const MAX_DIVERSIONS: usize = 100_000;
+const MAX_DIVERSIONS: usize = bound(100_000, 1_000);
 /// Most links read of one alternative, its slaves included.
 const MAX_ALTERNATIVE_LINKS: usize = 1_000;
 /// Longest path accepted in a list, in bytes.
@@ -24,10 +25,12 @@ const MAX_LISTED_PATH_BYTES: usize = path::MAX_PATH_BYTES;
 const ETC_ALTERNATIVES: &[u8] = b"etc/alternatives";
 
 /// The files of one package as its database lists them: concatenated, each ended by a newline.
+#[derive(Default)]
 pub(crate) struct OwnedFiles {
     /// The database file; empty when there is none.
     pub list_path: Vec<u8>,
     lines: Vec<u8>,
+    left_out: LeftOut,
 }
 
 impl OwnedFiles {
@@ -45,9 +48,13 @@ pub(crate) fn read_owned(
 ) -> OwnedFiles {
     if source.is_part {
         let md5sums = [source.path.as_slice(), b".md5sums"].concat();
-        let lines = survey.read_optional(&md5sums, MAX_LIST_BYTES).map(|bytes| paths_of_md5sums(&bytes));
-        let list_path = if lines.is_some() { md5sums } else { Vec::new() };
-        return OwnedFiles { list_path, lines: lines.unwrap_or_default() };
+        let mut owned = OwnedFiles::default();
+        if let Some(bytes) = survey.read_optional(&md5sums, MAX_LIST_BYTES) {
+            owned.list_path = md5sums;
+            owned.add_md5sums(&bytes);
+        }
+        survey.left_out(&owned.list_path, &owned.left_out);
+        return owned;
     }
     let plain = path::join(INFO, package.name.as_bytes());
     let qualified = [plain.as_slice(), b":", package.architecture.as_bytes()].concat();
@@ -55,57 +62,64 @@ pub(crate) fn read_owned(
     for stem in &stems {
         let list_path = [stem.as_slice(), b".list"].concat();
         if let Some(bytes) = survey.read_optional(&list_path, MAX_LIST_BYTES) {
-            return OwnedFiles { list_path, lines: paths_of_list(&bytes) };
+            let mut owned = OwnedFiles { list_path, ..OwnedFiles::default() };
+            owned.add_list(&bytes);
+            survey.left_out(&owned.list_path, &owned.left_out);
+            return owned;
         }
     }
     // Some slimmed images drop the lists but keep these.
     for stem in &stems {
         let list_path = [stem.as_slice(), b".md5sums"].concat();
         if let Some(bytes) = survey.read_optional(&list_path, MAX_LIST_BYTES) {
-            let mut lines = paths_of_md5sums(&bytes);
+            let mut owned = OwnedFiles { list_path, ..OwnedFiles::default() };
+            owned.add_md5sums(&bytes);
             let conffiles = [stem.as_slice(), b".conffiles"].concat();
             if let Some(bytes) = survey.read_optional(&conffiles, MAX_LIST_BYTES) {
-                lines.extend(paths_of_list(&bytes));
+                owned.add_list(&bytes);
             }
-            return OwnedFiles { list_path, lines };
+            survey.left_out(&owned.list_path, &owned.left_out);
+            return owned;
         }
     }
-    OwnedFiles { list_path: Vec::new(), lines: Vec::new() }
+    OwnedFiles::default()
 }
 
-/// A list names every directory right before what is in it: a line that the next one continues is a directory.
-fn paths_of_list(bytes: &[u8]) -> Vec<u8> {
-    let mut paths = Vec::with_capacity(bytes.len());
-    let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        let is_directory = lines.peek().is_some_and(|next| path::is_below(next, line));
-        if !is_directory {
-            push_path(&mut paths, line);
+impl OwnedFiles {
+    /// A list names every directory right before what is in it: a line that the next one continues is a directory.
+    fn add_list(&mut self, bytes: &[u8]) {
+        self.lines.reserve(bytes.len());
+        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(line) = lines.next() {
+            let is_directory = lines.peek().is_some_and(|next| path::is_below(next, line));
+            if !is_directory {
+                self.push_path(line);
+            }
         }
     }
-    paths
-}
 
-/// `<32 hexadecimal digits>  <path>` per line.
-fn paths_of_md5sums(bytes: &[u8]) -> Vec<u8> {
-    let mut paths = Vec::with_capacity(bytes.len());
-    for line in bytes.split(|byte| *byte == b'\n') {
-        if let Some(blank) = memchr::memchr(b' ', line) {
-            push_path(&mut paths, line[blank..].trim_ascii_start());
+    /// `<32 hexadecimal digits>  <path>` per line.
+    fn add_md5sums(&mut self, bytes: &[u8]) {
+        self.lines.reserve(bytes.len());
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if let Some(blank) = memchr::memchr(b' ', line) {
+                self.push_path(line[blank..].trim_ascii_start());
+            }
         }
     }
-    paths
-}
 
-fn push_path(paths: &mut Vec<u8>, listed: &[u8]) {
-    let is_plain = listed.first() == Some(&b'/')
-        && memchr::memmem::find(listed, b"/.").is_none()
-        && memchr::memmem::find(listed, b"//").is_none();
-    let relative: Cow<'_, [u8]> =
-        if is_plain { Cow::Borrowed(&listed[1..]) } else { Cow::Owned(path::normalize(listed)) };
-    if !relative.is_empty() && relative.len() <= MAX_LISTED_PATH_BYTES {
-        paths.extend_from_slice(&relative);
-        paths.push(b'\n');
+    fn push_path(&mut self, listed: &[u8]) {
+        let is_plain = listed.first() == Some(&b'/')
+            && memchr::memmem::find(listed, b"/.").is_none()
+            && memchr::memmem::find(listed, b"//").is_none();
+        let relative: Cow<'_, [u8]> =
+            if is_plain { Cow::Borrowed(&listed[1..]) } else { Cow::Owned(path::normalize(listed)) };
+        if relative.len() > MAX_LISTED_PATH_BYTES {
+            self.left_out.beyond(MAX_LISTED_PATH_BYTES, "bytes in a path of the list");
+        } else if !relative.is_empty() {
+            self.lines.extend_from_slice(&relative);
+            self.lines.push(b'\n');
+        }
     }
 }
 
@@ -119,21 +133,27 @@ pub(crate) struct Measured {
 }
 
 /// Counts the files that could be used, and makes sure that at least one is a file of the package's own.
-pub(crate) fn measure(survey: &Survey<'_>, owned: &OwnedFiles) -> Measured {
+pub(crate) fn measure(survey: &mut Survey<'_>, owned: &OwnedFiles) -> Measured {
     let mut measured =
         Measured { loadable_file_count: 0, not_measurable_reason: "", only_shared_libraries: false };
     let mut has_shared_library = false;
     let mut checks = 0;
-    let mut exists = false;
+    let (mut exists, mut has_more) = (false, false);
     for listed in owned.paths().filter(|listed| role_of(listed).can_be_used()) {
         measured.loadable_file_count += 1;
         has_shared_library |= is_shared_library(path::file_name(listed));
         if !exists {
             checks += 1;
             // A link is seen as what it leads to, so it tells nothing of its own package.
-            exists = checks > MAX_EXISTENCE_CHECKS
-                || survey.tree.metadata(listed).is_ok_and(|found| found.kind == FileKind::Regular);
+            has_more = checks > MAX_EXISTENCE_CHECKS;
+            exists =
+                has_more || survey.tree.metadata(listed).is_ok_and(|found| found.kind == FileKind::Regular);
         }
+    }
+    if has_more {
+        let mut left_out = LeftOut::default();
+        left_out.beyond(MAX_EXISTENCE_CHECKS, "files that are gone or links, so it counts as measurable");
+        survey.left_out(&owned.list_path, &left_out);
     }
     if owned.list_path.is_empty() {
         measured.not_measurable_reason = "the image keeps no list of the package's files";
@@ -177,9 +197,12 @@ pub(crate) fn read_diversions(survey: &mut Survey<'_>) -> Diversions {
     let Some(bytes) = survey.read_optional(DIVERSIONS, MAX_SMALL_FILE_BYTES) else {
         return Diversions::new();
     };
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').take(3 * MAX_DIVERSIONS).collect();
-    lines
-        .chunks_exact(3)
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let mut left_out = LeftOut::default();
+    let diversions = left_out.first(lines.chunks_exact(3), MAX_DIVERSIONS, "diversions");
+    survey.left_out(DIVERSIONS, &left_out);
+    diversions
+        .into_iter()
         .map(|three| {
             (path::normalize(three[0]), Diversion { to: path::normalize(three[1]), by: three[2].to_vec() })
         })
@@ -230,7 +253,9 @@ pub(crate) fn claim_alternatives(survey: &mut Survey<'_>) {
     for entry in survey.tree.list(ALTERNATIVES).unwrap_or_default() {
         let file = path::join(ALTERNATIVES, &entry.name);
         if let Some(bytes) = survey.read_optional(&file, MAX_SMALL_FILE_BYTES) {
-            links.extend(links_of_alternative(&bytes));
+            let mut left_out = LeftOut::default();
+            links.extend(links_of_alternative(&bytes, &mut left_out));
+            survey.left_out(&file, &left_out);
         }
     }
     for link in links {
@@ -243,15 +268,16 @@ pub(crate) fn claim_alternatives(survey: &mut Survey<'_>) {
 }
 
 /// Mode, master link, then name and link of each slave until an empty line (update-alternatives(1)).
-fn links_of_alternative(bytes: &[u8]) -> Vec<Vec<u8>> {
+fn links_of_alternative(bytes: &[u8], left_out: &mut LeftOut) -> Vec<Vec<u8>> {
     let mut lines = bytes.split(|byte| *byte == b'\n').skip(1);
     let mut links: Vec<Vec<u8>> = lines.next().into_iter().map(path::normalize).collect();
     while let (Some(name), Some(link)) = (lines.next(), lines.next()) {
-        if name.is_empty() || links.len() >= MAX_ALTERNATIVE_LINKS {
+        if name.is_empty() || links.len() > MAX_ALTERNATIVE_LINKS {
             break;
         }
         links.push(path::normalize(link));
     }
+    left_out.keep(&mut links, MAX_ALTERNATIVE_LINKS, "links");
     links
 }
 
@@ -260,8 +286,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(paths: Vec<u8>, expect: &[&str]) {
-        let owned = OwnedFiles { list_path: Vec::new(), lines: paths };
+    fn check(add: fn(&mut OwnedFiles, &[u8]), list: &[u8], expect: &[&str]) {
+        let mut owned = OwnedFiles::default();
+        add(&mut owned, list);
         let found: Vec<String> = owned.paths().map(path::display).collect();
         assert_eq!(found, expect);
     }
@@ -269,14 +296,15 @@ mod tests {
     #[test]
     fn lists() {
         let list = b"/.\n/usr\n/usr/bin\n/usr/bin/a\n/usr/bin/ab\n/usr/empty\n/usr/bin/../lib//x\n\n/";
-        check(paths_of_list(list), &["usr/bin/a", "usr/bin/ab", "usr/empty", "usr/lib/x"]);
+        check(OwnedFiles::add_list, list, &["usr/bin/a", "usr/bin/ab", "usr/empty", "usr/lib/x"]);
         let md5sums = b"0123456789abcdef0123456789abcdef  usr/bin/a b\ngarbage\nx  ./etc/c\n";
-        check(paths_of_md5sums(md5sums), &["usr/bin/a b", "etc/c"]);
+        check(OwnedFiles::add_md5sums, md5sums, &["usr/bin/a b", "etc/c"]);
     }
 
     #[test]
     fn alternatives() {
         let text = b"auto\n/usr/bin/awk\nnawk\n/usr/bin/nawk\n\n/usr/bin/mawk\n5\n/usr/bin/mawk\n\n";
+        let links_of_alternative = |text: &[u8]| super::links_of_alternative(text, &mut LeftOut::default());
         assert_eq!(links_of_alternative(text), [b"usr/bin/awk".to_vec(), b"usr/bin/nawk".to_vec()]);
         assert_eq!(links_of_alternative(b"auto\n"), [b"".to_vec()]);
         assert!(links_of_alternative(b"").is_empty());

@@ -1,12 +1,13 @@
 //! Reads dpkg's status database (deb-control(5), dpkg(1) on package states) into the packages that are installed.
 //! Never drops a stanza silently: what is damaged gives a warning with file, line, byte offset and package.
 
+use crate::bounds::{LeftOut, bound};
 use crate::stanza::{Stanza, Stanzas};
 use crate::survey::Survey;
 use crate::tree::path;
 
 /// Most stanzas read of one file.
-pub(crate) const MAX_STANZAS: usize = 200_000;
+pub(crate) const MAX_STANZAS: usize = bound(200_000, 3_000);
 /// Most dependencies kept of one package.
 pub(crate) const MAX_DEPENDENCIES: usize = 2_000;
 /// Longest package name or version accepted, in bytes.
@@ -69,6 +70,10 @@ fn read_stanza(survey: &mut Survey<'_>, source: &StatusSource, stanza: &Stanza<'
     for damage in &stanza.damages {
         warn(survey, source, name, damage.line, damage.offset, damage.what);
     }
+    if stanza.more_damages > 0 {
+        let what = format!("{} more lines of it are damaged and left out", stanza.more_damages);
+        warn(survey, source, name, stanza.line, stanza.offset, &what);
+    }
     match stanza.get("Status") {
         Some(status) => {
             let state = status.split(u8::is_ascii_whitespace).rfind(|word| !word.is_empty());
@@ -115,9 +120,14 @@ fn read_stanza(survey: &mut Survey<'_>, source: &StatusSource, stanza: &Stanza<'
     let architecture = text("Architecture");
     let (source_name, source_version) = split_source(&text("Source"), &name, &version);
     let is_yes = |field: &str| stanza.get(field).is_some_and(|value| value.eq_ignore_ascii_case(b"yes"));
-    let dependencies =
-        ["Pre-Depends", "Depends"].iter().flat_map(|field| relation_names(&text(field))).collect();
-    let provides = relation_names(&text("Provides"));
+    let mut left_out = LeftOut::default();
+    let mut names = |field: &str| {
+        let what = format!("entries in {field} of package {name}");
+        relation_names(&text(field), &what, &mut left_out)
+    };
+    let dependencies = ["Pre-Depends", "Depends"].into_iter().flat_map(&mut names).collect();
+    let provides = names("Provides");
+    survey.left_out(&source.path, &left_out);
     Some(StatusPackage {
         is_essential: is_yes("Essential")
             || is_yes("Protected")
@@ -161,10 +171,10 @@ fn split_source(source: &str, name: &str, version: &str) -> (String, String) {
 }
 
 /// The names of a relation field (deb-control(5)): versions, architectures and qualifiers dropped, alternatives kept.
-fn relation_names(value: &str) -> Vec<String> {
-    value
-        .split(',')
-        .take(MAX_DEPENDENCIES)
+fn relation_names(value: &str, what: &str, left_out: &mut LeftOut) -> Vec<String> {
+    let clauses = left_out.first(value.split(','), MAX_DEPENDENCIES, what);
+    clauses
+        .into_iter()
         .filter_map(|clause| {
             let names: Vec<&str> = clause
                 .split('|')
@@ -187,7 +197,7 @@ mod tests {
 
     #[test]
     fn relations() {
-        let names = |value| relation_names(value).join(", ");
+        let names = |value| relation_names(value, "", &mut LeftOut::default()).join(", ");
         assert_eq!(names("libc6 (>= 2.34), libgcc-s1"), "libc6, libgcc-s1");
         assert_eq!(
             names("python3:any | python3.11,\n default-mta|mail-transport-agent [amd64]"),

@@ -11,7 +11,7 @@ use std::io;
 
 /// Most functions of one program; Kubernetes' have about 200,000.
 const MAX_FUNCTIONS: u64 = 16_000_000;
-/// Longest name of a function; a longer one is passed over.
+/// Longest name of a function that is carried on; of a longer one the beginning counts, which names its package.
 const MAX_NAME_BYTES: usize = 64 * 1024;
 /// Longest header: 8 bytes and 8 numbers of 8 bytes.
 const HEADER_BYTES: usize = 72;
@@ -170,7 +170,7 @@ impl FunctionTable {
                     name.is_empty() || visit(name)
                 } else {
                     carried.extend_from_slice(name);
-                    let goes_on = carried.len() > MAX_NAME_BYTES || visit(&carried);
+                    let goes_on = visit(&carried);
                     carried.clear();
                     goes_on
                 };
@@ -208,7 +208,7 @@ impl FunctionTable {
             };
             let offset = u64::from(elf.u32(record, 0));
             let Some(name) = names.at(elf, offset, MAX_NAME_BYTES, budget)? else { return Ok(false) };
-            let Some(end) = memchr::memchr(0, name) else { continue };
+            let end = memchr::memchr(0, name).unwrap_or(name.len());
             if end > 0 && !visit(&name[..end]) {
                 return Ok(true);
             }

@@ -18,8 +18,6 @@ const NAME_HEADER_BYTES: usize = 3;
 
 /// Most looks for a module by a prefix of a name; Kubernetes' programs need 2 million.
 const MAX_LOOKS: u64 = 8_000_000;
-/// Most prefixes of one name that are looked for.
-const MAX_PREFIXES: usize = 64;
 /// Most bytes that are searched for types, counted once for each module that is looked for.
 const MAX_SEARCHED_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -197,14 +195,14 @@ impl<'i> Modules<'i> {
             return Some(*index);
         }
         let mut end = name.len().min(self.longest_bytes + 1);
-        for _ in 0..MAX_PREFIXES {
+        // Ends, since each prefix is shorter than the one before; the looks of a program are bounded.
+        loop {
             let cut = memchr::memrchr2(b'/', b'.', &name[..end]).filter(|_| self.look())?;
             if let Some(index) = self.by_path.get(&name[..cut]) {
                 return Some(*index);
             }
             end = cut;
         }
-        None
     }
 }
 

@@ -128,6 +128,11 @@ fn warn(survey: &mut Survey<'_>, at: &[u8], problem: Problem) {
             "its table of functions cannot be read, so which modules are linked in is not known",
             rebuild,
         ),
+        Problem::TooManySections => (
+            "bound-reached",
+            "there are more sections or segments in it than are looked at, so what is linked into it is not known",
+            "check whether it is damaged or made to mislead",
+        ),
         Problem::Packed => (
             "packed-program",
             "packed by UPX, so what is linked into it cannot be read",
@@ -181,6 +186,8 @@ pub(crate) enum Problem {
     TooManyModules,
     /// The table of functions is missing, damaged or too long.
     NoFunctionTable,
+    /// More sections or segments than are looked at: whether it is a Go program cannot be told.
+    TooManySections,
     /// Whether Go's linker made it or another one cannot be told.
     Packed,
     Unreadable,
@@ -199,6 +206,7 @@ fn read(file: &dyn ReadAt) -> io::Result<Option<Program>> {
         Found::Nothing if function_table::has_section(&elf) => {
             return Ok(Some(Program::without_modules(Problem::NoBuildInfo)));
         }
+        Found::Nothing if elf.is_cut => return Ok(Some(Program::without_modules(Problem::TooManySections))),
         Found::Nothing if is_packed(&elf)? => return Ok(Some(Program::without_modules(Problem::Packed))),
         Found::Nothing => return Ok(None),
     };

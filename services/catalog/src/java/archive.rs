@@ -3,6 +3,7 @@
 
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
+use crate::bounds::{LeftOut, bound};
 use crate::tree::{MAX_PATH_BYTES, ReadAt, path as paths};
 use crate::zip::{Archive, Budget, Entry, ZipError};
 use serde::{Deserialize, Serialize};
@@ -11,13 +12,13 @@ use std::collections::BTreeMap;
 /// How deep archives within archives are followed; the outer one has depth 0 (real ones stay below 4).
 pub(crate) const MAX_DEPTH: usize = 8;
 /// Most archives within one file.
-pub(crate) const MAX_ARCHIVES: usize = 10_000;
+pub(crate) const MAX_ARCHIVES: usize = bound(10_000, 1_000);
 /// Most Maven coordinates in one archive (a shaded jar has one for each component).
 pub(crate) const MAX_POMS: usize = 2_000;
 /// Most class directories kept of one archive; more are folded into their parents.
-pub(crate) const MAX_CLASS_DIRECTORIES: usize = 8_000;
+pub(crate) const MAX_CLASS_DIRECTORIES: usize = bound(8_000, 800);
 /// Most class directories kept of one file.
-const MAX_ALL_CLASS_DIRECTORIES: usize = 60_000;
+const MAX_ALL_CLASS_DIRECTORIES: usize = bound(60_000, 2_000);
 /// Largest compressed archive within an archive, in bytes: it is inflated into memory.
 const MAX_INFLATED_ARCHIVE_BYTES: usize = 256 * 1024 * 1024;
 /// Most notes of what could not be read.
@@ -56,6 +57,8 @@ pub(crate) struct Facts {
     /// Whether other archives lie in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_archives: bool,
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
 }
 
 /// Everything kept of one file.
@@ -118,20 +121,19 @@ impl Looking {
         }
         let mut facts = Facts { path: path.to_owned(), ..Facts::default() };
         let mut poms_by_directory: Vec<(String, String)> = Vec::new();
-        let mut has_more_poms = false;
+        let mut replaced_names = 0;
         for entry in archive.entries().filter(|entry| !entry.is_directory()) {
-            let Ok(name) = std::str::from_utf8(entry.name) else {
-                let name = paths::display(entry.name);
-                if is_archive_name(&name) {
-                    self.note(&inner(path, &name), "its name is no UTF-8, so it was not looked into");
-                }
-                continue;
-            };
-            if let Some(class) = name.strip_suffix(".class") {
+            let name = String::from_utf8_lossy(entry.name);
+            let name = name.as_ref();
+            let is_text = name.len() == entry.name.len() && name.as_bytes() == entry.name;
+            replaced_names += u64::from(!is_text);
+            if !is_text && is_archive_name(name) {
+                self.note(&inner(path, name), "its name is no UTF-8, so it was not looked into");
+            } else if let Some(class) = name.strip_suffix(".class") {
                 add_class(&mut facts, class);
             } else if name.eq_ignore_ascii_case("META-INF/MANIFEST.MF") {
                 match archive.read(&entry, MAX_MANIFEST_BYTES, &mut self.budget) {
-                    Ok(bytes) => facts.manifest = Manifest::parse(&bytes),
+                    Ok(bytes) => facts.manifest = Manifest::parse(&bytes, &mut facts.left_out),
                     Err(error) => self.note(&inner(path, name), error),
                 }
             } else if name.ends_with("/pom.properties") {
@@ -139,23 +141,37 @@ impl Looking {
             } else if let Some((group, artifact)) = properties::directory_of(name, "pom.xml") {
                 if poms_by_directory.len() < MAX_POMS {
                     poms_by_directory.push((group.to_owned(), artifact.to_owned()));
-                } else if !has_more_poms {
-                    has_more_poms = true;
-                    self.note(path, format!("it has more than {MAX_POMS} files pom.xml"));
+                } else {
+                    facts.left_out.beyond(MAX_POMS, "files pom.xml");
                 }
             } else if is_archive_name(name) {
                 facts.has_archives = true;
                 self.look_into_member(&archive, &entry, &inner(path, name), depth + 1);
             }
         }
+        if replaced_names > 0 {
+            let what = "of its members have names that are no UTF-8; the bad bytes were replaced";
+            self.note(path, format!("{replaced_names} {what}"));
+        }
         for (group, artifact) in poms_by_directory {
             add_pom_of_directory(&mut facts, &group, &artifact);
         }
         facts.poms.sort();
         facts.poms.dedup();
-        fold(&mut facts.class_directories, MAX_CLASS_DIRECTORIES);
-        let left = MAX_ALL_CLASS_DIRECTORIES.saturating_sub(self.class_directories);
-        fold(&mut facts.class_directories, left.max(1));
+        let left = MAX_ALL_CLASS_DIRECTORIES.saturating_sub(self.class_directories).max(1);
+        let bounds = [
+            (MAX_CLASS_DIRECTORIES, "directories of classes, so the deepest are told apart no more"),
+            (
+                left,
+                "directories of classes left to this archive in its file, so the deepest are told apart no more",
+            ),
+        ];
+        for (max, what) in bounds {
+            if facts.class_directories.len() > max {
+                fold(&mut facts.class_directories, max);
+                facts.left_out.beyond(max, what);
+            }
+        }
         self.class_directories += facts.class_directories.len();
         self.found.archives[at] = facts;
     }
@@ -170,10 +186,10 @@ impl Looking {
     ) {
         let Some(directory) = properties::directory_of(name, "pom.properties") else { return };
         if facts.poms.len() >= MAX_POMS {
-            return self.note(path, format!("it has more than {MAX_POMS} files pom.properties"));
+            return facts.left_out.beyond(MAX_POMS, "files pom.properties");
         }
         match archive.read(entry, MAX_PROPERTIES_BYTES, &mut self.budget) {
-            Ok(bytes) => match properties::parse(&bytes, directory) {
+            Ok(bytes) => match properties::parse(&bytes, directory, &mut facts.left_out) {
                 Some(pom) => facts.poms.push(pom),
                 None => self.note(&inner(path, name), "it names no artifact"),
             },
@@ -245,7 +261,11 @@ fn add_class(facts: &mut Facts, class: &str) {
     let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
     if let Some(count) = facts.class_directories.get_mut(directory) {
         *count += 1;
-    } else if facts.class_directories.len() < 2 * MAX_CLASS_DIRECTORIES && directory.len() <= MAX_PATH_BYTES {
+    } else if facts.class_directories.len() >= 2 * MAX_CLASS_DIRECTORIES {
+        facts.left_out.beyond(2 * MAX_CLASS_DIRECTORIES, "directories of classes");
+    } else if directory.len() > MAX_PATH_BYTES {
+        facts.left_out.beyond(MAX_PATH_BYTES, "bytes in the name of a class");
+    } else {
         facts.class_directories.insert(directory.to_owned(), 1);
     }
 }
@@ -255,8 +275,10 @@ fn add_pom_of_directory(facts: &mut Facts, group: &str, artifact: &str) {
     let known = facts.poms.iter().any(|pom| pom.artifact == artifact && pom.group == group);
     if let (false, Some(group), Some(artifact)) =
         (known, properties::acceptable(group), properties::acceptable(artifact))
-        && facts.poms.len() < MAX_POMS
     {
+        if facts.poms.len() >= MAX_POMS {
+            return facts.left_out.beyond(MAX_POMS, "components");
+        }
         facts.poms.push(Pom { group, artifact, version: String::new(), by_directory: true });
     }
 }

@@ -3,10 +3,11 @@
 
 use super::archive::Pom;
 use super::known::PACKAGES;
+use crate::bounds::LeftOut;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most parts of a directory that are compared.
-const MAX_PARTS: usize = 16;
+pub(crate) const MAX_PARTS: usize = 16;
 /// Most prefixes of one component; more are folded into common parents.
 pub(crate) const MAX_PREFIXES: usize = 16;
 
@@ -14,11 +15,14 @@ pub(crate) const MAX_PREFIXES: usize = 16;
 pub(crate) struct Directories<'a> {
     runs: HashMap<&'a str, BTreeSet<&'a str>>,
     all: &'a BTreeMap<String, u64>,
+    /// Whether some have more than [`MAX_PARTS`].
+    pub has_deeper: bool,
 }
 
 impl<'a> Directories<'a> {
     pub fn new(all: &'a BTreeMap<String, u64>) -> Self {
         let mut runs: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        let mut has_deeper = false;
         for directory in all.keys().filter(|directory| !directory.is_empty()) {
             let ends: Vec<usize> = directory
                 .match_indices('/')
@@ -26,6 +30,7 @@ impl<'a> Directories<'a> {
                 .chain([directory.len()])
                 .take(MAX_PARTS)
                 .collect();
+            has_deeper |= ends.len() == MAX_PARTS && ends[MAX_PARTS - 1] < directory.len();
             let mut start = 0;
             for (first, next) in ends.iter().enumerate() {
                 for end in &ends[first..] {
@@ -34,7 +39,7 @@ impl<'a> Directories<'a> {
                 start = next + 1;
             }
         }
-        Self { runs, all }
+        Self { runs, all, has_deeper }
     }
 
     /// Beginnings of class directories that end in `package` (`org/slf4j`): itself, and relocated copies.
@@ -137,7 +142,10 @@ fn alike(part: &str, token: &str) -> bool {
 }
 
 /// Class-name prefixes of directories: `org/slf4j` gives `org.slf4j.`; at most [`MAX_PREFIXES`].
-pub(crate) fn prefixes(directories: &[&str]) -> Vec<String> {
+pub(crate) fn prefixes(directories: &[&str], left_out: &mut LeftOut) -> Vec<String> {
+    if directories.len() > MAX_PREFIXES {
+        left_out.beyond(MAX_PREFIXES, "packages of one component, so their common parents count as its own");
+    }
     let mut kept: Vec<&str> = directories.to_vec();
     let mut parts = MAX_PARTS;
     while kept.len() > MAX_PREFIXES && parts > 1 {
@@ -161,7 +169,12 @@ mod tests {
         let pom = Pom { group: group.into(), artifact: artifact.into(), ..Pom::default() };
         let all: BTreeMap<String, u64> = directories.iter().map(|name| ((*name).to_owned(), 1)).collect();
         let found = directories_of(&pom, &Directories::new(&all));
-        assert_eq!(prefixes(&found), expect, "{coordinates}: {:?}", candidates(&pom));
+        assert_eq!(
+            prefixes(&found, &mut LeftOut::default()),
+            expect,
+            "{coordinates}: {:?}",
+            candidates(&pom)
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::archive::{Facts, Pom};
 use super::classes::{self, Directories};
 use super::known::{GROUPS_BY_ARTIFACT, GROUPS_BY_PACKAGE};
 use super::properties::acceptable;
+use crate::bounds::LeftOut;
 
 /// By what a component was identified, the surest first.
 pub(crate) mod identified_by {
@@ -90,8 +91,17 @@ const TAILS: &[&str] = &[
 /// The components of an archive that is called `file_name`; at least one.
 ///
 /// `groups_in_names`: the files beside it are called `group.artifact-version.jar`, as Quarkus does.
-pub(crate) fn identify(facts: &Facts, file_name: &str, groups_in_names: bool) -> Vec<Component> {
+pub(crate) fn identify(
+    facts: &Facts,
+    file_name: &str,
+    groups_in_names: bool,
+    left_out: &mut LeftOut,
+) -> Vec<Component> {
     let directories = Directories::new(&facts.class_directories);
+    if facts.poms.len() > 1 && directories.has_deeper {
+        left_out
+            .beyond(classes::MAX_PARTS, "parts in the package of a class, of which the first are compared");
+    }
     let name = FileName::parse(file_name);
     let claims: Vec<Vec<&str>> =
         facts.poms.iter().map(|pom| classes::directories_of(pom, &directories)).collect();
@@ -112,7 +122,7 @@ pub(crate) fn identify(facts: &Facts, file_name: &str, groups_in_names: bool) ->
                 } else {
                     identified_by::POM_PROPERTIES
                 },
-                prefixes: if is_main { Vec::new() } else { classes::prefixes(claimed) },
+                prefixes: if is_main { Vec::new() } else { classes::prefixes(claimed, left_out) },
             }
         })
         .collect();
@@ -128,16 +138,23 @@ pub(crate) fn identify(facts: &Facts, file_name: &str, groups_in_names: bool) ->
     if found.len() == 1 {
         found[0].prefixes.clear();
     }
-    bound_prefixes(&mut found);
+    bound_prefixes(&mut found, left_out);
     found
 }
 
 /// Keeps the prefixes of one archive within what an event may carry: all are shortened alike, none is dropped.
-fn bound_prefixes(components: &mut [Component]) {
+fn bound_prefixes(components: &mut [Component], left_out: &mut LeftOut) {
     let is_within = |components: &[Component]| {
         let all = || components.iter().flat_map(|component| &component.prefixes);
         all().count() <= MAX_PREFIXES && all().map(String::len).sum::<usize>() <= MAX_PREFIX_BYTES
     };
+    if is_within(components) {
+        return;
+    }
+    left_out.beyond(
+        MAX_PREFIXES,
+        "prefixes of classes or too long ones, so components are told apart by shorter ones",
+    );
     for parts in (1..MAX_PREFIX_PARTS).rev() {
         if is_within(components) {
             return;

@@ -36,12 +36,12 @@ fn pom(coordinates: &str) -> Pom {
 fn check(file_name: &str, poms: &[&str], directories: &[&str], manifest: &str, expect: &[&str]) {
     let facts = Facts {
         poms: poms.iter().map(|text| pom(text)).collect(),
-        manifest: Manifest::parse(manifest.as_bytes()),
+        manifest: Manifest::parse(manifest.as_bytes(), &mut LeftOut::default()),
         class_directories: directories.iter().map(|name| ((*name).to_owned(), 1)).collect(),
         class_count: directories.len() as u64,
         ..Facts::default()
     };
-    let found: Vec<String> = identify(&facts, file_name, false)
+    let found: Vec<String> = identify(&facts, file_name, false, &mut LeftOut::default())
         .iter()
         .map(|c| {
             let prefixes = c.prefixes.join(",");
@@ -138,7 +138,7 @@ fn names_that_begin_with_the_group() {
         ("modified-com.h2database.h2-2.3.jar", "com.h2database:h2:2.3"),
         ("plain-1.jar", ":plain:1"),
     ] {
-        let found = identify(&facts(&[]), name, true);
+        let found = identify(&facts(&[]), name, true, &mut LeftOut::default());
         assert_eq!(format!("{}:{}:{}", found[0].group, found[0].artifact, found[0].version), expect);
     }
 }
@@ -153,13 +153,13 @@ fn prefixes_of_many_components_are_shortened() {
         prefixes: (0..4).map(|part| format!("com.acme.x{number}.part{part}.")).collect(),
     };
     let mut few: Vec<Component> = (0..200).map(component).collect();
-    bound_prefixes(&mut few);
+    bound_prefixes(&mut few, &mut LeftOut::default());
     assert_eq!(few[0].prefixes.len(), 4);
     let mut many: Vec<Component> = (0..900).map(component).collect();
-    bound_prefixes(&mut many);
+    bound_prefixes(&mut many, &mut LeftOut::default());
     assert_eq!(many[899].prefixes, ["com.acme.x899."]);
     let mut absurd: Vec<Component> = (0..900).map(component).collect();
     absurd[0].prefixes = vec![format!("{}.", "x".repeat(100_000))];
-    bound_prefixes(&mut absurd);
+    bound_prefixes(&mut absurd, &mut LeftOut::default());
     assert!(absurd.iter().all(|component| component.prefixes.is_empty()));
 }

@@ -5,6 +5,7 @@ use super::archive::{CLASS_ROOTS, Facts};
 use super::coordinates;
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
+use crate::bounds::bound;
 use crate::record::Location;
 use crate::survey::Survey;
 use crate::tree::{FileKind, Walk, path};
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 
 const METHOD: &str = "jar-directory";
 /// Most files looked at to find the classes of one directory.
-const MAX_FILES: u64 = 200_000;
+const MAX_FILES: usize = bound(200_000, 2_000);
 
 pub(crate) fn is_properties(path: &[u8]) -> bool {
     path.ends_with(b"/pom.properties") && memchr::memmem::find(path, b"META-INF/maven/").is_some()
@@ -61,13 +62,13 @@ fn add(survey: &mut Survey<'_>, directory: &[u8], exploded: &Exploded) {
     if let Some(bytes) =
         exploded.manifest.as_ref().and_then(|path| survey.read_optional(path, MAX_MANIFEST_BYTES))
     {
-        facts.manifest = Manifest::parse(&bytes);
+        facts.manifest = Manifest::parse(&bytes, &mut facts.left_out);
     }
     for file in &exploded.properties {
         let Some(bytes) = survey.read_optional(file, MAX_PROPERTIES_BYTES) else { continue };
         let text = String::from_utf8_lossy(file).into_owned();
         let Some(directory) = properties::directory_of(&text, "pom.properties") else { continue };
-        facts.poms.extend(properties::parse(&bytes, directory));
+        facts.poms.extend(properties::parse(&bytes, directory, &mut facts.left_out));
     }
     facts.poms.sort();
     facts.poms.dedup();
@@ -87,7 +88,10 @@ fn add(survey: &mut Survey<'_>, directory: &[u8], exploded: &Exploded) {
     };
     // `webapps/shop`: the directory is called after the archive that it was.
     let name = format!("{}.war", path::display(path::file_name(directory)));
-    for component in coordinates::identify(&facts, &name, false) {
+    let mut left_out = std::mem::take(&mut facts.left_out);
+    let components = coordinates::identify(&facts, &name, false, &mut left_out);
+    survey.left_out(directory, &left_out);
+    for component in components {
         let mut record = super::describe(&component, &facts);
         record.locations = vec![location.clone()];
         let Some(package) = survey.add_package(record) else { return };
@@ -113,6 +117,7 @@ fn count_classes(survey: &Survey<'_>, root: &[u8], facts: &mut Facts) {
     let _ = survey.tree.walk(root, &mut |found, kind| {
         files += 1;
         if files > MAX_FILES {
+            facts.left_out.beyond(MAX_FILES, "files in the directory, so classes may be missing");
             return Walk::Stop;
         }
         let below = &found[root.len()..];

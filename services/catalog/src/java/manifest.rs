@@ -1,6 +1,7 @@
 //! Reads the main section of `META-INF/MANIFEST.MF` (JAR File Specification): what a jar says of itself.
 //! Never reads the sections of single files behind it.
 
+use crate::bounds::LeftOut;
 use serde::{Deserialize, Serialize};
 
 /// Most of the file that is read, in bytes; the main section stands at its beginning.
@@ -41,7 +42,7 @@ impl Manifest {
     }
 
     /// Lines of at most 72 bytes, continued by lines that begin with a blank; keys in any case.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8], left_out: &mut LeftOut) -> Self {
         let mut manifest = Self::default();
         let mut key: Vec<u8> = Vec::new();
         let mut value: Vec<u8> = Vec::new();
@@ -53,20 +54,23 @@ impl Manifest {
                 }
                 continue;
             }
-            manifest.set(&key, &value);
+            manifest.set(&key, &value, left_out);
             key.clear();
             if line.is_empty() && manifest_has_begun(&value) {
-                break;
+                return manifest;
             }
             if let Some(colon) = memchr::memchr(b':', line) {
                 key.extend_from_slice(&line[..colon]);
                 value = line[colon + 1..].to_vec();
             }
         }
+        if bytes.len() >= MAX_MANIFEST_BYTES {
+            left_out.beyond(MAX_MANIFEST_BYTES, "bytes in the main section of the manifest");
+        }
         manifest
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) {
+    fn set(&mut self, key: &[u8], value: &[u8], left_out: &mut LeftOut) {
         let field = match key.to_ascii_lowercase().as_slice() {
             b"implementation-title" => &mut self.implementation_title,
             b"implementation-version" => &mut self.implementation_version,
@@ -87,6 +91,9 @@ impl Manifest {
             &text
         };
         let text = text.trim();
+        if text.len() > MAX_VALUE_BYTES {
+            left_out.beyond(MAX_VALUE_BYTES, "bytes in a value of the manifest");
+        }
         let usable =
             text.len() <= MAX_VALUE_BYTES && !text.contains("${") && !text.chars().any(char::is_control);
         *field = if usable { text.to_owned() } else { String::new() };
@@ -104,14 +111,15 @@ mod tests {
 
     #[test]
     fn main_section_only() {
+        let parse = |bytes: &[u8]| Manifest::parse(bytes, &mut LeftOut::default());
         let text = b"Manifest-Version: 1.0\r\nIMPLEMENTATION-Title: A long\r\n  title\r\nBundle-SymbolicName: org.x.y;sing\r\n leton:=true\r\nImplementation-Version: ${version}\r\nBundle-Version: 1.2\r\n\r\nName: a/B.class\r\nBundle-Version: 9\r\n";
-        let found = Manifest::parse(text);
+        let found = parse(text);
         assert_eq!(found.implementation_title, "A long title");
         assert_eq!(found.bundle_symbolic_name, "org.x.y");
         assert_eq!(found.version(), "1.2");
-        assert_eq!(Manifest::parse(b""), Manifest::default());
-        assert_eq!(Manifest::parse(b"\nMain-Class: a.B").main_class, "a.B");
-        assert_eq!(Manifest::parse(b"Main-Class: a\x01B\n").main_class, "");
-        assert_eq!(Manifest::parse(&[b"Main-Class: ".as_slice(), &[b'x'; 9000]].concat()).main_class, "");
+        assert_eq!(parse(b""), Manifest::default());
+        assert_eq!(parse(b"\nMain-Class: a.B").main_class, "a.B");
+        assert_eq!(parse(b"Main-Class: a\x01B\n").main_class, "");
+        assert_eq!(parse(&[b"Main-Class: ".as_slice(), &[b'x'; 9000]].concat()).main_class, "");
     }
 }

@@ -187,7 +187,9 @@ fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in
         nested_path: facts.path.as_bytes().to_vec(),
         layer: survey.tree.layer_of(path).unwrap_or_default().to_owned(),
     };
-    let components = coordinates::identify(facts, &file_name, groups_in_names);
+    let mut left_out = facts.left_out.clone();
+    let components = coordinates::identify(facts, &file_name, groups_in_names, &mut left_out);
+    survey.left_out(&place, &left_out);
     let is_alone = components.len() == 1 && facts.path.is_empty();
     for component in components {
         let mut record = describe(&component, facts);

@@ -2,6 +2,7 @@
 //! Never takes a value that no Maven repository could hold; unresolved placeholders count as absent.
 
 use super::archive::Pom;
+use crate::bounds::LeftOut;
 
 /// Most of the file that is read, in bytes.
 pub(crate) const MAX_PROPERTIES_BYTES: usize = 64 * 1024;
@@ -18,7 +19,10 @@ pub(crate) fn directory_of<'p>(path: &'p str, file: &str) -> Option<(&'p str, &'
 }
 
 /// The coordinates in a `pom.properties` file; what it lacks is taken from the directory it stands in.
-pub(crate) fn parse(bytes: &[u8], directory: (&str, &str)) -> Option<Pom> {
+pub(crate) fn parse(bytes: &[u8], directory: (&str, &str), left_out: &mut LeftOut) -> Option<Pom> {
+    if bytes.len() >= MAX_PROPERTIES_BYTES {
+        left_out.beyond(MAX_PROPERTIES_BYTES, "bytes in pom.properties");
+    }
     let text = String::from_utf8_lossy(bytes);
     let mut pom = Pom::default();
     for line in text.lines() {
@@ -27,8 +31,12 @@ pub(crate) fn parse(bytes: &[u8], directory: (&str, &str)) -> Option<Pom> {
             continue;
         }
         let Some((key, value)) = line.split_once(['=', ':']) else { continue };
-        let Some(value) = acceptable(value.trim()) else { continue };
-        match key.trim() {
+        let (key, value) = (key.trim(), value.trim());
+        if matches!(key, "groupId" | "artifactId" | "version") && value.len() > MAX_VALUE_BYTES {
+            left_out.beyond(MAX_VALUE_BYTES, "bytes in a value of pom.properties");
+        }
+        let Some(value) = acceptable(value) else { continue };
+        match key {
             "groupId" => pom.group = value,
             "artifactId" => pom.artifact = value,
             "version" => pom.version = value,
@@ -57,7 +65,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: &str) {
-        let found = parse(text.as_bytes(), ("g", "a")).unwrap();
+        let found = parse(text.as_bytes(), ("g", "a"), &mut LeftOut::default()).unwrap();
         assert_eq!(format!("{}:{}:{}", found.group, found.artifact, found.version), expect, "{text:?}");
     }
 
@@ -68,7 +76,7 @@ mod tests {
         check("version=${project.version}\n", "g:a:");
         check("groupId=\u{1}x\nartifactId=b c\nversion=1\u{7f}", "g:a:");
         check("", "g:a:");
-        assert_eq!(parse(b"", ("g", "\u{1}")), None);
+        assert_eq!(parse(b"", ("g", "\u{1}"), &mut LeftOut::default()), None);
     }
 
     #[test]

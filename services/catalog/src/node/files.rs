@@ -2,13 +2,14 @@
 //! Never looks into another copy: a nested `node_modules` is another tree of packages.
 
 use super::manifest::Manifest;
+use crate::bounds::bound;
 use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use plimsoll_schemas::words::probe;
 use serde::{Deserialize, Serialize};
 
 /// Most files looked at to count those of one package.
-const MAX_COUNTED_FILES: u64 = 200_000;
+pub(super) const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 
 /// The files of one package, by what loads them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub(crate) struct Counts {
     /// Other files in a `bin` directory, mostly native programs.
     programs: u64,
     type_declarations: u64,
+    /// Whether there are more files than were looked at.
+    #[serde(default)]
+    pub is_cut: bool,
 }
 
 impl Counts {
@@ -33,6 +37,7 @@ impl Counts {
         let _ = tree.walk(directory, &mut |path, kind| {
             seen += 1;
             if seen > MAX_COUNTED_FILES {
+                counts.is_cut = true;
                 return Walk::Stop;
             }
             if kind == FileKind::Directory {
@@ -87,11 +92,12 @@ impl Counts {
         if self.modules + self.libraries + self.programs > 0 {
             probes.push(probe::EBPF_FILES);
         }
-        let is_seen_inside = self.libraries == 0 && (self.programs == 0 || self.modules > 0);
+        // Of what was not looked at nothing is known.
+        let is_seen_inside = !self.is_cut && self.libraries == 0 && (self.programs == 0 || self.modules > 0);
         if self.modules + self.data_modules > 0 && is_seen_inside {
             probes.push(probe::NODE_MODULE);
         }
-        if self.loadable() == self.libraries && self.libraries > 0 {
+        if self.loadable() == self.libraries && self.libraries > 0 && !self.is_cut {
             probes.push(probe::LD_AUDIT);
         }
         probes

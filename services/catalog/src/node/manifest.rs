@@ -1,6 +1,7 @@
 //! Reads package.json (npm's "package.json" documentation): name, version, licence, dependencies, programs.
 //! Never believes more than it needs: what stands behind a damage is left out, what stands before it is kept.
 
+use crate::bounds::LeftOut;
 use crate::digest::{ReadAt, read_range};
 use crate::json::{self, Shallow};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub(crate) struct Manifest {
     pub entry_files: Vec<String>,
     /// Not meant for any registry: an application or a part of one.
     pub is_private: bool,
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
 }
 
 /// What is kept of a package.json: a tenth of the file, which in large applications is what counts.
@@ -64,9 +67,9 @@ pub(super) fn digest_stored(file: &dyn ReadAt) -> Vec<u8> {
 pub(crate) fn parse(bytes: &[u8]) -> (Manifest, Option<String>) {
     let mut manifest = Manifest::default();
     let result = json::read_fields(bytes, &mut |key, value| manifest.take(key, value));
-    manifest.dependencies.truncate(MAX_DEPENDENCIES);
-    manifest.programs.truncate(MAX_PROGRAMS);
-    manifest.entry_files.truncate(MAX_PROGRAMS);
+    manifest.left_out.keep(&mut manifest.dependencies, MAX_DEPENDENCIES, "dependencies");
+    manifest.left_out.keep(&mut manifest.programs, MAX_PROGRAMS, "programs");
+    manifest.entry_files.truncate(MAX_PROGRAMS + 1);
     // A program given as a bare path is called like its package, without the scope.
     for program in &mut manifest.programs {
         if program.is_empty() {
@@ -82,14 +85,16 @@ impl Manifest {
             "name" => self.name = value.text().filter(|name| is_name(name)).unwrap_or_default(),
             "version" => self.version = value.text().and_then(|text| version(&text)).unwrap_or_default(),
             "license" | "licenses" => {
+                let value = value.bounded("licences", &mut self.left_out);
                 self.licenses.extend(value.texts().into_iter().filter(|l| !l.is_empty()))
             }
             "dependencies" | "optionalDependencies" | "peerDependencies" => {
+                let value = value.bounded("dependencies", &mut self.left_out);
                 self.dependencies.extend(value.keys().into_iter().filter(|name| is_name(name)));
             }
             "private" => self.is_private = value == Shallow::Bool(true),
             "main" => self.entry_files.extend(value.text()),
-            "bin" => match value {
+            "bin" => match value.bounded("programs", &mut self.left_out) {
                 Shallow::Text(file) => {
                     self.programs.push(String::new());
                     self.entry_files.push(file);

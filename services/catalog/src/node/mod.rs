@@ -5,13 +5,14 @@ mod files;
 mod manifest;
 mod pnp;
 
+use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
 use crate::{Ecosystem, Wanted};
-use files::Counts;
+use files::{Counts, MAX_COUNTED_FILES};
 use manifest::{Manifest, ManifestDigest};
 use std::collections::{HashMap, HashSet};
 
@@ -254,6 +255,11 @@ impl Run {
         survey.set_provider(&mut record, marker);
         record.installer = self.installer(survey, directory).to_owned();
         let counts = Counts::of(survey.tree, directory, manifest);
+        if counts.is_cut {
+            let mut left_out = LeftOut::default();
+            left_out.beyond(MAX_COUNTED_FILES, "files in the package");
+            survey.left_out(directory, &left_out);
+        }
         record.loadable_file_count = counts.loadable();
         record.observable_by = counts.observable_by();
         record.not_measurable_reason = counts.not_measurable_reason().to_owned();
@@ -299,6 +305,7 @@ fn read(survey: &mut Survey<'_>, directory: &[u8], marker: &[u8], is_linked: boo
             String::from_utf8(placed).ok().filter(|name| manifest::is_name(name)).unwrap_or_default();
         problem.get_or_insert_with(|| "has no usable name; taken from its directory".to_owned());
     }
+    survey.left_out(marker, &manifest.left_out);
     let is_usable = !manifest.name.is_empty() && !manifest.version.is_empty();
     if !is_usable {
         let what = problem.take().unwrap_or_else(|| "has no usable version".to_owned());

@@ -5,6 +5,7 @@
 use super::files::Counts;
 use super::manifest::{self, Manifest};
 use super::{ECOSYSTEM, MANIFEST, METHOD, modules_directory_of};
+use crate::bounds::{LeftOut, bound};
 use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -18,9 +19,11 @@ use std::collections::BTreeSet;
 /// Most of one `.pnp.cjs` that is read, in bytes.
 pub(super) const MAX_PNP_BYTES: usize = 32 * 1024 * 1024;
 /// Most places that one `.pnp.cjs` names.
-const MAX_LOCATIONS: usize = 100_000;
+const MAX_LOCATIONS: usize = bound(100_000, 1_000);
 /// Most packages of one archive; yarn puts one into each.
 const MAX_ARCHIVED: usize = 64;
+/// Most members of one archive of which is told that they cannot be read.
+const MAX_PROBLEMS: usize = 20;
 /// Most of a package.json within an archive that is read, in bytes.
 const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
@@ -58,34 +61,90 @@ struct Archived {
     counts: Counts,
 }
 
-fn digest(file: &dyn ReadAt) -> Vec<u8> {
-    let archived = look_into(file);
-    if archived.is_empty() { Vec::new() } else { serde_json::to_vec(&archived).unwrap_or_default() }
+/// Everything kept of one archive.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Found {
+    packages: Vec<Archived>,
+    /// What of it could not be read, and why; the survey warns of it.
+    problems: Vec<String>,
+    left_out: LeftOut,
 }
 
-/// What cannot be read is left out; the survey warns of an archive without any package.
-fn look_into(file: &dyn ReadAt) -> Vec<Archived> {
+impl Found {
+    fn problem(&mut self, place: &[u8], what: impl std::fmt::Display) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(format!("{}: {what}", path::display(place)));
+        } else {
+            self.left_out.beyond(MAX_PROBLEMS, "members that cannot be read");
+        }
+    }
+}
+
+fn digest(file: &dyn ReadAt) -> Vec<u8> {
+    // Writing a structure of strings and numbers cannot fail.
+    serde_json::to_vec(&look_into(file)).unwrap_or_default()
+}
+
+fn look_into(file: &dyn ReadAt) -> Found {
+    let mut found = Found::default();
     let mut budget = Budget::of(file.size());
-    let Ok(archive) = Archive::open(file, &mut budget) else { return Vec::new() };
+    let archive = match Archive::open(file, &mut budget) {
+        Ok(archive) => archive,
+        Err(error) => {
+            found.problems.push(error.to_string());
+            return found;
+        }
+    };
+    if archive.is_damaged() {
+        let problem = "its central directory is damaged behind some members, which are missing";
+        found.problems.push(problem.to_owned());
+    }
     let manifests = archive.entries().filter(|entry| {
         let (directory, name) = path::split(entry.name);
         name == MANIFEST && modules_directory_of(directory).is_some()
     });
-    let mut found = Vec::new();
-    for entry in manifests.take(MAX_ARCHIVED) {
-        let Ok(bytes) = archive.read(&entry, MAX_MANIFEST_BYTES, &mut budget) else { continue };
-        let (manifest, _) = manifest::parse(&bytes);
+    let mut left_out = LeftOut::default();
+    for entry in left_out.first(manifests, MAX_ARCHIVED, "packages") {
+        let bytes = match archive.read(&entry, MAX_MANIFEST_BYTES, &mut budget) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                found.problem(entry.name, error);
+                continue;
+            }
+        };
+        let (manifest, problem) = manifest::parse(&bytes);
         let directory = path::parent(entry.name);
-        let Ok(place) = std::str::from_utf8(directory) else { continue };
-        if manifest.name.is_empty() || manifest.version.is_empty() {
+        let Ok(place) = std::str::from_utf8(directory) else {
+            found.problem(entry.name, "its name is no UTF-8, so it is left out");
+            continue;
+        };
+        let is_usable = !manifest.name.is_empty() && !manifest.version.is_empty();
+        let problem = match (entry.size_bytes > MAX_MANIFEST_BYTES as u64, is_usable) {
+            (true, _) => Some(format!("is longer than the {MAX_MANIFEST_BYTES} bytes that are read of it")),
+            (false, false) => Some("names no package and version, so it is left out".to_owned()),
+            (false, true) => problem,
+        };
+        problem.into_iter().for_each(|problem| found.problem(entry.name, problem));
+        if !manifest.left_out.is_empty() {
+            found.problem(entry.name, format!("there are {}", manifest.left_out.text()));
+        }
+        if !is_usable {
             continue;
         }
         let names = archive.entries().filter(|entry| !entry.is_directory()).map(|entry| entry.name);
         let counts =
             Counts::of_names(names.filter(|name| path::is_below(name, directory)), directory, &manifest);
         let Manifest { name, version, licenses, dependencies, .. } = manifest;
-        found.push(Archived { place: place.to_owned(), name, version, licenses, dependencies, counts });
+        found.packages.push(Archived {
+            place: place.to_owned(),
+            name,
+            version,
+            licenses,
+            dependencies,
+            counts,
+        });
     }
+    found.left_out.join(left_out);
     found
 }
 
@@ -96,7 +155,10 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
         index.watch(survey.tree, marker);
     }
     let project = path::parent(marker);
-    for location in locations(&text) {
+    let mut left_out = LeftOut::default();
+    let locations = locations(&text, &mut left_out);
+    survey.left_out(marker, &left_out);
+    for location in locations {
         let spelling = if location.starts_with(b"/") {
             let root = path::normalize(survey.tree.root_path());
             let absolute = path::normalize(&location);
@@ -119,17 +181,16 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], spelling: &[u8]) {
         return;
     }
     let digest = survey.digest(&archive, &ARCHIVES);
-    let archived: Vec<Archived> =
-        digest.and_then(|digest| serde_json::from_slice(&digest).ok()).unwrap_or_default();
-    if archived.is_empty() {
-        survey.warnings.push(
-            "unreadable-archive",
-            &path::display(&archive),
-            "no package was found in it",
-            "run yarn install --check-cache",
-        );
+    let mut found: Found = digest.and_then(|digest| serde_json::from_slice(&digest).ok()).unwrap_or_default();
+    if found.packages.is_empty() && found.problems.is_empty() {
+        found.problems.push("no package was found in it".to_owned());
     }
-    for package in archived {
+    for problem in found.problems {
+        let remedy = "run yarn install --check-cache";
+        survey.warnings.push("unreadable-archive", &path::display(&archive), problem, remedy);
+    }
+    survey.left_out(&archive, &found.left_out);
+    for package in found.packages {
         let place = package.place.clone().into_bytes();
         let record = describe(survey, marker, &archive, package);
         let Some(number) = survey.add_package(record) else { return };
@@ -166,14 +227,19 @@ fn describe(survey: &Survey<'_>, marker: &[u8], archive: &[u8], package: Archive
 }
 
 /// The archives in the fields `packageLocation`, each once, in order.
-fn locations(text: &[u8]) -> BTreeSet<Vec<u8>> {
+fn locations(text: &[u8], left_out: &mut LeftOut) -> BTreeSet<Vec<u8>> {
     const FIELD: &[u8] = b"\"packageLocation\":";
-    memchr::memmem::find_iter(text, FIELD)
-        .take(MAX_LOCATIONS)
+    let fields = memchr::memmem::find_iter(text, FIELD);
+    left_out
+        .first(fields, MAX_LOCATIONS, "places of packages")
+        .into_iter()
         .filter_map(|at| {
             let value = text[at + FIELD.len()..].trim_ascii_start().strip_prefix(b"\"")?;
             let value = &value[..memchr::memchr(b'"', value)?];
             let end = memchr::memmem::find(value, b".zip/")? + b".zip".len();
+            if end > path::MAX_PATH_BYTES {
+                left_out.beyond(path::MAX_PATH_BYTES, "bytes in the path of a package");
+            }
             let is_path = end <= path::MAX_PATH_BYTES && !value[..end].contains(&b'\\');
             is_path.then(|| value[..end].to_vec())
         })
@@ -206,7 +272,8 @@ mod tests {
             "packageLocation": "./", "packageLocation": "../r/.yarn/berry/cache/b.zip/node_modules/@s/b/",
             "packageLocation": "./.yarn/__virtual__/c-virtual-1/0/cache/c.zip/node_modules/c/",
             "packageLocation": "./bad\\n.zip/", "packageLocation": "./.yarn/cache/cut.zip/"#;
-        let found: Vec<String> = locations(text).iter().map(|place| path::display(place)).collect();
+        let found: Vec<String> =
+            locations(text, &mut LeftOut::default()).iter().map(|place| path::display(place)).collect();
         assert_eq!(
             found,
             [

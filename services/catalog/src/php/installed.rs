@@ -1,14 +1,13 @@
 //! Reads Composer's vendor/composer/installed.json: a list (Composer 1) or an object with `packages` (Composer 2).
 //! Never evaluates installed.php, and never takes what has the wrong shape: it is passed over.
 
+use crate::bounds::{LeftOut, bound};
 use crate::json::{self, Fields, Shallow};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// Most packages of one installed.json.
-const MAX_PACKAGES: usize = 100_000;
-/// Most dependencies, licences or programs kept of one package.
-const MAX_ENTRIES: usize = 2_000;
+const MAX_PACKAGES: usize = bound(100_000, 3_000);
 /// Longest name or version accepted, in bytes.
 const MAX_NAME_BYTES: usize = 300;
 
@@ -25,19 +24,18 @@ pub(crate) struct Installed {
     pub programs: Vec<String>,
     /// Relative to the directory of installed.json; `None` in Composer 1 and of metapackages.
     pub install_path: Option<String>,
+    pub left_out: LeftOut,
 }
 
 /// Reads what there is, in order, and says what was wrong.
 pub(crate) fn parse(bytes: &[u8]) -> (Vec<Installed>, Option<String>) {
-    let mut list = List { packages: Vec::new(), unusable_count: 0, is_list: false };
+    let mut list = List { packages: Vec::new(), unusable_count: 0, is_list: false, has_more: false };
     let mut input = serde_json::Deserializer::from_slice(json::without_mark(bytes));
     let result = Top(&mut list).deserialize(&mut input).and_then(|()| input.end());
     let problem = match result {
         Err(error) => Some(format!("is damaged or of another shape: {error}")),
         Ok(()) if !list.is_list => Some("has no list of packages".to_owned()),
-        Ok(()) if list.packages.len() >= MAX_PACKAGES => {
-            Some(format!("has more than {MAX_PACKAGES} packages"))
-        }
+        Ok(()) if list.has_more => Some(format!("has more than {MAX_PACKAGES} packages")),
         Ok(()) if list.unusable_count > 0 => {
             Some(format!("{} of its entries name no package and version", list.unusable_count))
         }
@@ -50,6 +48,7 @@ struct List {
     packages: Vec<Installed>,
     unusable_count: u64,
     is_list: bool,
+    has_more: bool,
 }
 
 impl List {
@@ -58,16 +57,21 @@ impl List {
             self.unusable_count += 1;
         } else if self.packages.len() < MAX_PACKAGES {
             self.packages.push(installed);
+        } else {
+            self.has_more = true;
         }
     }
 }
 
 impl Installed {
     fn take(&mut self, key: &str, value: Shallow) {
-        let dependencies = |value: Shallow| {
-            // `php`, `ext-json`, `composer-runtime-api` are no packages.
-            value.keys().into_iter().filter(|name| is_name(name)).take(MAX_ENTRIES)
+        let what = match key {
+            "require" => "dependencies",
+            "license" => "licences",
+            "bin" => "programs",
+            _ => "",
         };
+        let value = if what.is_empty() { value } else { value.bounded(what, &mut self.left_out) };
         match key {
             "name" => self.name = value.text().filter(|name| is_name(name)).unwrap_or_default(),
             "version" => {
@@ -75,7 +79,8 @@ impl Installed {
             }
             "type" => self.package_type = value.text().unwrap_or_default(),
             "license" => self.licenses = value.texts(),
-            "require" => self.dependencies = dependencies(value).collect(),
+            // `php`, `ext-json`, `composer-runtime-api` are no packages.
+            "require" => self.dependencies = value.keys().into_iter().filter(|name| is_name(name)).collect(),
             "bin" => self.programs = value.texts(),
             "install-path" => self.install_path = value.text(),
             _ => {}

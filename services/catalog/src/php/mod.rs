@@ -4,11 +4,12 @@
 
 mod installed;
 
+use crate::bounds::{LeftOut, bound};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
 use crate::survey::Survey;
-use crate::tree::{FileKind, FileTree, Walk, path};
+use crate::tree::{FileKind, Walk, path};
 use crate::{Ecosystem, Wanted};
 use installed::Installed;
 use plimsoll_schemas::words::probe;
@@ -23,7 +24,7 @@ const VENDOR: &[u8] = b"vendor";
 /// Most of one installed.json that is read, in bytes.
 const MAX_INSTALLED_BYTES: usize = 32 * 1024 * 1024;
 /// Most files looked at to count those of one package.
-const MAX_COUNTED_FILES: u64 = 200_000;
+const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 
 pub(crate) struct Php;
 
@@ -65,6 +66,10 @@ impl Ecosystem for Php {
                 index.barrier(path::parent(composer));
             }
             for installed in read(survey, marker) {
+                if !installed.left_out.is_empty() {
+                    let subject = format!("{}: {}", path::display(marker), installed.name);
+                    survey.warnings.left_out(&subject, &installed.left_out);
+                }
                 add(survey, marker, &installed);
             }
         }
@@ -127,7 +132,7 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], installed: &Installed) {
     let directory = directory.filter(|_| !is_metapackage);
     let mut record = describe(survey, marker, installed, directory.as_deref());
     survey.set_provider(&mut record, marker);
-    let count = directory.as_deref().map_or(0, |directory| count_loadable(survey.tree, directory));
+    let count = directory.as_deref().map_or(0, |directory| count_loadable(survey, directory));
     record.loadable_file_count = count;
     if count > 0 {
         record.observable_by = vec![probe::EBPF_FILES, probe::PHP_INCLUDE];
@@ -175,12 +180,14 @@ fn describe(
 }
 
 /// PHP sources and programs; other trees of packages within are not counted.
-fn count_loadable(tree: &dyn FileTree, directory: &[u8]) -> u64 {
+fn count_loadable(survey: &mut Survey<'_>, directory: &[u8]) -> u64 {
     let (mut seen, mut count) = (0, 0);
+    let mut left_out = LeftOut::default();
     // What cannot be walked counts nothing; the walk of the whole tree has warned of it.
-    let _ = tree.walk(directory, &mut |path, kind| {
+    let _ = survey.tree.walk(directory, &mut |path, kind| {
         seen += 1;
         if seen > MAX_COUNTED_FILES {
+            left_out.beyond(MAX_COUNTED_FILES, "files in the package");
             return Walk::Stop;
         }
         if kind == FileKind::Directory {
@@ -199,6 +206,7 @@ fn count_loadable(tree: &dyn FileTree, directory: &[u8]) -> u64 {
         count += u64::from(is_source || is_program);
         Walk::Continue
     });
+    survey.left_out(directory, &left_out);
     count
 }
 

@@ -1,9 +1,10 @@
 //! Distributions inside of ZIP archives on Python's path: zipped eggs, and zipapps (`.pyz`, `.pex`) with the dist-info of
 //! what was packed into them (zipimport, PEP 441). Each archive is looked into in place and never unpacked.
 
+use super::ECOSYSTEM;
 use super::files::OwnedFiles;
 use super::metadata::{self, Metadata};
-use super::{ECOSYSTEM, MAX_METADATA_BYTES};
+use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -16,6 +17,8 @@ use std::collections::HashMap;
 
 /// Most distributions of one archive.
 const MAX_DISTRIBUTIONS: usize = 2_000;
+/// Most of one METADATA or PKG-INFO that is read, in bytes: all of them are kept.
+const MAX_ZIPPED_METADATA_BYTES: usize = 64 * 1024;
 /// Most of one RECORD that is read, in bytes.
 const MAX_RECORD_BYTES: usize = 4 * 1024 * 1024;
 /// Most top-level names kept of one distribution.
@@ -59,12 +62,13 @@ struct Found {
     /// The first thing that could not be read; empty if everything could.
     problem: String,
     /// Distributions that were left out.
-    left_out: u64,
+    lost: u64,
+    left_out: LeftOut,
 }
 
 impl Found {
     fn leave_out(&mut self, place: &[u8], reason: impl std::fmt::Display) {
-        self.left_out += 1;
+        self.lost += 1;
         if self.problem.is_empty() {
             self.problem = format!("{}: {reason}", path::display(place));
         }
@@ -113,13 +117,16 @@ fn look_into(file: &dyn ReadAt) -> Found {
             found.leave_out(entry.name, "its name is no UTF-8");
             continue;
         };
-        let metadata = match archive.read(&entry, MAX_METADATA_BYTES / 16, &mut budget) {
+        let metadata = match archive.read(&entry, MAX_ZIPPED_METADATA_BYTES, &mut budget) {
             Ok(metadata) => metadata,
             Err(error) => {
                 found.leave_out(entry.name, error);
                 continue;
             }
         };
+        if entry.size_bytes > MAX_ZIPPED_METADATA_BYTES as u64 && !metadata::has_description(&metadata) {
+            found.left_out.beyond(MAX_ZIPPED_METADATA_BYTES, "bytes in METADATA or PKG-INFO");
+        }
         let mut owned = OwnedFiles::default();
         let mut top_level = Vec::new();
         if info == b"EGG-INFO" {
@@ -136,6 +143,9 @@ fn look_into(file: &dyn ReadAt) -> Found {
                     }
                     None => Vec::new(),
                 };
+            if records.get(info).is_some_and(|entry| entry.size_bytes > MAX_RECORD_BYTES as u64) {
+                found.left_out.beyond(MAX_RECORD_BYTES, "bytes in RECORD");
+            }
             let base = path::parent(info);
             super::files::record_paths(&record, &mut |listed| {
                 let file = path::normalize_from(base, listed);
@@ -144,12 +154,13 @@ fn look_into(file: &dyn ReadAt) -> Found {
                     if base.is_empty() { &file[..] } else { &file[(base.len() + 1).min(file.len())..] };
                 let first = below.split(|byte| *byte == b'/').next().unwrap_or_default();
                 if let Ok(first) = String::from_utf8(path::join(base, first))
-                    && top_level.len() < MAX_TOP_LEVEL
+                    && top_level.len() <= MAX_TOP_LEVEL
                     && top_level.last() != Some(&first)
                 {
                     top_level.push(first);
                 }
             });
+            found.left_out.keep(&mut top_level, MAX_TOP_LEVEL, "top-level modules of one distribution");
             top_level.sort();
             top_level.dedup();
             if top_level.is_empty() {
@@ -177,31 +188,48 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
     }
     // Scripts without an archive, and zipapps without any dist-info, hold nothing of interest.
     let found = survey.digest(marker, &ARCHIVES[0]);
+    let is_kept = found.is_some();
     let found = found.and_then(|digest| serde_json::from_slice::<Found>(&digest).ok());
     let Some(found) = found else {
-        if marker.ends_with(b".egg") {
-            let problem = "no distribution was found in it";
+        if marker.ends_with(b".egg") || is_kept {
+            // What is too long to be kept whole cannot be read.
+            let problem = if is_kept {
+                "it holds more than is kept of one archive"
+            } else {
+                "no distribution was found in it"
+            };
             let remedy = "check whether the file is damaged";
             survey.warnings.push("unreadable-archive", &path::display(marker), problem, remedy);
         }
         return;
     };
     if !found.problem.is_empty() {
-        let lost = match found.left_out {
+        let lost = match found.lost {
             0 => String::new(),
             count => format!("; {count} of its distributions are left out"),
         };
         let remedy = "check whether the archive is damaged; build it again";
         survey.warnings.push("unreadable-archive", &path::display(marker), found.problem + &lost, remedy);
     }
+    survey.left_out(marker, &found.left_out);
     for zipped in found.distributions {
         let subject = [marker, b"!/", zipped.info.as_bytes()].concat();
-        let Some(metadata) = metadata::of(&zipped.metadata) else {
+        let mut left_out = LeftOut::default();
+        let Some((metadata, problem)) = metadata::of(&zipped.metadata, &mut left_out) else {
             let remedy = "build the archive again";
             let problem = "it names no distribution and version, so it is left out";
             survey.warnings.push("damaged-metadata", &path::display(&subject), problem, remedy);
             continue;
         };
+        survey.left_out(&subject, &left_out);
+        if let Some(problem) = problem {
+            survey.warnings.push(
+                "damaged-metadata",
+                &path::display(&subject),
+                problem,
+                "build the archive again",
+            );
+        }
         let record = describe(survey, marker, &zipped, metadata);
         let Some(package) = survey.add_package(record) else { return };
         let Some(index) = &mut survey.index else { continue };

@@ -2,6 +2,7 @@
 //! finders. Never runs a finder: the literal table in it is read.
 
 use super::MAX_SMALL_FILE_BYTES;
+use crate::bounds::LeftOut;
 use crate::percent;
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
@@ -22,25 +23,33 @@ pub(super) struct Sources {
 pub(super) fn follow(survey: &mut Survey<'_>, site: &[u8], listed: &[Vec<u8>]) -> Sources {
     let mut sources = Sources::default();
     let is_pth = |file: &&Vec<u8>| file.ends_with(b".pth") && path::parent(file) == site;
-    let pth_files: Vec<&Vec<u8>> = listed.iter().filter(is_pth).take(MAX_PTH_FILES).collect();
+    let mut left_out = LeftOut::default();
+    let pth_files =
+        left_out.first(listed.iter().filter(is_pth), MAX_PTH_FILES, "files .pth of one distribution");
+    if let Some(last) = pth_files.last() {
+        survey.left_out(last, &left_out);
+    }
     for pth in pth_files {
         let Some(text) = survey.read_optional(pth, MAX_SMALL_FILE_BYTES) else { continue };
         let mut targets = Vec::new();
-        for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take(MAX_TARGETS) {
-            if line.is_empty() || line.starts_with(b"#") {
-                continue;
-            }
+        let mut left_out = LeftOut::default();
+        let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+        for line in left_out.first(lines, MAX_TARGETS, "lines") {
             if line.starts_with(b"import ") || line.starts_with(b"import\t") {
                 if let Some(finder) = finder_of(line) {
                     let file = path::join(site, &[finder, b".py"].concat());
                     if let Some(source) = survey.read_optional(&file, MAX_SMALL_FILE_BYTES) {
-                        targets.extend(mapping(&source));
+                        let mut left_out = LeftOut::default();
+                        targets.extend(mapping(&source, &mut left_out));
+                        survey.left_out(&file, &left_out);
                     }
                 }
             } else {
                 targets.push(line.to_vec());
             }
         }
+        survey.left_out(pth, &left_out);
         for target in targets {
             add_target(survey, site, &target, &mut sources);
         }
@@ -82,20 +91,21 @@ fn finder_of(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// The places in `MAPPING = {'name': 'place', …}` (setuptools, command/editable_wheel.py).
-fn mapping(source: &[u8]) -> Vec<Vec<u8>> {
+fn mapping(source: &[u8], left_out: &mut LeftOut) -> Vec<Vec<u8>> {
     let mut places = Vec::new();
     let line = source.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"MAPPING"));
     let Some(open) = line.and_then(|line| memchr::memchr(b'{', line).map(|at| &line[at + 1..])) else {
         return places;
     };
     let mut rest = open;
-    while places.len() < MAX_TARGETS {
+    while places.len() <= MAX_TARGETS {
         let Some((_, after)) = quoted(rest) else { break };
         let Some(after) = after.trim_ascii_start().strip_prefix(b":") else { break };
         let Some((place, after)) = quoted(after) else { break };
         places.push(place);
         rest = after;
     }
+    left_out.keep(&mut places, MAX_TARGETS, "entries of the mapping");
     places
 }
 
@@ -167,8 +177,10 @@ mod tests {
 
     #[track_caller]
     fn check_mapping(source: &str, expect: &[&str]) {
-        let found: Vec<String> =
-            mapping(source.as_bytes()).iter().map(|place| path::display(place)).collect();
+        let found: Vec<String> = mapping(source.as_bytes(), &mut LeftOut::default())
+            .iter()
+            .map(|place| path::display(place))
+            .collect();
         assert_eq!(found, expect, "{source}");
     }
 
@@ -190,7 +202,7 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             project(&bytes, b"/");
-            mapping(&bytes);
+            mapping(&bytes, &mut LeftOut::default());
             finder_of(&bytes);
             percent::decode(&bytes);
         }

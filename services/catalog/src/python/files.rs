@@ -4,6 +4,7 @@
 use super::editable::{self, Sources};
 use super::metadata::{self, Metadata};
 use super::{Distribution, Format, MAX_RECORD_BYTES, MAX_SMALL_FILE_BYTES, VENV_MARKER, is_site_directory};
+use crate::bounds::{LeftOut, bound};
 use crate::record::PackageRecord;
 use crate::role::{Role, is_shared_library, role_of};
 use crate::survey::Survey;
@@ -13,9 +14,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Most files kept of one distribution.
-const MAX_FILES: usize = 500_000;
+const MAX_FILES: usize = bound(500_000, 5_000);
 /// Most files looked at to count the modules of a directory.
-const MAX_COUNTED_FILES: u64 = 100_000;
+const MAX_COUNTED_FILES: usize = bound(100_000, 2_000);
 /// Most top-level modules of one distribution.
 const MAX_TOP_LEVEL: usize = 1_000;
 
@@ -37,6 +38,9 @@ pub(crate) struct OwnedFiles {
     pub shared_library_count: u64,
     /// Whether the installer or the build left some list to go by.
     pub is_listed: bool,
+    /// Whether a bound was reached, so that it may have more files than were counted.
+    pub is_cut: bool,
+    pub left_out: LeftOut,
 }
 
 impl OwnedFiles {
@@ -44,6 +48,9 @@ impl OwnedFiles {
         if self.files.len() < MAX_FILES {
             self.count(&path);
             self.files.push(path);
+        } else {
+            self.is_cut = true;
+            self.left_out.beyond(MAX_FILES, "files of the distribution");
         }
     }
 
@@ -66,7 +73,7 @@ impl OwnedFiles {
         if self.loadable_file_count > 0 {
             record.observable_by = vec![probe::EBPF_FILES, probe::PYTHON_IMPORT];
             // It sees no Python source: only of a package without any could it tell that nothing was used.
-            if self.shared_library_count == self.loadable_file_count {
+            if self.shared_library_count == self.loadable_file_count && !self.is_cut {
                 record.observable_by.push(probe::LD_AUDIT);
             }
         } else if self.is_listed {
@@ -109,10 +116,11 @@ pub(crate) fn read(
         let namespaces = read(survey, "namespace_packages.txt", MAX_SMALL_FILE_BYTES).unwrap_or_default();
         let sources = read(survey, "SOURCES.txt", MAX_RECORD_BYTES).unwrap_or_default();
         let names = match &top_level {
-            Some(text) => words(text),
+            Some(text) => words(text, &mut owned.left_out),
             None => BTreeSet::from([metadata::normalize_name(&metadata.name).replace('-', "_").into_bytes()]),
         };
-        own_top_level(survey.tree, distribution.site, &names, &words(&namespaces), &sources, &mut owned);
+        let namespaces = words(&namespaces, &mut owned.left_out);
+        own_top_level(survey.tree, distribution.site, &names, &namespaces, &sources, &mut owned);
     }
     if let Some(json) = read(survey, "direct_url.json", MAX_SMALL_FILE_BYTES) {
         owned.project = editable::project(&json, survey.tree.root_path());
@@ -129,6 +137,7 @@ pub(crate) fn read(
     for directory in roots {
         count_below(survey.tree, &directory, &mut owned);
     }
+    survey.left_out(distribution.marker, &owned.left_out);
     owned
 }
 
@@ -192,12 +201,11 @@ fn unquote(quoted: &[u8]) -> Vec<u8> {
     out
 }
 
-fn words(text: &[u8]) -> BTreeSet<Vec<u8>> {
-    text.split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty() && *word != b".." && *word != b".")
-        .take(MAX_TOP_LEVEL)
-        .map(<[u8]>::to_vec)
-        .collect()
+fn words(text: &[u8], left_out: &mut LeftOut) -> BTreeSet<Vec<u8>> {
+    let words = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty() && *word != b".." && *word != b".");
+    left_out.first(words, MAX_TOP_LEVEL, "top-level modules").into_iter().map(<[u8]>::to_vec).collect()
 }
 
 /// Top-level modules as they stand beside the metadata: `name/`, `name.py`, `name.*.so`; of shared namespaces only
@@ -254,6 +262,8 @@ fn count_below(tree: &dyn FileTree, directory: &[u8], owned: &mut OwnedFiles) {
     let _ = tree.walk(directory, &mut |path, kind| {
         seen += 1;
         if seen > MAX_COUNTED_FILES {
+            owned.is_cut = true;
+            owned.left_out.beyond(MAX_COUNTED_FILES, "files in one directory");
             return Walk::Stop;
         }
         if kind == FileKind::Directory {

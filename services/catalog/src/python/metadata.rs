@@ -2,6 +2,7 @@
 //! Never evaluates a marker: a dependency counts unless it is only for an extra.
 
 use super::{Distribution, Format, MAX_METADATA_BYTES, MAX_SMALL_FILE_BYTES};
+use crate::bounds::LeftOut;
 use crate::stanza::{Stanza, Stanzas};
 use crate::survey::Survey;
 use crate::tree::path;
@@ -26,9 +27,14 @@ pub(crate) struct Metadata {
 
 /// Reads the metadata of one distribution; name and version fall back to those of its directory.
 pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> Option<Metadata> {
-    // Cut at its bound it still has its fields, so that is no warning.
+    // Only the description behind the fields may be missing without a warning: nothing of it is used.
     let bytes = match survey.tree.read(distribution.marker, MAX_METADATA_BYTES) {
-        Ok(contents) => contents.bytes,
+        Ok(contents) => {
+            if contents.truncated && !has_description(&contents.bytes) {
+                survey.warnings.truncated(&path::display(distribution.marker), MAX_METADATA_BYTES);
+            }
+            contents.bytes
+        }
         Err(error) => {
             survey.warnings.unreadable(&error);
             Default::default()
@@ -36,21 +42,14 @@ pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> 
     };
     let stanza = Stanzas::new(&bytes, None).next().unwrap_or_default();
     let (named, versioned) = distribution.name_and_version();
+    let mut left_out = LeftOut::default();
     let mut metadata = Metadata {
         name: field(survey, distribution, &stanza, "Name"),
         version: field(survey, distribution, &stanza, "Version"),
         licenses: licenses(&stanza),
-        dependencies: requires_dist(&stanza),
+        dependencies: requires_dist(&stanza, &mut left_out),
     };
-    let mut problem = stanza.damages.first().map(|damage| {
-        format!(
-            "line {} (byte {}), package {}: {}",
-            damage.line,
-            damage.offset,
-            path::display(named),
-            damage.what
-        )
-    });
+    let mut problem = damage_of(&stanza, &path::display(named));
     if !is_name(&metadata.name) {
         problem = Some("no usable Name field; taken from the directory's name".to_owned());
         metadata.name = path::display(named);
@@ -75,22 +74,39 @@ pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> 
         && let Some(path) = distribution.file("requires.txt")
         && let Some(bytes) = survey.read_optional(&path, MAX_SMALL_FILE_BYTES)
     {
-        metadata.dependencies.extend(requires_txt(&String::from_utf8_lossy(&bytes)));
+        metadata.dependencies.extend(requires_txt(&String::from_utf8_lossy(&bytes), &mut left_out));
     }
+    survey.left_out(distribution.marker, &left_out);
     is_usable.then_some(metadata)
 }
 
-/// The metadata in `bytes` alone; `None` unless it names a distribution and version.
-pub(super) fn of(bytes: &[u8]) -> Option<Metadata> {
+/// Whether the empty line behind the fields is there.
+pub(super) fn has_description(bytes: &[u8]) -> bool {
+    [b"\n\n".as_slice(), b"\n\r\n"].iter().any(|end| memchr::memmem::find(bytes, end).is_some())
+}
+
+/// The metadata in `bytes` alone, and what is damaged in it; `None` unless it names a distribution and version.
+pub(super) fn of(bytes: &[u8], left_out: &mut LeftOut) -> Option<(Metadata, Option<String>)> {
     let stanza = Stanzas::new(bytes, None).next()?;
     let text = |name: &str| String::from_utf8_lossy(stanza.get(name).unwrap_or_default()).into_owned();
     let metadata = Metadata {
         name: text("Name"),
         version: text("Version"),
         licenses: licenses(&stanza),
-        dependencies: requires_dist(&stanza),
+        dependencies: requires_dist(&stanza, left_out),
     };
-    (is_name(&metadata.name) && is_version(&metadata.version)).then_some(metadata)
+    let problem = damage_of(&stanza, &metadata.name);
+    (is_name(&metadata.name) && is_version(&metadata.version)).then_some((metadata, problem))
+}
+
+/// What is wrong with the lines, if anything.
+fn damage_of(stanza: &Stanza<'_>, package: &str) -> Option<String> {
+    let damage = stanza.damages.first()?;
+    let more = match stanza.damages.len() - 1 + stanza.more_damages {
+        0 => String::new(),
+        more => format!(", and {more} more lines"),
+    };
+    Some(format!("line {} (byte {}), package {package}: {}{more}", damage.line, damage.offset, damage.what))
 }
 
 fn field(
@@ -148,10 +164,10 @@ fn licenses(stanza: &Stanza<'_>) -> Vec<String> {
     }
 }
 
-fn requires_dist(stanza: &Stanza<'_>) -> Vec<String> {
-    stanza
-        .all("Requires-Dist")
-        .take(MAX_DEPENDENCIES)
+fn requires_dist(stanza: &Stanza<'_>, left_out: &mut LeftOut) -> Vec<String> {
+    let required = left_out.first(stanza.all("Requires-Dist"), MAX_DEPENDENCIES, "dependencies");
+    required
+        .into_iter()
         .filter_map(|value| {
             let text = String::from_utf8_lossy(value);
             let (requirement, marker) = text.split_once(';').unwrap_or((&text, ""));
@@ -161,16 +177,17 @@ fn requires_dist(stanza: &Stanza<'_>) -> Vec<String> {
 }
 
 /// setuptools: lines before the first section, and of sections `[:marker]`; a section `[extra]` is optional.
-fn requires_txt(text: &str) -> Vec<String> {
+fn requires_txt(text: &str, left_out: &mut LeftOut) -> Vec<String> {
     let mut is_for_extra = false;
     let mut names = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[') {
             is_for_extra = !section.starts_with(':');
-        } else if !is_for_extra && names.len() < MAX_DEPENDENCIES {
+        } else if !is_for_extra && names.len() <= MAX_DEPENDENCIES {
             names.extend(requirement_name(line));
         }
     }
+    left_out.keep(&mut names, MAX_DEPENDENCIES, "dependencies");
     names
 }
 
@@ -210,7 +227,7 @@ mod tests {
     fn check(metadata: &str, licenses_expect: &[&str], dependencies: &[&str]) {
         let stanza = Stanzas::new(metadata.as_bytes(), None).next().unwrap_or_default();
         assert_eq!(licenses(&stanza), licenses_expect, "{metadata}");
-        assert_eq!(requires_dist(&stanza), dependencies, "{metadata}");
+        assert_eq!(requires_dist(&stanza, &mut LeftOut::default()), dependencies, "{metadata}");
     }
 
     #[test]
@@ -237,6 +254,6 @@ mod tests {
     #[test]
     fn egg_requirements() {
         let text = "cffi>=1.12\n\n[:python_version < \"3\"]\nenum34\n\n[docs]\nsphinx\n";
-        assert_eq!(requires_txt(text), ["cffi", "enum34"]);
+        assert_eq!(requires_txt(text, &mut LeftOut::default()), ["cffi", "enum34"]);
     }
 }

@@ -4,6 +4,7 @@
 use super::files::OwnedFiles;
 use super::metadata::{is_name, is_version, normalize_name};
 use super::{ECOSYSTEM, MAX_SMALL_FILE_BYTES};
+use crate::bounds::{LeftOut, bound};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 /// Most lines of one vendor.txt that are read.
 const MAX_LINES: usize = 2_000;
 /// Most files of one copy.
-const MAX_FILES: usize = 50_000;
+const MAX_FILES: usize = bound(50_000, 1_000);
 
 const METHOD: &str = "vendor.txt";
 
@@ -41,7 +42,10 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
     let directory = path::parent(marker);
     let entries = survey.tree.list(directory).unwrap_or_default();
     let recorded: BTreeSet<String> = entries.iter().filter_map(|entry| recorded_name(&entry.name)).collect();
-    for (name, version) in requirements(&text) {
+    let mut left_out = LeftOut::default();
+    let requirements = requirements(&text, &mut left_out);
+    survey.left_out(marker, &left_out);
+    for (name, version) in requirements {
         if recorded.contains(&name) {
             continue;
         }
@@ -60,8 +64,12 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], entry: &DirectoryEntry, name: Str
             if kind != FileKind::Directory {
                 owned.add(path.to_vec());
             }
-            if owned.files.len() >= MAX_FILES { Walk::Stop } else { Walk::Continue }
+            if owned.files.len() > MAX_FILES { Walk::Stop } else { Walk::Continue }
         });
+        let mut left_out = LeftOut::default();
+        left_out.keep(&mut owned.files, MAX_FILES, "files of the copied distribution");
+        survey.left_out(&place, &left_out);
+        owned.is_cut = !left_out.is_empty();
     } else {
         owned.add(place.clone());
     }
@@ -85,10 +93,10 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], entry: &DirectoryEntry, name: Str
 }
 
 /// `name==version` lines, comments and markers left out; normalised names.
-fn requirements(text: &[u8]) -> Vec<(String, String)> {
+fn requirements(text: &[u8], left_out: &mut LeftOut) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(text);
     let mut found = Vec::new();
-    for line in text.lines().take(MAX_LINES) {
+    for line in left_out.first(text.lines(), MAX_LINES, "lines") {
         let line = line.split(['#', ';']).next().unwrap_or_default();
         let Some((name, version)) = line.split_once("==") else { continue };
         let name = name.split('[').next().unwrap_or_default().trim();
@@ -134,7 +142,7 @@ mod tests {
             [("cachecontrol", "0.12.6"), ("urllib3", "1.26.17"), ("rich", "13.4.2"), ("pytoml", "1")];
         let expect: Vec<(String, String)> =
             expect.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
-        assert_eq!(requirements(text), expect);
+        assert_eq!(requirements(text, &mut LeftOut::default()), expect);
         assert_eq!(recorded_name(b"jaraco.text-3.12.1.dist-info").as_deref(), Some("jaraco-text"));
         assert!(is_list(b"pip/_vendor/vendor.txt") && is_list(b"wheel/vendored/vendor.txt"));
         assert!(!is_list(b"docs/vendor.txt"));

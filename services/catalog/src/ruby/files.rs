@@ -3,13 +3,14 @@
 
 use super::Place;
 use super::gemspec::GemSpec;
+use crate::bounds::{LeftOut, bound};
 use crate::role::{Role, role_of};
 use crate::survey::Survey;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use std::collections::{BTreeMap, HashMap};
 
 /// Most files looked at to count those of one gem.
-const MAX_COUNTED_FILES: u64 = 200_000;
+const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 /// Most directories of extensions of one root.
 const MAX_EXTENSION_DIRECTORIES: usize = 64;
 
@@ -21,6 +22,7 @@ pub(crate) struct OwnedFiles {
     pub loadable_file_count: u64,
     /// Whether any of the places it should have exists.
     pub is_found: bool,
+    pub left_out: LeftOut,
 }
 
 impl OwnedFiles {
@@ -28,6 +30,16 @@ impl OwnedFiles {
         self.is_found = true;
         self.loadable_file_count += u64::from(is_loadable(&file));
         self.files.push(file);
+    }
+
+    /// What the gem called `name` has in each directory of compiled extensions.
+    fn add_extensions(&mut self, tree: &dyn FileTree, directories: &[Vec<u8>], name: &[u8]) {
+        if directories.len() > MAX_EXTENSION_DIRECTORIES {
+            self.left_out.beyond(MAX_EXTENSION_DIRECTORIES, "directories of extensions");
+        }
+        for extensions in directories.iter().take(MAX_EXTENSION_DIRECTORIES) {
+            self.add_directory(tree, path::join(extensions, name));
+        }
     }
 
     fn add_directory(&mut self, tree: &dyn FileTree, directory: Vec<u8>) {
@@ -42,7 +54,11 @@ impl OwnedFiles {
             if kind != FileKind::Directory {
                 self.loadable_file_count += u64::from(is_loadable(path));
             }
-            if seen > MAX_COUNTED_FILES { Walk::Stop } else { Walk::Continue }
+            if seen > MAX_COUNTED_FILES {
+                self.left_out.beyond(MAX_COUNTED_FILES, "files in one directory of it");
+                return Walk::Stop;
+            }
+            Walk::Continue
         });
         self.directories.push(directory);
     }
@@ -101,7 +117,8 @@ impl Libraries {
             for platform in subdirectories(tree, &path::join(root, b"extensions")) {
                 found.extend(subdirectories(tree, &platform));
             }
-            found.truncate(MAX_EXTENSION_DIRECTORIES);
+            // One more, so that each gem of the root can tell.
+            found.truncate(MAX_EXTENSION_DIRECTORIES + 1);
             found
         })
     }
@@ -132,17 +149,13 @@ pub(crate) fn find(
             owned.add_directory(tree, directory.to_vec());
             let root = path::parent(path::parent(path::parent(directory)));
             let name = path::file_name(directory);
-            for extensions in libraries.extensions(tree, root) {
-                owned.add_directory(tree, path::join(extensions, name));
-            }
+            owned.add_extensions(tree, libraries.extensions(tree, root), name);
             return owned;
         }
         Place::Installed { root } | Place::Default { root } => root,
     };
     owned.add_directory(tree, path::join(&path::join(root, b"gems"), &full_name));
-    for extensions in libraries.extensions(tree, root) {
-        owned.add_directory(tree, path::join(extensions, &full_name));
-    }
+    owned.add_extensions(tree, libraries.extensions(tree, root), &full_name);
     for program in spec.executables.iter().filter(|program| !program.contains('/')) {
         let stub = path::join(&path::join(root, b"bin"), program.as_bytes());
         if tree.metadata(&stub).is_ok() {

@@ -1,8 +1,11 @@
 //! Reads gemspecs in the form that RubyGems and Bundler write on installation (`Gem::Specification#to_ruby`).
 //! Never evaluates Ruby: only assignments of literal texts and lists are understood, everything else is passed over.
 
+use crate::bounds::{LeftOut, bound};
+use crate::tree::MAX_PATH_BYTES;
+
 /// Most files kept of one gem.
-const MAX_FILES: usize = 100_000;
+const MAX_FILES: usize = bound(100_000, 3_000);
 /// Most dependencies, licences or programs kept of one gem.
 const MAX_ENTRIES: usize = 2_000;
 /// Longest name, version or platform accepted, in bytes.
@@ -21,6 +24,7 @@ pub(crate) struct GemSpec {
     pub executables: Vec<String>,
     pub files: Vec<String>,
     pub require_paths: Vec<String>,
+    pub left_out: LeftOut,
 }
 
 impl GemSpec {
@@ -88,7 +92,8 @@ impl GemSpec {
         (self.name, self.version) = (name.to_owned(), version.to_owned());
         self.platform = if platform == "ruby" { String::new() } else { platform.to_owned() };
         self.require_paths =
-            parts.next().unwrap_or_default().split('\0').take(MAX_ENTRIES).map(str::to_owned).collect();
+            parts.next().unwrap_or_default().split('\0').take(MAX_ENTRIES + 1).map(str::to_owned).collect();
+        self.left_out.keep(&mut self.require_paths, MAX_ENTRIES, "directories of libraries");
         true
     }
 
@@ -106,12 +111,15 @@ impl GemSpec {
                 self.platform = Some(text(rest)).filter(named).unwrap_or_default();
             }
             "license" => self.licenses.extend(text_of(rest)),
-            "licenses" => self.licenses.extend(texts_of(rest, MAX_ENTRIES)),
-            "executables" => self.executables.extend(texts_of(rest, MAX_ENTRIES)),
-            "files" => self.files.extend(texts_of(rest, MAX_FILES)),
-            "require_paths" if !has_stub => self.require_paths = texts_of(rest, MAX_ENTRIES),
-            "add_runtime_dependency" | "add_dependency" if self.dependencies.len() < MAX_ENTRIES => {
+            "licenses" => self.licenses.extend(texts_of(rest, MAX_ENTRIES, &mut self.left_out)),
+            "executables" => self.executables.extend(texts_of(rest, MAX_ENTRIES, &mut self.left_out)),
+            "files" => self.files.extend(texts_of(rest, MAX_FILES, &mut self.left_out)),
+            "require_paths" if !has_stub => {
+                self.require_paths = texts_of(rest, MAX_ENTRIES, &mut self.left_out);
+            }
+            "add_runtime_dependency" | "add_dependency" if self.dependencies.len() <= MAX_ENTRIES => {
                 self.dependencies.extend(text_of(rest).filter(|name| is_name(name)));
+                self.left_out.keep(&mut self.dependencies, MAX_ENTRIES, "dependencies");
             }
             _ => {}
         }
@@ -151,21 +159,26 @@ fn text_of(expression: &str) -> Option<String> {
 }
 
 /// The texts of a list literal on one line, or a single text.
-fn texts_of(expression: &str, max_entries: usize) -> Vec<String> {
+fn texts_of(expression: &str, max_entries: usize, left_out: &mut LeftOut) -> Vec<String> {
     let Some(mut rest) = expression.strip_prefix('[') else {
         return text_of(expression).into_iter().collect();
     };
     let mut texts = Vec::new();
-    while texts.len() < max_entries {
+    while texts.len() <= max_entries {
         rest = rest.trim_start_matches([' ', ',', '\t']);
         let Some((text, after)) = literal_text(rest) else { break };
-        texts.extend(text);
+        if text.as_ref().is_some_and(|text| text.len() > MAX_PATH_BYTES) {
+            left_out.beyond(MAX_PATH_BYTES, "bytes in an entry of a list");
+        } else {
+            texts.extend(text);
+        }
         rest = after.strip_prefix(".freeze").unwrap_or(after);
     }
+    left_out.keep(&mut texts, max_entries, "entries of a list");
     texts
 }
 
-/// A quoted text and what follows it; the text is `None` if it is computed or longer than any path.
+/// A quoted text and what follows it; the text is `None` if it is computed.
 fn literal_text(source: &str) -> Option<(Option<String>, &str)> {
     let (end, is_raw, body) = if let Some(body) = source.strip_prefix('"') {
         ('"', false, body)
@@ -181,8 +194,7 @@ fn literal_text(source: &str) -> Option<(Option<String>, &str)> {
     let mut characters = body.char_indices();
     while let Some((at, character)) = characters.next() {
         if character == end {
-            let is_text = !is_computed && text.len() <= crate::tree::MAX_PATH_BYTES;
-            return Some((is_text.then_some(text), &body[at + 1..]));
+            return Some(((!is_computed).then_some(text), &body[at + 1..]));
         }
         match character {
             '\\' => match characters.next()?.1 {

@@ -103,6 +103,8 @@ fn add(survey: &mut Survey<'_>, libraries: &mut files::Libraries, marker: &[u8],
     let mut record = describe(survey, marker, &spec);
     let provider = survey.set_provider(&mut record, marker);
     let owned = files::find(survey, libraries, &spec, place, provider);
+    survey.left_out(marker, &spec.left_out);
+    survey.left_out(marker, &owned.left_out);
     record.loadable_file_count = owned.loadable_file_count;
     if owned.loadable_file_count > 0 {
         record.observable_by = vec![probe::EBPF_FILES, probe::RUBY_FEATURE];

@@ -1,10 +1,12 @@
 //! Cargo.lock as Cargo writes it (versions 1 to 4): one `[[package]]` table per crate, one key per line.
 //! Never parses TOML at large: other tables and keys are passed over.
 
+use crate::bounds::{LeftOut, bound};
+
 /// Most crates of one file.
-const MAX_CRATES: usize = 50_000;
+const MAX_CRATES: usize = bound(50_000, 2_000);
 /// Most dependencies of one crate.
-const MAX_DEPENDENCIES: usize = 5_000;
+const MAX_DEPENDENCIES: usize = bound(5_000, 500);
 
 /// One crate that a lock file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,7 +20,7 @@ pub(crate) struct Declared {
 }
 
 /// The crates; `None` when there is none, or a crate without name or version.
-pub(crate) fn parse(text: &[u8]) -> Option<Vec<Declared>> {
+pub(crate) fn parse(text: &[u8], left_out: &mut LeftOut) -> Option<Vec<Declared>> {
     let text = String::from_utf8_lossy(text);
     let mut crates: Vec<Declared> = Vec::new();
     let mut is_package = false;
@@ -27,7 +29,11 @@ pub(crate) fn parse(text: &[u8]) -> Option<Vec<Declared>> {
         if line.starts_with('[') {
             is_package = line == "[[package]]";
             is_dependencies = false;
-            if is_package && crates.len() < MAX_CRATES {
+            if is_package && crates.len() >= MAX_CRATES {
+                left_out.beyond(MAX_CRATES, "crates");
+                is_package = false;
+            }
+            if is_package {
                 crates.push(Declared::default());
             }
             continue;
@@ -36,10 +42,12 @@ pub(crate) fn parse(text: &[u8]) -> Option<Vec<Declared>> {
         if is_dependencies {
             is_dependencies = line != "]";
             // `name`, `name version` or `name version (source)`.
-            if let Some(name) = quoted(line.trim_end_matches(',')).and_then(|text| text.split(' ').next())
-                && last.dependencies.len() < MAX_DEPENDENCIES
-            {
-                last.dependencies.push(name.to_owned());
+            if let Some(name) = quoted(line.trim_end_matches(',')).and_then(|text| text.split(' ').next()) {
+                if last.dependencies.len() < MAX_DEPENDENCIES {
+                    last.dependencies.push(name.to_owned());
+                } else {
+                    left_out.beyond(MAX_DEPENDENCIES, "dependencies of one crate");
+                }
             }
             continue;
         }

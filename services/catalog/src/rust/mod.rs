@@ -6,6 +6,7 @@ mod section;
 
 use crate::binary::elf::Elf;
 use crate::binary::{self};
+use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester, ReadAt};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -138,7 +139,10 @@ fn add_declared(survey: &mut Survey<'_>, marker: &[u8], built: &BTreeSet<(String
         return;
     }
     let Some(text) = survey.read_optional(marker, MAX_LOCK_BYTES) else { return };
-    let Some(declared) = lock::parse(&text) else {
+    let mut left_out = LeftOut::default();
+    let declared = lock::parse(&text, &mut left_out);
+    survey.left_out(marker, &left_out);
+    let Some(declared) = declared else {
         survey.warnings.push(
             "cargo-lock-damaged",
             &path::display(marker),
@@ -182,6 +186,10 @@ fn warn(survey: &mut Survey<'_>, at: &[u8], problem: Problem) {
     let (code, message) = match problem {
         Problem::NoList => ("rust-without-crate-list", "written in Rust, without a list of the crates in it"),
         Problem::Damaged => ("rust-crate-list-damaged", "its list of crates (.dep-v0) cannot be read"),
+        Problem::LongComment => (
+            "rust-compiler-unknown",
+            "its section .comment is longer than what is read of it, so whether rustc made it is not known",
+        ),
         Problem::TooLong => {
             ("rust-crate-list-too-long", "its list of crates (.dep-v0) is too long to be read")
         }

@@ -48,6 +48,8 @@ pub(crate) enum Problem {
     NoList,
     Damaged,
     TooLong,
+    /// The section in which compilers name themselves is longer than what is read of it.
+    LongComment,
     Unreadable,
 }
 
@@ -84,8 +86,12 @@ pub(crate) fn read(elf: &Elf<'_>) -> io::Result<Option<Program>> {
             Some(comment) => read_part(elf.file, comment, MAX_COMMENT_BYTES)?,
             None => Vec::new(),
         };
-        let is_rust = memchr::memmem::find(&comment, b"rustc version ").is_some();
-        return Ok(is_rust.then(|| Program::without_crates(Problem::NoList)));
+        let problem = if memchr::memmem::find(&comment, b"rustc version ").is_some() {
+            Some(Problem::NoList)
+        } else {
+            (comment.len() >= MAX_COMMENT_BYTES).then_some(Problem::LongComment)
+        };
+        return Ok(problem.map(Program::without_crates));
     };
     if section.size_bytes > MAX_COMPRESSED_BYTES as u64 {
         return Ok(Some(Program::without_crates(Problem::TooLong)));
