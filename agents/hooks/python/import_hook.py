@@ -1,12 +1,17 @@
 # Reports each module that the import system loads to Plimsoll's FIFO. For Python 3.6 and newer.
 #
-# It must never raise, print, import anything that the interpreter has not built in, write bytecode, or wait. It stands
-# where the import system has made a module from its spec and is about to run it: it costs nothing at any other time.
+# It must never raise, print, import anything that the interpreter has not built in, write bytecode, or wait, nor catch
+# what it did not raise itself: an exception from outside (of a signal's handler, PyThreadState_SetAsyncExc) can strike
+# between any two of its instructions, and belongs to the application. It stands where the import system has made a
+# module from its spec and is about to run it: it costs nothing at any other time.
+#
+# It runs no code of the application: what it wants to know is read from the dictionaries of specs and modules, by
+# exact types.
 #
 # A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
 #     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
 # kind: PH = the hook is at work (name: version of the interpreter), PM = a module was loaded, PN = a namespace package
-# (path: one of its directories), PF = the hook failed (name: why).
+# (path: one of its directories), PF = the hook failed (name: why), PE = the process ends and had losses to tell.
 # flags: '-', or 't' when the path did not fit and is cut.
 import posix
 import sys
@@ -18,35 +23,92 @@ NAMESPACE_MAX_DIRECTORIES = 16
 FAILURES_MAX = 3
 
 FRAME = type(sys._getframe())
+MODULE = type(sys)
+MODULE_DICT = MODULE.__dict__["__dict__"]
 state = {"lost": 0, "pid": 0, "failures": 0, "main": False, "ours": None}
 reported = set()
 own_code = set()
+builtin_errors = set()
 places = {}
 
 # Taken now: an application may replace functions of these modules.
 PATH_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+modules = sys.modules
 getpid, getcwd = posix.getpid, posix.getcwd
-open_file, write, close = posix.open, posix.write, posix.close
+open_file, write, close, mkfifo = posix.open, posix.write, posix.close, posix.mkfifo
 FIFO_FLAGS = posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC
 FILE_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
 
 
+def is_ours(error):
+    # What the interpreter raised by itself in one of our frames: then it has words of its own. Exceptions from outside
+    # come through the frame of a handler, are of the application's classes, or were made without any word.
+    if type(error) in builtin_errors and not error.args:
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code in own_code:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error) in builtin_errors
+    return is_refusal(trace)
+
+
+def is_refusal(trace):
+    # An audit hook of the application that did not let us open a file of ours: it has our path among its arguments.
+    found = False
+    while trace is not None:
+        values = list(trace.tb_frame.f_locals.values())
+        for value in values:
+            if type(value) is tuple:
+                values.extend(value)
+            elif type(value) is FRAME:
+                # A handler of signals.
+                return False
+            elif type(value) is str and value in (places["reports"], places["losses"]):
+                found = True
+        if not found:
+            return False
+        trace = trace.tb_next
+    return True
+
+
 def write_once(place, flags, record):
-    descriptor = open_file(places[place], flags)
+    # Opens, writes and closes in one instruction, the unpacking: what strikes before or after leaves no descriptor.
+    descriptors = []
+    opening = map(descriptors.append, map(open_file, (places[place],), (flags,)))
+    closing = map(close, descriptors)
     try:
-        return write(descriptor, record) == len(record)
-    finally:
-        close(descriptor)
+        [(_, written, _)] = zip(opening, map(write, descriptors, (record,)), closing)
+        return written == len(record)
+    except:
+        # Opened, and refused what was written.
+        [*closing]
+        raise
+
+
+def is_written(place, flags, record):
+    try:
+        return write_once(place, flags, record)
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    return False
 
 
 def lose():
     # One byte per lost report: what a process that ends now could tell no more.
+    if not is_written("losses", FILE_FLAGS, b"P"):
+        state["lost"] += 1
+        refused()
+
+
+def refused():
+    # Says by its mere name that something is missing: audit hooks are not asked for it. The agent takes it away.
     try:
-        if write_once("losses", FILE_FLAGS, b"P"):
-            return
-    except OSError:
-        pass
-    state["lost"] += 1
+        mkfifo(places["refused"])
+    except OSError as error:
+        if not is_ours(error):
+            raise
 
 
 def report(kind, name, path):
@@ -54,143 +116,135 @@ def report(kind, name, path):
     if pid != state["pid"]:
         # A fork: its parent tells what was lost before.
         state["pid"], state["lost"] = pid, 0
-    name, path = name.encode("utf-8", "replace")[:NAME_MAX_BYTES], path.encode(*PATH_ENCODING)
+    name, path = str.encode(name, "utf-8", "replace")[:NAME_MAX_BYTES], str.encode(path, *PATH_ENCODING)
     room = REPORT_MAX_BYTES - HEAD_MAX_BYTES - len(name)
     flags = b"-"
     if len(path) > room:
         path, flags = path[:room], b"t"
     lost = state["lost"]
     record = b"\x1e%s %d %d %s %d %d\n%s%s" % (kind, pid, lost, flags, len(name), len(path), name, path)
-    try:
-        # For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now.
-        if not write_once("reports", FIFO_FLAGS, record):
-            lose()
-            return
-    except OSError:
+    # For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now.
+    if is_written("reports", FIFO_FLAGS, record):
+        state["lost"] -= lost
+    else:
         lose()
-        return
-    state["lost"] -= lost
-
-
-def absolute(path):
-    if path[:1] == "/":
-        return path
-    return getcwd() + "/" + path
 
 
 def note_path(kind, name, path):
-    if not isinstance(path, str) or not path:
+    if not is_text(name) or not is_text(path) or not str.__len__(path):
         return
-    path = absolute(path)
+    name, path = str.__str__(name), str.__str__(path)
+    if path[:1] != "/":
+        path = getcwd() + "/" + path
     if (name, path) not in reported:
-        reported.add((name, path))
         report(kind, name, path)
+        # Not before: whoever is interrupted and tries again is told.
+        reported.add((name, path))
 
 
-def facts_of(spec):
-    # A spec may be of any class of the application: its errors are not ours, and not the application's either.
-    try:
-        name, origin = spec.name, spec.origin
-        located, places_of = spec.has_location, spec.submodule_search_locations
-        return str(name), origin, located, None if places_of is None else list(places_of)
-    except Exception:
-        return None
+def is_text(value):
+    return issubclass(type(value), str)
 
 
-def note_spec(spec):
-    facts = facts_of(spec)
-    if facts is None:
+def contents_of(module):
+    return MODULE_DICT.__get__(module) if issubclass(type(module), MODULE) else {}
+
+
+def note_module(spec, module):
+    if type(spec) is not places["spec"]:
+        # Of a class of the application: what the import system wrote into the module says the same.
+        contents = contents_of(module)
+        note_path(b"PM", contents.get("__name__"), contents.get("__file__"))
         return
-    name, origin, located, directories = facts
-    if located:
+    facts = spec.__dict__
+    name, origin, directories = facts["name"], facts["origin"], facts["submodule_search_locations"]
+    if facts["_set_fileattr"]:
         note_path(b"PM", name, origin)
-    elif directories and origin in (None, "namespace"):
-        for directory in directories[:NAMESPACE_MAX_DIRECTORIES]:
-            note_path(b"PN", name, directory)
+    elif directories is not None and (origin is None or origin == "namespace"):
+        if type(directories) is not list:
+            directories = getattr(directories, "__dict__", {}).get("_path")
+        if type(directories) is list:
+            for directory in directories[:NAMESPACE_MAX_DIRECTORIES]:
+                note_path(b"PN", name, directory)
     # Else it is built in or frozen: no file was read for it.
 
 
 def note_main():
     # The program itself is no import: its file is known once it runs.
-    main = sys.modules.get("__main__")
-    found = getattr(main, "__dict__", None)
-    path = found.get("__file__") if isinstance(found, dict) else None
-    if not isinstance(path, str) or not path:
-        return
-    spec = found.get("__spec__")
-    facts = facts_of(spec) if spec is not None else None
-    note_program(facts[0] if facts else "__main__", path)
+    contents = contents_of(modules.get("__main__"))
+    path, spec = contents.get("__file__"), contents.get("__spec__")
+    if is_text(path) and str.__len__(path):
+        name = spec.__dict__["name"] if type(spec) is places["spec"] else "__main__"
+        note_program(name, str.__str__(path))
 
 
 def note_program(name, path):
-    state["main"] = True
     # Python before 3.9 keeps the path as it was given: relative to where the program started.
     note_path(b"PM", name, path if path[:1] == "/" else places["started"] + "/" + path)
+    state["main"] = True
 
 
-def guard(work, argument):
-    # Runs a piece of the hook: errors of ours end here, what a signal's handler raised goes on to the application.
+def guard(work, *arguments):
+    # Runs a piece of the hook: errors of ours end here, all others go on to the application.
+    problem = None
     try:
-        work(argument)
+        work(*arguments)
     except Exception as error:
-        if from_signal(error.__traceback__):
+        if not is_ours(error):
             raise
-        try:
-            failed(error)
-        except Exception:
-            pass
-
-
-def from_signal(trace):
-    # The first frame that is not ours: a handler has the interrupted frame among its arguments.
-    while trace is not None and trace.tb_frame.f_code in own_code:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    frame = trace.tb_frame
-    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
-    return any(isinstance(frame.f_locals.get(name), FRAME) for name in names)
-
-
-def failed(error):
-    if state["failures"] < FAILURES_MAX:
-        state["failures"] += 1
         trace = error.__traceback__
         while trace.tb_next is not None:
             trace = trace.tb_next
-        report(b"PF", "%s: %s (line %d)" % (type(error).__name__, error, trace.tb_lineno), "")
+        problem = "%s: %s (line %d)" % (type(error).__name__, error, trace.tb_lineno)
+    # Here, where the error is no context of what may be raised now.
+    if problem is not None:
+        try:
+            failed(problem)
+        except Exception as error:
+            if not is_ours(error):
+                raise
+            state["lost"] += 1
+            refused()
 
 
-def loaded(spec):
+def failed(problem):
+    if state["failures"] < FAILURES_MAX:
+        state["failures"] += 1
+        report(b"PF", problem, "")
+
+
+def loaded(spec, module):
     if state["ours"] is not None:
         hide_ours()
     if not state["main"]:
         note_main()
-    if not is_lazy(spec):
-        note_spec(spec)
+    if not is_lazy(spec, module):
+        note_module(spec, module)
 
 
 def hide_ours():
     # Without us the application's sitecustomize would stand there, or none. Nothing does while it is looked for.
-    current = sys.modules.get("sitecustomize")
+    current = modules.get("sitecustomize")
     if current is state["ours"]:
-        del sys.modules["sitecustomize"]
+        del modules["sitecustomize"]
     if current is not None:
         state["ours"] = None
 
 
-def is_lazy(spec):
+def is_lazy(spec, module):
     # importlib.util.LazyLoader makes the module now and runs it at the first use of an attribute, if ever.
-    loader = getattr(spec, "loader", None)
-    kind = type(loader)
-    if kind.__name__ != "LazyLoader" or kind.__module__ != "importlib.util":
+    known = contents_of(modules.get("importlib.util")).get("LazyLoader")
+    loader = spec.__dict__["loader"] if type(spec) is places["spec"] else None
+    if known is None or type(loader) is not known:
         return False
-    real = loader.loader
+    real = loader.__dict__["loader"]
+    if type(real) not in places["loaders"]:
+        return False
     run = real.exec_module
 
     def exec_module(module):
-        guard(forget, real)
-        guard(note_spec, spec)
+        guard(real.__dict__.pop, "exec_module", None)
+        guard(note_module, spec, module)
         return run(module)
 
     own_code.add(exec_module.__code__)
@@ -198,26 +252,26 @@ def is_lazy(spec):
     return True
 
 
-def forget(loader):
-    loader.__dict__.pop("exec_module", None)
-
-
-def note_end(_):
+def note_end():
     if not state["main"]:
         note_main()
     # A script that imported nothing: the interpreter has forgotten its file by now.
-    if not state["main"] and "/" + sys.argv[0] not in ("/", "/-", "/-c", "/-m"):
-        note_program("__main__", sys.argv[0])
+    words = contents_of(sys).get("argv")
+    first = words[0] if type(words) is list and words else None
+    if not state["main"] and type(first) is str and first not in ("", "-", "-c", "-m"):
+        note_program("__main__", first)
+    if state["lost"] and state["pid"] == getpid():
+        report(b"PE", "", "")
 
 
 def at_end():
-    guard(note_end, None)
+    guard(note_end)
 
 
 def wrap_init_module_attrs(original):
     def _init_module_attrs(spec, module, **options):
         result = original(spec, module, **options)
-        guard(loaded, spec)
+        guard(loaded, spec, module)
         return result
 
     return _init_module_attrs
@@ -225,8 +279,10 @@ def wrap_init_module_attrs(original):
 
 def wrap_load_backward_compatible(original):
     def _load_backward_compatible(spec):
+        # Before it runs, as what is interrupted would never be told then; after it a spec that tells nothing by itself.
+        guard(loaded, spec, None)
         module = original(spec)
-        guard(loaded, spec)
+        guard(note_module, spec, module)
         return module
 
     return _load_backward_compatible
@@ -245,27 +301,32 @@ def replace(system, name, wrap):
 def start(ours):
     import _frozen_importlib as system
 
-    version = "%s %s" % (sys.implementation.name, ".".join(str(part) for part in sys.version_info[:3]))
+    version = "%s %s" % (sys.implementation.name, ".".join(map(str, sys.version_info[:3])))
     if not hasattr(system, "_init_module_attrs"):
         raise RuntimeError("the import system of %s is not known" % version)
+    places["spec"] = system.ModuleSpec
+    files = contents_of(modules.get("_frozen_importlib_external"))
+    names = "SourceFileLoader", "SourcelessFileLoader", "ExtensionFileLoader"
+    places["loaders"] = tuple(map(files.get, names))
     # From here on nothing is missed; what came before stands in sys.modules. This function and not module_from_spec,
     # of which importlib.util has a copy if a .pth file has imported that before.
     replace(system, "_init_module_attrs", wrap_init_module_attrs)
     # Loaders of the old kind; gone in newer interpreters.
     replace(system, "_load_backward_compatible", wrap_load_backward_compatible)
     report(b"PH", version, sys.executable or "")
-    for module in list(sys.modules.values()):
-        spec = getattr(module, "__spec__", None)
+    for module in list(modules.values()):
+        spec = contents_of(module).get("__spec__")
         if spec is not None and module is not ours:
-            note_spec(spec)
-    if "atexit" in sys.builtin_module_names:
-        ours_alone = "atexit" not in sys.modules
+            note_module(spec, module)
+    # A subinterpreter has no words: what is left in one at the end must not run, as CPython's exit code can change by it.
+    if "atexit" in sys.builtin_module_names and contents_of(sys).get("argv") != [""]:
+        ours_alone = "atexit" not in modules
         import atexit
 
         atexit.register(at_end)
         if ours_alone:
             # Not to be seen; before Python 3.10 the callbacks go with the module.
-            places["atexit"] = sys.modules.pop("atexit")
+            places["atexit"] = modules.pop("atexit")
 
 
 def remove_bytecode(ours):
@@ -280,17 +341,23 @@ def remove_bytecode(ours):
             if not cached.startswith(sys.pycache_prefix.rstrip("/") + "/"):
                 return
             posix.rmdir(cached)
-    except OSError:
+    except OSError as error:
         # Not there, or a directory that others use.
-        pass
+        if not is_ours(error):
+            raise
 
 
 def install(own, ours):
     base = own.rpartition("/")[0]
-    places["reports"], places["losses"] = base + "/reports", base + "/losses"
+    places["reports"], places["losses"], places["refused"] = base + "/reports", base + "/losses", base + "/refused-P"
+    for value in list(modules["builtins"].__dict__.values()):
+        if type(value) is type and issubclass(value, Exception):
+            builtin_errors.add(value)
     try:
         places["started"] = getcwd()
-    except OSError:
+    except OSError as error:
+        if not is_ours(error):
+            raise
         places["started"] = ""
     guard(start, ours)
     state["ours"] = ours

@@ -41,7 +41,9 @@ def _plimsoll_chain(own):
 _plimsoll_own = __file__.rpartition("/")[0]
 try:
     _plimsoll_start(_plimsoll_own)
-except Exception:
-    # The agent sees an interpreter that never said hello.
-    pass
+except Exception as _plimsoll_error:
+    # The agent sees an interpreter that never said hello. What comes from outside (a .pth file can have set a timer) is
+    # of another class, or has no words.
+    if type(_plimsoll_error).__module__ not in ("builtins", "exceptions") or not _plimsoll_error.args:
+        raise
 _plimsoll_chain(_plimsoll_own)

@@ -265,6 +265,14 @@ impl HookSession {
                 self.coverage.lose(language.map_or(probe::LD_AUDIT, Language::probe), 1);
             }
         }
+        // A hook that may open no file at all can still make one.
+        for language in Language::ALL {
+            let refused = self.inner.join(format!("refused-{}", char::from(language.letter())));
+            if fs::remove_file(refused).is_ok() {
+                let reason = "keeps the import hook from its reports";
+                self.coverage.unmeasured(language.probe(), language.interpreter().as_bytes(), reason);
+            }
+        }
     }
 
     fn look(&mut self) {

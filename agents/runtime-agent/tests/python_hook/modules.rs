@@ -1,0 +1,199 @@
+//! Every way to import: what is reported is what the interpreter says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use plimsoll_runtime_agent::hooks::report::ReportKind;
+
+use super::fixture::{Fixture, Interpreter, assert_same, files, interpreters, text, truth};
+
+/// Writes the truth about the modules of this interpreter to the file that TRUTH names.
+const TELL: &str = r"
+def tell():
+    import sys, os
+    base = os.environ['TRUTH']
+    with open('%s.%d' % (base, os.getpid()), 'w') as out:
+        for name, module in sorted(sys.modules.items()):
+            if type(module).__name__ == '_LazyModule':
+                continue  # never run
+            spec = getattr(module, '__spec__', None)
+            if name == '__main__':
+                path = getattr(module, '__file__', None)
+                if path:
+                    out.write('%s\t%s\n' % (spec.name if spec else name, os.path.join(START, path)))
+            elif spec is not None and spec.has_location:
+                out.write('%s\t%s\n' % (spec.name, os.path.join(os.getcwd(), spec.origin)))
+import os
+START = os.getcwd()
+";
+
+const APPLICATION: &str = r"
+import importlib, importlib.util, sys, threading, warnings
+from helper import tell
+
+def later():
+    import lazily.imported
+later()
+importlib.import_module('by_importlib.inner')
+threads = [threading.Thread(target=importlib.import_module, args=('threaded.t%d' % n,)) for n in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+try:
+    import fails_to_import
+except ImportError as error:
+    print('failed', error)
+try:
+    import raises
+except ValueError as error:
+    print('raised', error)
+try:
+    import nothing_there
+except ImportError as error:
+    print('missing', error)
+import spaced.one, spaced.two
+import only_compiled
+import _lzma, sqlite3, json
+sys.path.append('packed.zip')
+import zipped.inside
+spec = importlib.util.spec_from_file_location('by_path', 'odd/place.py')
+module = importlib.util.module_from_spec(spec)
+sys.modules['by_path'] = module
+spec.loader.exec_module(module)
+
+def lazy(name):
+    spec = importlib.util.find_spec(name)
+    loader = importlib.util.LazyLoader(spec.loader)
+    spec.loader = loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+lazy('lazy_never')
+print(lazy('lazy_used').value)
+importlib.util.find_spec('only_found')
+importlib.import_module('.'.join(['deep'] + ['level%03d' % n + 'x' * 60 for n in range(12)]))
+importlib.reload(sys.modules['by_importlib.inner'])
+warnings.warn('told at the level of its caller', stacklevel=2)
+print(sorted(name for name in sys.modules if not name.startswith('encodings')))
+print(sys.path, sys.argv, [type(finder) for finder in sys.meta_path])
+tell()
+sys.exit(7)
+";
+
+/// The files of an application with every way to import that Python has.
+fn write_application(fixture: &Fixture, interpreter: &Interpreter) {
+    let write = |name: &str, text: &str| drop(fixture.write(name, text));
+    write("app/run.py", APPLICATION);
+    write("app/helper.py", TELL);
+    write("app/lazily/__init__.py", "");
+    write("app/lazily/imported.py", "");
+    write("app/by_importlib/__init__.py", "");
+    write("app/by_importlib/inner.py", "");
+    write("app/threaded/__init__.py", "import time; time.sleep(0.01)\n");
+    for number in 0..8 {
+        write(&format!("app/threaded/t{number}.py"), "from threaded import common\n");
+    }
+    write("app/threaded/common.py", "import decimal, fractions\n");
+    write("app/fails_to_import.py", "import missing_dependency\n");
+    write("app/raises.py", "raise ValueError('on purpose')\n");
+    // A namespace package over two entries of the path.
+    write("app/spaced/one.py", "");
+    write("other/spaced/two.py", "");
+    write("app/odd/place.py", "");
+    write("app/lazy_never.py", "raise RuntimeError('was run')\n");
+    write("app/lazy_used.py", "value = 42\n");
+    write("app/only_found.py", "raise RuntimeError('was run')\n");
+    let mut deep = "app/deep".to_owned();
+    write(&format!("{deep}/__init__.py"), "");
+    for number in 0..12 {
+        deep = format!("{deep}/level{number:03}{}", "x".repeat(60));
+        write(&format!("{deep}/__init__.py"), "");
+    }
+    write("app/only_compiled.py", "");
+    let prepare = "import py_compile, zipfile, os\n\
+        py_compile.compile('app/only_compiled.py', 'app/only_compiled.pyc')\n\
+        os.remove('app/only_compiled.py')\n\
+        z = zipfile.ZipFile('app/packed.zip', 'w')\n\
+        z.writestr('zipped/__init__.py', ''); z.writestr('zipped/inside.py', ''); z.close()\n";
+    let output = fixture.command(&interpreter.program).args(["-c", prepare]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn modules_are_those_of_the_interpreter() {
+    for interpreter in interpreters() {
+        let mut fixture = Fixture::new();
+        write_application(&fixture, interpreter);
+        let application = |fixture: &Fixture, truth: &str| {
+            let mut command = fixture.command(&interpreter.program);
+            command.arg("run.py").current_dir(fixture.path("app"));
+            command.env("PYTHONPATH", fixture.path("other")).env("TRUTH", fixture.path(truth));
+            command
+        };
+        let hooked = fixture.run(&mut application(&fixture, "hooked"));
+        let after_hooked = files(&fixture.path("app"));
+        // A second time, when all bytecode is there: the files that are read are others.
+        let once = std::mem::take(&mut fixture.reports);
+        let again = fixture.run(&mut application(&fixture, "again"));
+        let plain = application(&fixture, "plain").output().unwrap();
+        assert_eq!(plain.status.code(), Some(7), "{}", text(&plain.stderr));
+        assert_same(&hooked, &plain, interpreter);
+        assert_same(&again, &plain, interpreter);
+
+        let told = |base: &str| -> BTreeSet<(String, PathBuf)> {
+            let parent = fixture.path("");
+            let entries = fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().path());
+            let found = entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(base));
+            found.flat_map(|path| truth(&fs::read_to_string(path).unwrap())).collect()
+        };
+        let shorten = |set: BTreeSet<(String, PathBuf)>| -> BTreeSet<(String, PathBuf)> {
+            // Names are cut at 512 bytes; their paths are whole.
+            set.into_iter().map(|(name, path)| (name.chars().take(512).collect(), path)).collect()
+        };
+        let mut expected = shorten(told("hooked"));
+        // These began to run and are not in sys.modules any more.
+        for name in ["fails_to_import", "raises"] {
+            expected.insert((name.to_owned(), fixture.path(&format!("app/{name}.py"))));
+        }
+        if interpreter.version >= (3, 13) {
+            // This one replaces itself in sys.modules by another that is frozen.
+            let collections = expected.iter().find(|(name, _)| name == "collections").unwrap().1.clone();
+            expected.insert(("collections.abc".to_owned(), collections.with_file_name("abc.py")));
+        }
+        assert!(expected.iter().any(|(name, _)| name.len() == 512), "{expected:?}");
+        for (reports, when) in [(None, "with bytecode"), (Some(once), "without bytecode")] {
+            fixture.reports = reports.unwrap_or(std::mem::take(&mut fixture.reports));
+            let reported = fixture.modules();
+            let different: Vec<_> = reported.symmetric_difference(&expected).collect();
+            assert!(different.is_empty(), "{interpreter:?} {when}: {different:?}");
+        }
+        for name in ["lazy_used", "only_compiled", "zipped.inside", "by_path", "_lzma", "deep", "__main__"] {
+            assert!(expected.iter().any(|(known, _)| known == name), "{name}");
+        }
+        for name in ["lazy_never", "only_found", "nothing_there"] {
+            assert!(!expected.iter().any(|(known, _)| known == name), "{name}");
+        }
+        let spaced: BTreeSet<PathBuf> = fixture
+            .reports
+            .iter()
+            .filter(|report| report.kind == ReportKind::Namespace && report.name == b"spaced")
+            .map(|report| PathBuf::from(text(&report.path)))
+            .collect();
+        assert_eq!(spaced, BTreeSet::from([fixture.path("app/spaced"), fixture.path("other/spaced")]));
+
+        assert_eq!((fixture.failures(), fixture.lost("python-import")), (vec![], 0), "{interpreter:?}");
+        let watched = fixture.session.coverage.watched();
+        assert_eq!(watched, [("ld-audit", true), ("python-import", true)]);
+        // The hook wrote no bytecode, and kept the application from none.
+        fs::remove_dir_all(fixture.path("app")).unwrap();
+        write_application(&fixture, interpreter);
+        application(&fixture, "plain").output().unwrap();
+        assert_eq!(after_hooked, files(&fixture.path("app")));
+        assert!(
+            !files(fixture.session.directory())
+                .iter()
+                .any(|path| path.extension().is_some_and(|e| e == "pyc"))
+        );
+    }
+}
