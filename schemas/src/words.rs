@@ -140,6 +140,8 @@ pub mod observed {
 
     /// What else is counted of processes that were observed in one way.
     pub mod counts {
+        /// Classes that were told with the place that they came from.
+        pub const CLASSES_TOLD: &str = "classes-told";
         /// Classes with no place of their own, such as proxies and lambdas.
         pub const CLASSES_GENERATED: &str = "classes-generated";
         /// Hidden classes (JEP 371) and those that the VM calls anonymous.
@@ -150,7 +152,7 @@ pub mod observed {
         pub const CLASSES_UNLOADED_BEFORE: &str = "classes-unloaded-before";
         /// All known words.
         pub const ALL: &[&str] =
-            &[CLASSES_GENERATED, CLASSES_HIDDEN, CLASSES_UNLOADED, CLASSES_UNLOADED_BEFORE];
+            &[CLASSES_TOLD, CLASSES_GENERATED, CLASSES_HIDDEN, CLASSES_UNLOADED, CLASSES_UNLOADED_BEFORE];
     }
 }
 

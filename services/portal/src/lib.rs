@@ -10,6 +10,7 @@ mod pages;
 mod security;
 pub mod service;
 mod store;
+pub mod text;
 pub mod time;
 
 pub use api::{PATHS, document};

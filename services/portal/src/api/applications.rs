@@ -165,10 +165,11 @@ pub(crate) async fn component_detail(
         version: Some(of.version.clone()),
         ..AlertFilter::default()
     };
-    let (component, totals, coverage, artifacts, alert_count) = tokio::try_join!(
+    let (component, totals, coverage, observed, artifacts, alert_count) = tokio::try_join!(
         store.component(of),
         store.component_totals(of),
         store.component_coverage(of),
+        store.component_observed(of),
         store.component_artifacts(of),
         store.alert_count(&of_component),
     )?;
@@ -182,6 +183,7 @@ pub(crate) async fn component_detail(
         version: of.version.clone(),
         totals,
         coverage,
+        observed,
         artifacts,
         workload_count: component.workload_count,
         live_workload_count: component.live_workload_count,

@@ -13,7 +13,7 @@ use super::applications::{ComponentPath, component_detail};
 use super::{ApiError, Problems, Segments};
 use crate::Portal;
 use crate::error::PortalError;
-use crate::model::{Artifact, Report, Totals};
+use crate::model::{Artifact, Observed, Report, Totals};
 use crate::store::{ComponentRef, PackageStream};
 use crate::time::rfc3339;
 
@@ -31,6 +31,7 @@ struct Head<'a> {
     generated_at: String,
     totals: &'a Totals,
     artifacts: &'a [Artifact],
+    observed: &'a [Observed],
 }
 
 /// Everything about a component version: all packages with all files.
@@ -59,6 +60,7 @@ pub async fn report(
         generated_at: rfc3339(plimsoll_kit::clock::now_ms()).unwrap_or_default(),
         totals: &detail.totals,
         artifacts: &detail.artifacts,
+        observed: &detail.observed,
     };
     let mut text = serde_json::to_string(&head).map_err(|error| PortalError::internal(error.to_string()))?;
     text.pop();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::artifact::{Artifact, Cell};
+use super::observed::Observed;
 use super::package::{Coverage, Package};
 
 /// An application, in short.
@@ -85,6 +86,8 @@ pub struct ComponentDetail {
     pub totals: Totals,
     /// What was watched, one entry for each artifact, ecosystem and coverage.
     pub coverage: Vec<CoverageGroup>,
+    /// How the processes of each language were observed, one entry for each ecosystem, probe and how.
+    pub observed: Vec<Observed>,
     /// Artifacts that it runs.
     pub artifacts: Vec<Artifact>,
     /// Workloads that ran.
@@ -153,6 +156,9 @@ pub struct Report {
     pub totals: Totals,
     /// Artifacts that it runs.
     pub artifacts: Vec<Artifact>,
+    /// How the processes of each language were observed, one entry for each ecosystem, probe and how.
+    #[serde(default)]
+    pub observed: Vec<Observed>,
     /// All packages, by artifact and package id, with all files.
     pub packages: Vec<Package>,
 }

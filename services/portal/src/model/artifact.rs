@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::observed::Observed;
+
 /// What is scanned and run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Artifact {
@@ -188,6 +190,8 @@ pub struct Workload {
     /// Probes that did not run, with the reason and the remedy; `not-measurable:` and an ecosystem: why no probe can
     /// measure its packages here.
     pub unavailable_probes: BTreeMap<String, String>,
+    /// How the processes of each language were observed, by the agent that watched it last.
+    pub observed: Vec<Observed>,
     /// Why the artifact could not be identified; empty if it was.
     pub unidentified_reason: String,
 }

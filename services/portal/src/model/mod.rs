@@ -5,6 +5,7 @@ mod alert;
 mod application;
 mod artifact;
 mod finding;
+mod observed;
 mod package;
 
 pub use alert::{Alert, Owner, Process};
@@ -15,6 +16,7 @@ pub use artifact::{
     Artifact, ArtifactComponent, Cell, Loss, OperatingSystem, Platform, Warning, WatchedInterval, Workload,
 };
 pub use finding::{Finding, VulnerabilityDetail, VulnerabilityOccurrence};
+pub use observed::Observed;
 pub use package::{
     ComponentUse, Coverage, Location, Package, PackageOccurrence, Recommendation, UsedFile, Vulnerability,
 };

@@ -303,6 +303,7 @@ fn workload_row(workload: &Workload) -> Markup {
                             @if interval.from_first_exec { ", from the first exec" } @else { ", began late" }
                         }
                     } }
+                    @for one in &workload.observed { li { (one.sentence()) } }
                     @for (probe, reason) in &workload.unavailable_probes { li { strong { (labels::unavailable(probe)) ": " } (reason) } }
                 }
                 @if workload.watched.is_empty() && workload.unavailable_probes.is_empty() { span.muted { "nothing" } }

@@ -76,6 +76,7 @@ pub async fn dashboard(
             (package_section(&of, &links::component(&of), &listing))
         }
         (coverage(&detail))
+        (observed(&detail))
         (artifacts(&detail))
     };
     let title = format!("{} {} · {}", of.component, of.version, of.application);
@@ -311,6 +312,37 @@ fn coverage(detail: &ComponentDetail) -> Markup {
                                 td.count { (number(watched.unresolved_path_count)) }
                             }
                         } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn observed(detail: &ComponentDetail) -> Markup {
+    html! {
+        section #observed {
+            h2 { "How each language was observed" }
+            @if detail.observed.is_empty() {
+                p.empty { "No process of a language was seen yet." }
+            } @else {
+                div.scroll tabindex="0" role="region" aria-label="How each language was observed" {
+                    table {
+                        caption {
+                            "Processes of all workloads. What a process used before it was observed is known only as far as it was "
+                            "still in use then."
+                        }
+                        thead { tr {
+                            th scope="col" { "Language" } th scope="col" { "Processes" } th scope="col" { "Observed by" }
+                            th.count scope="col" { "Workloads" } th scope="col" { "Reasons and remedies" }
+                        } }
+                        tbody { @for one in &detail.observed { tr {
+                            th scope="row" { (labels::ecosystem(&one.ecosystem)) }
+                            td { (labels::observed(one)) }
+                            td { @if one.probe.is_empty() { span.muted { "none" } } @else { (labels::probes(std::slice::from_ref(&one.probe))) } }
+                            td.count { (number(one.workload_count)) }
+                            td { @if one.reasons.is_empty() { span.muted { "–" } } @else { ul.plain { @for reason in &one.reasons { li { (reason) } } } } }
+                        } } }
                     }
                 }
             }

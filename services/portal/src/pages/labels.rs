@@ -3,9 +3,10 @@
 
 use maud::{Markup, html};
 
-use plimsoll_schemas::words::{language, probe};
+use plimsoll_schemas::words::{language, observed as words, probe};
 
-use crate::model::Artifact;
+use crate::model::{Artifact, Observed};
+pub use crate::text::{count_of, number};
 use crate::time::{rfc3339, short};
 
 /// Digits of an id in short.
@@ -118,6 +119,18 @@ pub fn ecosystem(word: &str) -> String {
     }
 }
 
+/// How processes of a language were observed, and what became of their classes.
+pub fn observed(one: &Observed) -> Markup {
+    let classes = one.classes();
+    let says_how = html! {
+        @if one.how == words::NOT_MEASURABLE { (one.how_name()) } @else { (one.subject()) " " (one.how_name()) }
+    };
+    html! {
+        @if one.how == words::AT_START { (says_how) } @else { strong { (says_how) } }
+        @if !classes.is_empty() { div.muted { (classes) } }
+    }
+}
+
 /// A rung of evidence.
 pub fn rung_name(word: &str) -> &str {
     match word {
@@ -159,25 +172,6 @@ pub fn time_ms(ms: i64, absent: &str) -> Markup {
 
 fn people(at: &str) -> String {
     at.split('.').next().unwrap_or(at).replacen('T', " ", 1)
-}
-
-/// A number with groups of three digits.
-pub fn number(value: impl TryInto<i64>) -> String {
-    let value = value.try_into().unwrap_or(i64::MAX);
-    let digits = value.unsigned_abs().to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    if value < 0 { format!("-{out}") } else { out }
-}
-
-/// `1 file`, `2 files`.
-pub fn count_of(value: i64, one: &str, many: &str) -> String {
-    format!("{} {}", number(value), if value == 1 { one } else { many })
 }
 
 /// An artifact key in short: digests and machine ids to twelve digits.

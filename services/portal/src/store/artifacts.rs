@@ -184,6 +184,7 @@ struct WorkloadRow {
     formerly_artifact: String,
     sandboxed: bool,
     unavailable_probes: Vec<(String, String)>,
+    observed: String,
     unidentified_reason: String,
     page_key: Vec<String>,
 }
@@ -199,6 +200,7 @@ impl WorkloadRow {
         Ok(Workload {
             watched: json("watched", &self.watched)?,
             losses: json("losses", &self.losses)?,
+            observed: json("observed", &self.observed)?,
             formerly_artifact: self.formerly_artifact,
             sandboxed: self.sandboxed,
             artifact: self.artifact,
@@ -397,7 +399,7 @@ impl Store {
             "SELECT artifact, workload_id, application, component, component_version, node_id, node_name, kind, \
              container_id, container_name, image_name, image_aliases, pod_namespace, pod_name, labels, command, \
              started_at_ms, stopped_at_ms, watched, events_lost, losses, formerly_artifact, \
-             sandboxed, unavailable_probes, unidentified_reason, {key} \
+             sandboxed, unavailable_probes, observed, unidentified_reason, {key} \
              FROM workloads WHERE {wanted} ORDER BY {order} LIMIT {{limit:Int64}}",
             key = WORKLOADS.key_column(),
             wanted = conditions.sql(),

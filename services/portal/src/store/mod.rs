@@ -7,6 +7,7 @@ mod artifacts;
 mod component_packages;
 mod connection;
 mod findings;
+mod observed;
 mod package_rows;
 mod purls;
 mod select;

@@ -46,6 +46,32 @@ fn totals_and_cells_count_every_package_once() {
 }
 
 #[test]
+fn how_each_language_was_observed_counts_each_process_once() {
+    let Some((database, portal)) = fixture::start() else { return };
+    let observed = portal.json(&format!("/api/v1{BASE}"))["observed"].clone();
+    let shown = |observed: &Value| -> Vec<(String, String, i64)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let list = observed.as_array().unwrap().iter();
+        list.map(|one| (text(&one["ecosystem"]), text(&one["how"]), one["processes"].as_i64().unwrap()))
+            .collect()
+    };
+    let expect = |jvms, refused, python| {
+        [("maven", "attached", jvms), ("maven", "refused", refused), ("pypi", "at-start", python)]
+            .map(|(ecosystem, how, processes)| (ecosystem.to_owned(), how.to_owned(), processes))
+    };
+    assert_eq!(shown(&observed), expect(2, 1, 3), "the artifact's and its host's are the same ones");
+    assert_eq!(observed[0]["counts"]["classes-told"], 1204);
+    assert!(observed[1]["reasons"][0].as_str().unwrap().contains("; start it with"), "{observed}");
+
+    // An artifact of more components than it names: what its workloads say stands for it.
+    database
+        .execute("ALTER TABLE artifacts UPDATE component_count = 101 WHERE 1 SETTINGS mutations_sync = 1");
+    let observed = portal.json(&format!("/api/v1{BASE}"))["observed"].clone();
+    let of_workloads = [("pypi".to_owned(), "at-start".to_owned(), 6)];
+    assert_eq!(shown(&observed), of_workloads);
+}
+
+#[test]
 fn a_package_has_the_fields_of_the_contract() {
     let Some((_database, portal)) = fixture::start() else { return };
     let page = portal.json(&format!("/api/v1{BASE}/packages?q=jinja"));

@@ -224,7 +224,15 @@ fn fill_findings(database: &Database, packages: &[Value]) {
 }
 
 fn fill_artifacts(database: &Database) {
-    let backend = component_summary(APPLICATION, COMPONENT, VERSION, 2, 1);
+    let observed = json!([
+        {"ecosystem": "maven", "probe": "jvmti", "how": "attached", "processes": 2, "workload_count": 1,
+            "counts": {"classes-told": 1204, "classes-generated": 311}, "reasons": []},
+        {"ecosystem": "maven", "probe": "jvmti", "how": "refused", "processes": 1, "workload_count": 1, "counts": {},
+            "reasons": ["it was started with -XX:+DisableAttachMechanism; start it with `plimsoll run`"]},
+        {"ecosystem": "pypi", "probe": "ebpf-files", "how": "at-start", "processes": 3, "workload_count": 2,
+            "counts": {}, "reasons": []}]);
+    let backend =
+        with(component_summary(APPLICATION, COMPONENT, VERSION, 2, 1), json!({"observed": observed}));
     let cells = json!({"cells.kind": ["application", "application"], "cells.vulnerable": ["yes", "yes"],
         "cells.use": ["used", "unused"], "cells.package_count": [2, 2], "package_count": APPLICATION_PACKAGES.len(),
         "vulnerable_package_count": 5, "finding_count": 6, "alert_count": 1,
@@ -246,7 +254,9 @@ fn fill_artifacts(database: &Database) {
             "component_version": VERSION, "node_id": "0af3", "node_name": "node-1", "kind": "process",
             "labels": {"tier": "web<1>"}, "command": ["python", "run.py"], "started_at_ms": T0, "stopped_at_ms": 0,
             "watched": json!([{"probe": "ebpf-files", "from_ms": T0, "until_ms": T0 + 7_200_000, "from_first_exec": true}]).to_string(),
-            "unavailable_probes": {"ld-audit": "not needed"}, "version": 10, "is_deleted": 0}),
+            "unavailable_probes": {"ld-audit": "not needed"},
+            "observed": json!([{"ecosystem": "pypi", "probe": "ebpf-files", "how": "at-start", "processes": 3,
+                "counts": {}}]).to_string(), "version": 10, "is_deleted": 0}),
             more,
         )
     };

@@ -109,6 +109,24 @@ fn pages_page_and_fold_without_cutting() {
 }
 
 #[test]
+fn pages_say_how_each_language_was_observed() {
+    let Some((_database, portal)) = fixture::start() else { return };
+    let dashboard = portal.get(BASE).body;
+    for text in [
+        "How each language was observed",
+        "2 JVMs observed only after they had started",
+        "1,204 classes told, 311 generated classes belong to no archive",
+        "1 JVM could not be observed",
+        "it was started with -XX:+DisableAttachMechanism; start it with `plimsoll run`",
+        "3 Python processes observed from their start",
+    ] {
+        assert!(dashboard.contains(text), "{text} is not in {dashboard}");
+    }
+    let artifact = portal.get(&format!("/artifacts/{}", plimsoll_schemas::identity::encode(ARTIFACT))).body;
+    assert!(artifact.contains("3 Python processes observed from their start (ebpf-files)"), "{artifact}");
+}
+
+#[test]
 fn search_leads_to_the_page_that_knows() {
     let Some((_database, portal)) = fixture::start() else { return };
     let check = |query: &str, expect: &str| {

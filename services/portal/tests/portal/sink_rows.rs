@@ -66,6 +66,11 @@ fn the_sinks_rows_read_back() {
     let workload = &portal.json(&format!("/api/v1/artifacts/{key}/workloads"))["items"][0];
     assert_eq!((&workload["losses"][1]["events_lost"], &workload["sandboxed"]), (&json!(4), &json!(true)));
     assert_eq!(workload["watched"][0]["probe"], "ebpf-files");
+    assert_eq!(workload["observed"][1]["counts"]["classes-generated"], 311);
+    let observed = portal.json(base)["observed"].clone();
+    assert_eq!((&observed[0]["how"], &observed[0]["processes"]), (&json!("attached"), &json!(2)));
+    assert!(observed[1]["reasons"][0].as_str().unwrap().contains("DisableAttachMechanism"), "{observed}");
+    assert_eq!(report["observed"], observed);
     let alert = &portal.json(&format!("{base}/alerts"))["items"][0];
     assert_eq!((&alert["process"]["pid"], &alert["evidence"]["drift"]), (&json!(4711), &json!("new")));
     let id = row("correlation_finding.full")["vulnerability_id"].as_str().unwrap().to_owned();
