@@ -1,12 +1,26 @@
 // Reports what the loader of ECMAScript modules loads, from its own thread. For Node.js 18.19 to 22.14, which have no
 // hooks in the application's thread. It must never change what is loaded, throw, or print.
-import { openSync, writeSync, closeSync, constants } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import fs from 'node:fs';
+import url from 'node:url';
 
+// Taken now: loaders of the application run in this thread, too.
+const { openSync, writeSync, closeSync, constants } = fs;
+const { fileURLToPath } = url;
+const { from: toBytes, concat } = Buffer;
+const { pid } = process;
+const uncurried = Function.prototype.bind.bind(Function.prototype.call);
+const startsWith = uncurried(String.prototype.startsWith);
+const indexOf = uncurried(String.prototype.indexOf);
+const slice = uncurried(String.prototype.slice);
+const has = uncurried(Set.prototype.has);
+const add = uncurried(Set.prototype.add);
+const toFifo = constants.O_RDWR | constants.O_NONBLOCK;
+const toLosses = constants.O_WRONLY | constants.O_APPEND;
+const reported = new Set();
 let fifo = '';
 let losses = '';
 let base = '';
-const reported = new Set();
+let lost = 0;
 
 export function initialize(data) {
   base = `${data.base}/`;
@@ -23,29 +37,43 @@ function writeOnce(file, how, bytes) {
   }
 }
 
-function loaded(url) {
+function noteLoss() {
   try {
-    if (!url.startsWith('file:')) return;
-    const file = fileURLToPath(url.split(/[?#]/)[0]);
-    if (reported.has(file) || file.startsWith(base)) return;
-    reported.add(file);
-    const bytes = Buffer.from(file);
-    const head = Buffer.from(`\x1eNM ${process.pid} 0 - 0 ${bytes.length}\n`);
+    return writeOnce(losses, toLosses, toBytes('N'));
+  } catch {
+    // Counted with the next report.
+    return false;
+  }
+}
+
+function loaded(place) {
+  try {
+    if (!startsWith(place, 'file:')) return;
+    let end = indexOf(place, '?');
+    const hash = indexOf(place, '#');
+    if (end < 0 || (hash >= 0 && hash < end)) end = hash;
+    const file = fileURLToPath(end < 0 ? place : slice(place, 0, end));
+    if (has(reported, file) || startsWith(file, base)) return;
+    add(reported, file);
+    const bytes = toBytes(file);
+    const head = toBytes(`\x1eNM ${pid} ${lost} - 0 ${bytes.length}\n`);
+    const before = lost;
     let written = false;
     try {
       const fits = head.length + bytes.length <= 4096;
-      written = fits && writeOnce(fifo, constants.O_RDWR | constants.O_NONBLOCK, Buffer.concat([head, bytes]));
+      written = fits && writeOnce(fifo, toFifo, concat([head, bytes]));
     } catch {
       // Full, or nobody is there any more.
     }
-    if (!written) writeOnce(losses, constants.O_WRONLY | constants.O_APPEND, Buffer.from('N'));
+    if (written) lost -= before;
+    else if (!noteLoss()) lost += 1;
   } catch {
     // The application's loading goes on.
   }
 }
 
-export async function load(url, context, next) {
-  const result = await next(url, context);
-  loaded(url);
+export async function load(place, context, next) {
+  const result = await next(place, context);
+  loaded(place);
   return result;
 }

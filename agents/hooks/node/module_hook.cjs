@@ -11,19 +11,33 @@
   const HEAD_MAX_BYTES = 128;
   const REPORT_MAX_BYTES = 4096;
   const FAILURES_MAX = 3;
-  // Taken now: an application may replace functions of these modules.
+  // All that is used later is taken now: an application may replace functions of modules and of intrinsic objects, or
+  // give Object.prototype properties that a handler without a null prototype would inherit.
   const { openSync, writeSync, closeSync, constants } = require('fs');
   const path = require('path');
   const { fileURLToPath, pathToFileURL } = require('url');
   const Module = require('module');
+  const { construct, defineProperty } = Reflect;
+  const { from: toBytes, concat } = Buffer;
+  const { pid } = process;
+  const toText = String;
+  const uncurried = Function.prototype.bind.bind(Function.prototype.call);
+  const startsWith = uncurried(String.prototype.startsWith);
+  const includes = uncurried(String.prototype.includes);
+  const indexOf = uncurried(String.prototype.indexOf);
+  const slice = uncurried(String.prototype.slice);
+  const part = uncurried(Buffer.prototype.subarray);
+  const has = uncurried(Set.prototype.has);
+  const add = uncurried(Set.prototype.add);
   const base = path.dirname(__dirname);
+  const inside = `${base}/`;
   const fifo = path.join(base, 'reports');
   const losses = path.join(base, 'losses');
   // For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now.
   const flags = constants.O_RDWR | constants.O_NONBLOCK;
+  const toLosses = constants.O_WRONLY | constants.O_APPEND;
   const reported = new Set();
-  const has = Set.prototype.has.bind(reported);
-  const add = Set.prototype.add.bind(reported);
+  const thisFile = __filename;
   let lost = 0;
   let failures = 0;
 
@@ -39,7 +53,7 @@
   function lose() {
     // One byte per lost report: what a process that ends now could tell no more.
     try {
-      if (writeOnce(losses, constants.O_WRONLY | constants.O_APPEND, Buffer.from('N'))) return;
+      if (writeOnce(losses, toLosses, toBytes('N'))) return;
     } catch {
       // Counted with the next report.
     }
@@ -47,15 +61,15 @@
   }
 
   function report(kind, name, file) {
-    const nameBytes = Buffer.from(name).subarray(0, 512);
-    let pathBytes = Buffer.from(file);
+    const nameBytes = part(toBytes(name), 0, 512);
+    let pathBytes = toBytes(file);
     const room = REPORT_MAX_BYTES - HEAD_MAX_BYTES - nameBytes.length;
     const cut = pathBytes.length > room;
-    if (cut) pathBytes = pathBytes.subarray(0, room);
-    const head = `\x1e${kind} ${process.pid} ${lost} ${cut ? 't' : '-'} ${nameBytes.length} ${pathBytes.length}\n`;
+    if (cut) pathBytes = part(pathBytes, 0, room);
+    const head = `\x1e${kind} ${pid} ${lost} ${cut ? 't' : '-'} ${nameBytes.length} ${pathBytes.length}\n`;
     const before = lost;
     try {
-      if (writeOnce(fifo, flags, Buffer.concat([Buffer.from(head), nameBytes, pathBytes]))) {
+      if (writeOnce(fifo, flags, concat([toBytes(head), nameBytes, pathBytes]))) {
         lost -= before;
         return;
       }
@@ -73,7 +87,7 @@
       failures += 1;
       if (failures <= FAILURES_MAX) {
         try {
-          report('NF', String((error && error.message) || error), '');
+          report('NF', toText((error && error.message) || error), '');
         } catch {
           // Nothing more can be told.
         }
@@ -88,28 +102,34 @@
     installs.includes(process.env.npm_command) &&
     ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare'].includes(lifecycle);
 
+  // These read modules and evaluate them by themselves.
+  const runners = ['jest-runtime/', 'vite-node/', 'vitest/dist/'];
+
   function loaded(file) {
-    if (typeof file !== 'string' || file[0] !== '/' || has(file) || silent) return;
-    add(file);
-    if (file.startsWith(base + '/')) return;
+    if (typeof file !== 'string' || file[0] !== '/' || has(reported, file) || silent) return;
+    add(reported, file);
+    if (startsWith(file, inside)) return;
     report('NM', '', file);
-    // These read modules and evaluate them by themselves.
-    for (const name of ['/jest-runtime/', '/vite-node/', '/vitest/dist/']) {
-      if (file.includes('/node_modules' + name)) {
-        report('NF', `blind: runs modules by itself (${name.split('/')[1]}), which the module hook does not see`, '');
+    for (let at = 0; at < runners.length; at += 1) {
+      if (includes(file, `/node_modules/${runners[at]}`)) {
+        const name = slice(runners[at], 0, indexOf(runners[at], '/'));
+        report('NF', `blind: runs modules by itself (${name}), which the module hook does not see`, '');
       }
     }
   }
 
   function loadedUrl(url) {
-    if (typeof url === 'string' && url.startsWith('file:')) loaded(fileURLToPath(url.split(/[?#]/)[0]));
+    if (typeof url !== 'string' || !startsWith(url, 'file:')) return;
+    let end = indexOf(url, '?');
+    const hash = indexOf(url, '#');
+    if (end < 0 || (hash >= 0 && hash < end)) end = hash;
+    loaded(fileURLToPath(end < 0 ? url : slice(url, 0, end)));
   }
 
-  function watchCommonJs() {
-    const cache = Module._cache;
-    for (const file of Object.keys(cache)) loaded(file);
-    // Node.js takes the cache from here whenever it looks for a module; an application sees the same object.
-    const watched = new Proxy(cache, {
+  // Node.js takes the cache from here whenever it looks for a module; an application sees the same object.
+  function watched(cache) {
+    return new Proxy(cache, {
+      __proto__: null,
       set(target, key, value) {
         target[key] = value;
         guard(() => loaded(key));
@@ -117,32 +137,37 @@
       },
       defineProperty(target, key, descriptor) {
         guard(() => loaded(key));
-        return Reflect.defineProperty(target, key, descriptor);
+        return defineProperty(target, key, descriptor);
       },
     });
-    Module._cache = watched;
-    if (Module._cache !== watched) throw new Error('the cache of modules cannot be replaced');
+  }
+
+  function watchCommonJs() {
+    for (const file of Object.keys(Module._cache)) loaded(file);
+    const cache = watched(Module._cache);
+    Module._cache = cache;
+    if (Module._cache !== cache) throw new Error('the cache of modules cannot be replaced');
     // What was made before this hook keeps its own name for it.
-    if (require.cache !== watched) require.cache = watched;
+    if (require.cache !== cache) require.cache = cache;
   }
 
   function watchEsm() {
     if (typeof Module.registerHooks === 'function') {
       Module.registerHooks({
+        __proto__: null,
         load(url, context, next) {
           const result = next(url, context);
           guard(() => loadedUrl(url));
           return result;
         },
       });
-      return;
-    }
-    if (typeof Module.register === 'function') {
+    } else if (typeof Module.register === 'function') {
       // On a thread of its own, which has this hook too, where it must not begin again.
-      Module.register(pathToFileURL(path.join(__dirname, 'loader_hook.mjs')).href, { data: { base } });
-      return;
+      const loader = pathToFileURL(path.join(__dirname, 'loader_hook.mjs')).href;
+      Module.register(loader, { __proto__: null, data: { __proto__: null, base } });
+    } else {
+      watchScripts();
     }
-    watchScripts();
   }
 
   // Before 18.19: what V8 itself says about each script that it parses.
@@ -158,16 +183,25 @@
 
   // A thread with an environment of its own takes no hook from NODE_OPTIONS.
   function watchWorkers(threads) {
-    const hooked = (env) => typeof env !== 'object' || env === null || String(env.NODE_OPTIONS).includes(__filename);
-    threads.Worker = new Proxy(threads.Worker, {
+    const hooked = (env) => typeof env !== 'object' || env === null || includes(toText(env.NODE_OPTIONS), thisFile);
+    const { Worker } = threads;
+    threads.Worker = new Proxy(Worker, {
+      __proto__: null,
       construct(target, values, made) {
         guard(() => {
           if (!hooked(values[1] && values[1].env)) {
             report('NF', 'blind: started a thread with an environment of its own, which has no module hook', '');
           }
         });
-        return Reflect.construct(target, values, made);
+        return construct(target, values, made);
       },
+    });
+    // As ever: a thread's constructor is the one that the module has.
+    defineProperty(Worker.prototype, 'constructor', {
+      __proto__: null,
+      value: threads.Worker,
+      writable: true,
+      configurable: true,
     });
     Module.syncBuiltinESMExports();
   }
@@ -177,7 +211,8 @@
     const { isMainThread } = threads;
     report('NH', `node ${process.version}${isMainThread ? '' : ' worker'}`, process.execPath);
     watchCommonJs();
-    watchEsm();
+    // Node.js's own thread for the application's loaders takes no hooks of this kind: loading would fail.
+    if (!threads.isInternalThread) watchEsm();
     watchWorkers(threads);
     // No trace of the hook among the modules.
     delete Module._cache[__filename];
