@@ -4,7 +4,7 @@
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
 use crate::bounds::{LeftOut, bound};
-use crate::tree::{MAX_PATH_BYTES, ReadAt, path as paths};
+use crate::tree::{MAX_PATH_BYTES, ReadAt};
 use crate::zip::{Archive, Budget, Entry, ZipError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
