@@ -145,7 +145,12 @@ pub fn php_before_the_watch(program: &str) -> Unmeasurable {
 /// Whether a script that Node.js loaded is to be looked at: packages by themselves are none of our matter.
 pub fn may_be_bundle(path: &[u8]) -> bool {
     let script = [&b".js"[..], b".cjs", b".mjs"].iter().any(|ending| path.ends_with(ending));
-    script && !path.windows(b"node_modules/".len()).any(|part| part == b"node_modules/")
+    // Debian's packages, some of which its node always loads.
+    let of_system = |path: &[u8]| {
+        path.starts_with(b"usr/share/nodejs/")
+            || path.starts_with(b"usr/lib/") && memchr::memmem::find(path, b"/nodejs/").is_some()
+    };
+    script && memchr::memmem::find(path, b"node_modules/").is_none() && !of_system(path)
 }
 
 /// A program or script that nobody could look into: it may be a native image or a bundle.
@@ -281,6 +286,9 @@ mod tests {
             ("app/server.mjs", true),
             ("app/node_modules/a/dist/a.js", false),
             ("app/data.json", false),
+            ("usr/share/nodejs/undici/undici-fetch.js", false),
+            ("usr/lib/x86_64-linux-gnu/nodejs/x/x.js", false),
+            ("srv/nodejs/server.js", true),
         ] {
             assert_eq!(may_be_bundle(path.as_bytes()), expected, "{path}");
         }
