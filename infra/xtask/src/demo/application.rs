@@ -17,7 +17,6 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 /// Pages that load what they need when they are first asked for: of the application in Python, then of the services.
 const PAGES: &[&str] = &["/", "/snippets/hello", "/snippets/primes", "/self-check", "/uptime"];
 const JAVA_PAGES: &[&str] = &["/", "/names", "/text", "/hash", "/cache", "/html", "/plugin", "/data"];
-const NODE_PAGES: &[&str] = &["/", "/template", "/text", "/directory", "/self-check", "/id", "/data"];
 
 pub struct Application {
     pub component: Component,
@@ -53,7 +52,7 @@ impl Application {
     pub fn drive(&self) -> anyhow::Result<()> {
         let pages = match self.component {
             languages::JAVA => JAVA_PAGES,
-            languages::NODE => NODE_PAGES,
+            languages::NODE => languages::NODE_PAGES,
             _ => PAGES,
         };
         for page in pages {

@@ -55,7 +55,7 @@ impl Truth {
 }
 
 /// Asks the dpkg of a database who owns files.
-fn owners(database: &str, files: &BTreeSet<String>) -> BTreeMap<String, String> {
+pub fn owners(database: &str, files: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in files {
         for spelling in spellings(file) {

@@ -113,7 +113,7 @@ pub fn application(python: &Python, wheels: &Path, directory: &Path) -> anyhow::
 
 /// Build the image in the Docker of this endpoint, from a Debian system made by mmdebstrap.
 pub fn image(docker_host: &str, wheels: &Path, directory: &Path) -> anyhow::Result<()> {
-    let base = base_system()?;
+    let base = system(SYSTEM_PACKAGES)?;
     let docker = || {
         let mut docker = run::command("docker");
         // Without BuildKit, which is not in every Docker.
@@ -135,16 +135,16 @@ pub fn image(docker_host: &str, wheels: &Path, directory: &Path) -> anyhow::Resu
     run::logged(&mut build, &log)
 }
 
-/// A tar of a Debian system with its package database, kept in the cache.
-fn base_system() -> anyhow::Result<PathBuf> {
-    let key = cache::mark(&format!("{SUITE} {SYSTEM_PACKAGES}"));
+/// A tar of a Debian system with these packages (separated by commas) and its package database, kept in the cache.
+pub fn system(packages: &str) -> anyhow::Result<PathBuf> {
+    let key = cache::mark(&format!("{SUITE} {packages}"));
     let directory = cache::entry(
         &format!("demo-base-{SUITE}-{key}"),
         "a Debian system with mmdebstrap",
         |directory, log| {
             setup::ensure(&[setup::MMDEBSTRAP])?;
             let mut mmdebstrap = run::command("mmdebstrap");
-            mmdebstrap.args(["--variant=minbase", &format!("--include={SYSTEM_PACKAGES}"), SUITE]);
+            mmdebstrap.args(["--variant=minbase", &format!("--include={packages}"), SUITE]);
             mmdebstrap.arg(directory.join("base.tar")).args(apt_sources());
             run::logged(&mut mmdebstrap, log)
         },

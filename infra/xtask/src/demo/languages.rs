@@ -15,6 +15,9 @@ use std::process::Command;
 pub const JAVA: Component = Component { application: "backend", component: "javaapp", version: "1.0" };
 pub const NODE: Component = Component { application: "backend", component: "nodeapp", version: "1.0" };
 
+/// Pages of the Node.js service that load what they need when they are first asked for.
+pub const NODE_PAGES: &[&str] = &["/", "/template", "/text", "/directory", "/self-check", "/id", "/data"];
+
 /// The second version of a library of the Java service, loaded by a class loader of its own.
 const JAVA_PLUGIN: &str = "org.apache.commons:commons-lang3:3.4";
 /// What the JVM wrote about its classes, in the logs' directory.
@@ -79,7 +82,16 @@ pub fn java(directory: &Path) -> anyhow::Result<()> {
         inputs::copy(&jars.join(folder), &application.join(folder))?;
     }
     let mut compiler = run::command("javac");
-    compiler.args(["-d", "classes", "-cp", "lib/*", "src/demo/Main.java", "src/demo/Late.java"]);
+    compiler.args([
+        "--release",
+        "17",
+        "-d",
+        "classes",
+        "-cp",
+        "lib/*",
+        "src/demo/Main.java",
+        "src/demo/Late.java",
+    ]);
     run::logged(compiler.current_dir(&application), &directory.join("logs/javac.log"))
 }
 
@@ -141,7 +153,7 @@ impl Demo {
 }
 
 /// Archives below `root` that the lines `NAME source: file:/PATH` of `-Xlog:class+load` name.
-fn class_sources(log: &str, root: &Path) -> BTreeSet<String> {
+pub fn class_sources(log: &str, root: &Path) -> BTreeSet<String> {
     let below = |line: &str| {
         let source = line.split_once(" source: file:")?.1.trim();
         let path = Path::new(source).strip_prefix(root).ok()?;
@@ -158,7 +170,7 @@ pub fn places_of_modules(application: &Application) -> anyhow::Result<BTreeSet<S
 }
 
 /// The directory of the package that a file below node_modules belongs to.
-fn package_directory(file: &str) -> Option<String> {
+pub fn package_directory(file: &str) -> Option<String> {
     const MODULES: &str = "node_modules/";
     let begin = file.rfind(MODULES)? + MODULES.len();
     let names = if file[begin..].starts_with('@') { 2 } else { 1 };

@@ -1,6 +1,8 @@
 //! The cases that are easy to get wrong, each with real containers through the running pipeline.
 //! It never shares a component between cases, so that none can lean on what another left.
 
+mod every_language;
+
 use super::application::normalised;
 use super::check::{Findings, ended_workloads};
 use super::pipeline::{Component, PATIENCE, Pipeline, wait};
@@ -43,6 +45,15 @@ pub fn run_all(demo: &Demo, docker_host: &str, stack: PathBuf) -> anyhow::Result
         cases.orders(),
     );
     findings.check("runtime risks become alerts with the packages behind them", cases.alerts());
+    let made = cases.image_of_languages();
+    let with_languages = made.is_ok();
+    findings.check("an image with services in Node.js, Java, Ruby, PHP and Go", made);
+    if with_languages {
+        findings.check(
+            "containers in every language: used is what each language names, the rest unused",
+            cases.languages_after_agent(),
+        );
+    }
     // What needs no server fills the time of the outage.
     let mut alone = Ok(());
     let outage = cases.outage(|| alone = demo.alone());
@@ -56,6 +67,12 @@ pub fn run_all(demo: &Demo, docker_host: &str, stack: PathBuf) -> anyhow::Result
         "a container older than the agent: what is mapped is seen, the rest not measured",
         cases.older_than_agent(),
     );
+    if with_languages {
+        findings.check(
+            "containers in every language older than the agent: nothing is unused, what loads later is used",
+            cases.languages_before_agent(),
+        );
+    }
     findings.conclude()
 }
 
