@@ -20,15 +20,18 @@ typedef unsigned long size_t;
 #define SYS_write 1
 #define SYS_close 3
 #define SYS_fstat 5
+#define SYS_lseek 8
 #define SYS_rt_sigprocmask 14
 #define SYS_getpid 39
 #define SYS_getcwd 79
 #define SYS_futex 202
+#define SYS_getdents64 217
 #define SYS_clock_gettime 228
 #define SYS_openat 257
 #define SYS_readlinkat 267
 #define SYS_prlimit64 302
 #define STAT_MODE_AT 24
+#define STAT_INODE_AT 8
 static long system_call(long number, long a, long b, long c, long d)
 {
 	long result;
@@ -43,11 +46,20 @@ static long system_call(long number, long a, long b, long c, long d)
 #define SYS_read 3
 #define SYS_write 4
 #define SYS_close 6
+#define SYS_lseek 19
 #define SYS_getpid 20
+#define SYS_rt_sigprocmask 175
 #define SYS_getcwd 183
+/* The form with a 64-bit inode, whose older field is read. */
+#define SYS_fstat 197
+#define SYS_getdents64 220
+#define SYS_futex 240
+#define SYS_clock_gettime 265
 #define SYS_openat 295
 #define SYS_readlinkat 305
 #define SYS_prlimit64 340
+#define STAT_MODE_AT 16
+#define STAT_INODE_AT 12
 static long system_call(long number, long a, long b, long c, long d)
 {
 	long result;
@@ -58,6 +70,8 @@ static long system_call(long number, long a, long b, long c, long d)
 #define SYS_getcwd 17
 #define SYS_openat 56
 #define SYS_close 57
+#define SYS_getdents64 61
+#define SYS_lseek 62
 #define SYS_read 63
 #define SYS_write 64
 #define SYS_readlinkat 78
@@ -68,6 +82,7 @@ static long system_call(long number, long a, long b, long c, long d)
 #define SYS_getpid 172
 #define SYS_prlimit64 261
 #define STAT_MODE_AT 16
+#define STAT_INODE_AT 8
 static long system_call(long number, long a, long b, long c, long d)
 {
 	register long x8 __asm__("x8") = number;

@@ -1,16 +1,26 @@
-//! Compiles the JVMTI agent: C without any library, so that one file loads on glibc from 2.17 on and on musl.
+//! Compiles the JVMTI agent: C without any library, so that one file loads on glibc from 2.17 on and on musl; on x86 also
+//! for 32-bit JVMs, which would else refuse to start.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 include!("../freestanding/compile.rs");
 
 fn main() {
     println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=../freestanding");
-    let compiled =
-        variable("OUT_DIR").and_then(|out| compile("src/agent.c", &Path::new(&out).join("agent.so"), None));
-    if let Err(message) = compiled {
+    if let Err(message) = compile_all() {
         println!("cargo::error={message}");
         std::process::exit(1);
+    }
+}
+
+fn compile_all() -> Result<(), String> {
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    compile("src/agent.c", &out.join("native.so"), None)?;
+    let small = out.join("32-bit.so");
+    match variable("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => compile("src/agent.c", &small, Some("-m32")),
+        // No 32-bit compiler comes with the one of aarch64.
+        _ => std::fs::write(&small, b"").map_err(|error| format!("{}: {error}", small.display())),
     }
 }

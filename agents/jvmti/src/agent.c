@@ -9,7 +9,9 @@
 #include "jvm.h"
 #include "kernel.h"
 #include "report.h"
+#include "boot.h"
 #include "place.h"
+#include "perf_data.h"
 
 /* Classes that wait for the agent's thread; a power of two. */
 #define QUEUE_CLASSES 16384
@@ -41,6 +43,8 @@ static int sleeping, dying, done;
 static interface tools;
 static int attached;
 static unsigned long hidden, generated, counts_told;
+/* Unloaded before the agent came; what the JVM counts is since its start. */
+static unsigned long unloaded_before;
 
 static int push(jobject class)
 {
@@ -223,15 +227,18 @@ static void drain(interface jni)
 static void tell_counts(int at_once)
 {
 	static unsigned long long next_ms;
-	char text[64];
+	char text[96];
 	size_t length = 0;
+	unsigned long unloaded = unloaded_classes() - unloaded_before;
 
-	if ((hidden + generated == counts_told && !lost) || (!at_once && now_ms() < next_ms))
+	if ((hidden + generated + unloaded == counts_told && !lost) || (!at_once && now_ms() < next_ms))
 		return;
 	next_ms = now_ms() + COUNTS_MS;
-	counts_told = hidden + generated;
+	counts_told = hidden + generated + unloaded;
 	length = put_number(text, length, hidden);
 	length = put_number(text, length, generated);
+	if (perf_counter)
+		length = put_number(text, length, unloaded);
 	report("JG", text + 1, length - 1, "", 0);
 }
 
@@ -256,6 +263,21 @@ static size_t put_property(char *to, size_t at, size_t room, const char *name)
 		at = put_bytes(to, at, value, length);
 	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, value);
 	return at;
+}
+
+/* The boot loader's class path: before JDK 9 all of it, then what was appended to the modules. */
+static void add_boot_path(void)
+{
+	static const char *const names[] = { "sun.boot.class.path", "jdk.boot.class.path.append" };
+	char *value;
+
+	for (int i = 0; i < 2; i++) {
+		value = 0;
+		if (JVMTI(tools, JVMTI_GET_SYSTEM_PROPERTY, property_fn)(tools, names[i], &value) || !value)
+			continue;
+		boot_add_all(value);
+		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, value);
+	}
 }
 
 static void hello(void)
@@ -317,7 +339,7 @@ static void leave(interface jni)
 static void run(interface ti, interface jni, void *nothing)
 {
 	unsigned long long next_epoch = now_ms() + EPOCH_MS;
-	unsigned long sigpipe = 1ul << (SIGPIPE - 1);
+	unsigned long long sigpipe = 1ull << (SIGPIPE - 1);
 	const char *why;
 
 	(void)ti;
@@ -326,6 +348,10 @@ static void run(interface ti, interface jni, void *nothing)
 	system_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&sigpipe, 0, sizeof(sigpipe));
 	if (!greeted)
 		hello();
+	find_perf_data();
+	if (attached)
+		unloaded_before = unloaded_classes();
+	add_boot_path();
 	why = find_ids(jni);
 	if (why) {
 		fail(why);
@@ -422,7 +448,7 @@ static void on_vm_death(interface ti, interface jni)
 	wake(&dying);
 	rouse();
 	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST) && now < deadline_ms) {
-		wait_while(&done, 0, deadline_ms - now);
+		wait_while(&done, 0, (unsigned long)(deadline_ms - now));
 		now = now_ms();
 	}
 }

@@ -79,8 +79,6 @@ typedef jint (*property_fn)(interface, const char *, char **);
 #define JNI_CALL_OBJECT_METHOD_A 36
 #define JNI_GET_FIELD_ID 94
 #define JNI_GET_OBJECT_FIELD 95
-#define JNI_GET_STATIC_METHOD_ID 113
-#define JNI_CALL_STATIC_OBJECT_METHOD_A 116
 #define JNI_GET_STRING_LENGTH 164
 #define JNI_NEW_STRING_UTF 167
 #define JNI_GET_STRING_UTF_LENGTH 168

@@ -7,6 +7,9 @@
 
 #define EAGAIN 11
 #define EINTR 4
+#define EISDIR 21
+#define SEEK_SET 0
+#define SEEK_END 2
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
 #define SIG_BLOCK 0
@@ -54,16 +57,23 @@ static int starts_with(const char *text, size_t length, const char *prefix)
 	return length >= wanted && same(text, prefix, wanted);
 }
 
+static int ends_with(const char *text, size_t length, const char *ending)
+{
+	size_t wanted = length_of(ending);
+
+	return length >= wanted && same(text + length - wanted, ending, wanted);
+}
+
 static unsigned long long now_ms(void)
 {
 	long time[2] = { 0, 0 };
 
 	system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)time, 0, 0);
-	return (unsigned long long)time[0] * 1000 + (unsigned long long)time[1] / 1000000;
+	return (unsigned long long)time[0] * 1000 + (unsigned long)time[1] / 1000000;
 }
 
 /* Sleeps while *word is value, at most so long. */
-static void wait_while(int *word, int value, unsigned long long ms)
+static void wait_while(int *word, int value, unsigned long ms)
 {
 	long time[2] = { (long)(ms / 1000), (long)(ms % 1000) * 1000000 };
 

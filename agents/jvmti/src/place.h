@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Where a class came from: the location of its code source, as the JVM's own log of class loading gives it.
- * It must never run outside of the agent's own thread: it asks class loaders, whose locks other threads may hold. */
+ * It must never run a method of the application, nor one of the runtime that takes a lock: it reads fields. */
 #pragma once
 
 #define PLACE_MAX_BYTES 2048
-#define NAME_MAX_BYTES 3072
 /* Local references within one class. */
 #define LOCALS_MAX 16
 /* Places without a URL of their own. */
@@ -16,11 +15,12 @@ static const char RUNTIME_IMAGE[] = "jrt:/";
 enum found { FOUND_PLACE, FOUND_NONE, FOUND_TOO_LONG };
 
 static struct {
+	/* One of both. */
+	field_id domain;
 	method_id get_domain;
 	field_id code_source, location, protocol, file;
-	method_id get_resource;
-	jobject class_loader;
-	method_id get_system_resource;
+	/* None before JDK 9. */
+	field_id module, module_name;
 } ids;
 
 /* Weakly held, so that class loaders can go. */
@@ -60,24 +60,22 @@ static const char *find_ids(interface jni)
 	jobject domain = find_class(jni, "java/security/ProtectionDomain");
 	jobject source = find_class(jni, "java/security/CodeSource");
 	jobject url = find_class(jni, "java/net/URL");
-	jobject loader = find_class(jni, "java/lang/ClassLoader");
 
-	/* The native one makes no objects; JDK 25 has only the other. */
-	ids.get_domain = find_id(jni, JNI_GET_METHOD_ID, class, "getProtectionDomain0",
-				 "()Ljava/security/ProtectionDomain;");
-	if (!ids.get_domain)
-		ids.get_domain = find_id(jni, JNI_GET_METHOD_ID, class, "getProtectionDomain",
+	/* A field since JDK 24; before, a native method that reads one of the JVM's own. */
+	ids.domain = find_id(jni, JNI_GET_FIELD_ID, class, "protectionDomain", "Ljava/security/ProtectionDomain;");
+	if (!ids.domain)
+		ids.get_domain = find_id(jni, JNI_GET_METHOD_ID, class, "getProtectionDomain0",
 					 "()Ljava/security/ProtectionDomain;");
+	ids.module = find_id(jni, JNI_GET_FIELD_ID, class, "module", "Ljava/lang/Module;");
+	if (ids.module)
+		ids.module_name = find_id(jni, JNI_GET_FIELD_ID, find_class(jni, "java/lang/Module"), "name",
+					  "Ljava/lang/String;");
 	ids.code_source = find_id(jni, JNI_GET_FIELD_ID, domain, "codesource", "Ljava/security/CodeSource;");
 	ids.location = find_id(jni, JNI_GET_FIELD_ID, source, "location", "Ljava/net/URL;");
 	ids.protocol = find_id(jni, JNI_GET_FIELD_ID, url, "protocol", "Ljava/lang/String;");
 	ids.file = find_id(jni, JNI_GET_FIELD_ID, url, "file", "Ljava/lang/String;");
-	ids.get_resource =
-		find_id(jni, JNI_GET_METHOD_ID, loader, "getResource", "(Ljava/lang/String;)Ljava/net/URL;");
-	ids.get_system_resource = find_id(jni, JNI_GET_STATIC_METHOD_ID, loader, "getSystemResource",
-					  "(Ljava/lang/String;)Ljava/net/URL;");
-	ids.class_loader = loader ? JNI(jni, JNI_NEW_GLOBAL_REF, object_fn)(jni, loader) : 0;
-	if (!ids.get_domain || !ids.code_source || !ids.location || !ids.protocol || !ids.file)
+	if (!(ids.domain || ids.get_domain) || !ids.code_source || !ids.location || !ids.protocol || !ids.file ||
+	    (ids.module && !ids.module_name))
 		return "this JVM's classes do not tell their code source by the fields that are known";
 	return 0;
 }
@@ -145,7 +143,9 @@ static void remember(interface jni, jobject domain, const char *place, size_t le
 
 static enum found by_code_source(interface jni, jobject class, char *place, size_t *length)
 {
-	jobject domain = JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0), at;
+	jobject domain = ids.domain ? JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, class, ids.domain) :
+				      JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0);
+	jobject at;
 	const struct domain *one;
 	enum found found;
 
@@ -169,49 +169,7 @@ static enum found by_code_source(interface jni, jobject class, char *place, size
 	return found;
 }
 
-/* Where the loader would find the class's file, for loaders that give no code source. */
-static enum found by_resource(interface jni, jobject loader, const char *name, size_t name_length, char *place,
-			      size_t *length)
-{
-	char resource[NAME_MAX_BYTES + sizeof(".class")];
-	jvalue argument;
-	jobject url;
-	size_t resource_length = put_bytes(resource, 0, name, name_length);
-	enum found found;
-
-	resource_length = put_bytes(resource, resource_length, ".class", sizeof(".class")) - 1;
-	argument.object = JNI(jni, JNI_NEW_STRING_UTF, string_fn)(jni, resource);
-	if (threw(jni) || !argument.object || !ids.get_resource || !ids.get_system_resource)
-		return FOUND_NONE;
-	if (loader)
-		url = JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, loader, ids.get_resource, &argument);
-	else
-		url = JNI(jni, JNI_CALL_STATIC_OBJECT_METHOD_A, call_fn)(jni, ids.class_loader,
-									 ids.get_system_resource, &argument);
-	if (threw(jni) || !url)
-		return FOUND_NONE;
-	found = text_of(jni, url, place, length);
-	if (found == FOUND_PLACE && *length > resource_length &&
-	    same(place + *length - resource_length, resource, resource_length))
-		*length -= resource_length;
-	if (found == FOUND_PLACE)
-		*length = put_real_path(place, *length, PLACE_MAX_BYTES);
-	return found;
-}
-
-/* Packages that only the runtime itself has. */
-static int is_of_the_runtime(const char *name, size_t length)
-{
-	static const char *const prefixes[] = { "java/", "javax/", "jdk/",	"sun/",	    "com/sun/",
-						"org/xml/", "org/w3c/", "org/ietf/", "org/jcp/", "org/omg/" };
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (starts_with(name, length, prefixes[i]))
-			return 1;
-	return 0;
-}
-
-/* Names that only generated classes have: asking a loader for their files leads nowhere. */
+/* Names that only generated classes have. */
 static int is_generated(const char *name, size_t length)
 {
 	/* Of the JDK's engines, and of libraries that make classes. */
@@ -233,16 +191,39 @@ static int is_generated(const char *name, size_t length)
 	return starts_with(name + base, length - base, "$Proxy");
 }
 
+/* Packages that only the runtime's own archives may have, in every version. */
+static int is_of_the_runtime(const char *name, size_t length)
+{
+	static const char *const prefixes[] = { "java/", "jdk/", "sun/" };
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		if (starts_with(name, length, prefixes[i]))
+			return 1;
+	return 0;
+}
+
+/* A class of the boot loader: of a named module, or of an archive on its class path. */
+static enum found by_boot_loader(interface jni, jobject class, const char *name, size_t name_length, char *place,
+				 size_t *length)
+{
+	int in_module = ids.module && is_of_the_runtime(name, name_length);
+
+	if (ids.module && !in_module) {
+		jobject module = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, class, ids.module);
+
+		in_module = module && JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, module, ids.module_name);
+	}
+	if (in_module)
+		*length = put_bytes(place, 0, RUNTIME_IMAGE, sizeof(RUNTIME_IMAGE) - 1);
+	else
+		*length = boot_place(name, name_length, !is_generated(name, name_length), place);
+	return *length ? FOUND_PLACE : FOUND_NONE;
+}
+
 static enum found place_of(interface jni, jobject class, jobject loader, const char *name, size_t name_length,
 			   char *place, size_t *length)
 {
-	enum found found = loader ? by_code_source(jni, class, place, length) : FOUND_NONE;
-
-	if (!loader && is_of_the_runtime(name, name_length)) {
-		*length = put_bytes(place, 0, RUNTIME_IMAGE, sizeof(RUNTIME_IMAGE) - 1);
-		return FOUND_PLACE;
-	}
-	if (found == FOUND_NONE && name_length < NAME_MAX_BYTES && !is_generated(name, name_length))
-		found = by_resource(jni, loader, name, name_length, place, length);
-	return found;
+	if (!loader)
+		return by_boot_loader(jni, class, name, name_length, place, length);
+	return by_code_source(jni, class, place, length);
 }

@@ -4,7 +4,7 @@
  * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image), JC classes of one place
  * (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the real path of the file or
  * directory that holds it), JS all classes loaded before were told, JG counts (name:
- * hidden ' ' generated), JF a failure (name: why), JE the JVM ends and everything was told.
+ * hidden ' ' generated, and ' ' unloaded where the JVM tells that), JF a failure (name: why), JE the JVM ends and everything was told.
  * Only the agent's own thread may wait here; the one that starts it writes what the FIFO takes at once. */
 #pragma once
 
@@ -50,7 +50,7 @@ static int is_our_fifo(unsigned long *device, unsigned long *inode)
 	    (*(unsigned int *)((char *)words + STAT_MODE_AT) & S_IFMT) != S_IFIFO)
 		return 0;
 	*device = words[0];
-	*inode = words[1];
+	*inode = words[STAT_INODE_AT / sizeof(words[0])];
 	return 1;
 }
 
@@ -147,6 +147,16 @@ static size_t real_path(const char *path, char *real, size_t room)
 	length = system_call(SYS_readlinkat, AT_FDCWD, (long)link, (long)real, (long)room);
 	system_call(SYS_close, file, 0, 0, 0);
 	return length > 0 && (size_t)length < room && real[0] == '/' ? (size_t)length : 0;
+}
+
+static int is_there(const char *path)
+{
+	long file = system_call(SYS_openat, AT_FDCWD, (long)path, O_PATH | O_CLOEXEC, 0);
+
+	if (file < 0)
+		return 0;
+	system_call(SYS_close, file, 0, 0, 0);
+	return 1;
 }
 
 static int hex_digit(char digit)

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn readelf(option: &str) -> String {
+fn readelf(library: &[u8], option: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), plimsoll_jvmti::LIBRARY).unwrap();
+    std::fs::write(file.path(), library).unwrap();
     let output = Command::new("readelf").args([option, "--wide"]).arg(file.path()).output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
@@ -14,6 +14,14 @@ fn readelf(option: &str) -> String {
 
 #[test]
 fn needs_nothing_and_gives_three_functions() {
+    let libraries = [plimsoll_jvmti::LIBRARY, plimsoll_jvmti::LIBRARY_32_BIT];
+    for library in libraries.into_iter().filter(|library| !library.is_empty()) {
+        check(library);
+    }
+}
+
+fn check(library: &[u8]) {
+    let readelf = |option| readelf(library, option);
     let dynamic = readelf("--dynamic");
     assert!(!dynamic.contains("NEEDED") && !dynamic.contains("VERNEED"), "{dynamic}");
     let symbols = readelf("--dyn-syms");
@@ -104,6 +112,34 @@ fn numbers_are_those_of_the_jdk() {
     let source = folder.path().join("numbers.c");
     std::fs::write(&source, text).unwrap();
     compile(&include, &source);
+}
+
+/// All that runs in other people's processes is compiled for arm64, too; nobody here could run it.
+#[test]
+fn compiles_for_arm64() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, only_checked) in [("src/agent.c", "agent.o"), ("../audit/src/audit.c", "audit.o")] {
+        let mut compiler = Command::new("clang");
+        compiler.args([
+            "--target=aarch64-linux-gnu",
+            "-std=c11",
+            "-Os",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fPIC",
+        ]);
+        compiler.args([
+            "-ffreestanding",
+            "-fno-builtin",
+            "-mno-outline-atomics",
+            "-I../freestanding",
+            "-c",
+            source,
+        ]);
+        let output = compiler.arg("-o").arg(folder.path().join(only_checked)).output().unwrap();
+        assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 fn compile(include: &Path, source: &Path) {

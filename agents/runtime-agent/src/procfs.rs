@@ -119,6 +119,13 @@ fn stat_field(pid: u32, index: usize) -> Option<String> {
     stat.rsplit_once(") ")?.1.split(' ').nth(index).map(str::to_owned)
 }
 
+/// Whether the kernel tells programs their platform (AT_PLATFORM of getauxval(3)): of that the linker makes `$PLATFORM`.
+pub fn tells_platform() -> bool {
+    const AT_PLATFORM: [u8; 8] = 15_u64.to_ne_bytes();
+    let values = std::fs::read("/proc/self/auxv").unwrap_or_default();
+    values.chunks_exact(16).any(|pair| pair[..8] == AT_PLATFORM && pair[8..] != [0; 8])
+}
+
 /// Effective user of a process.
 pub fn user_id(pid: u32) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())

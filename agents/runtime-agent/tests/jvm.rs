@@ -27,11 +27,17 @@ fn check_start(ebpf: UseEbpf) {
         assert!(said.starts_with("Picked up JAVA_TOOL_OPTIONS: -Dgiven=1 -agentpath:"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         let reported = reported(&collected, application.root.path());
-        compare(&logged(&log, &home), &reported);
+        let said = support::jvm::all_logged(&std::fs::read_to_string(&log).unwrap(), &home);
+        compare(&said.classes, &reported);
+        let observed = support::jvm::observed(&collected, "at-start");
+        assert_eq!((observed.processes, observed.counts["classes-hidden"]), (1, said.hidden));
+        assert!(observed.counts["classes-generated"] >= 1, "{observed:?}");
+        let unloaded = observed.counts["classes-unloaded"];
+        assert!((1..=said.unloaded).contains(&unloaded), "{unloaded} of {}", said.unloaded);
         let place = |class: &str| reported.get(class).map(|places| places.iter().next().unwrap().as_str());
         let lib = |name: &str| application.libs.join(name).to_str().unwrap().to_owned();
         assert_eq!(place("lib.One"), Some(lib("lib one%.jar").as_str()));
-        assert_eq!(place("quiet.Silent"), Some(lib("silent.jar").as_str()), "no code source, but a resource");
+        assert_eq!(place("Concealed"), None, "hidden");
         assert_eq!(place("gone.Temporary"), Some(lib("temporary.jar").as_str()));
         assert_eq!(place("Main$Greets"), application.classes.to_str());
         assert_eq!(place("Late"), None);
@@ -208,6 +214,7 @@ fn a_jvm_with_a_cleared_environment_is_a_loss() {
 const MUTE: &str = r#"
 public class Mute extends ClassLoader {
     Mute() { super(null); }
+    @Override public java.net.URL getResource(String name) { System.out.println("asked"); return Mute.class.getResource(name); }
     public static void main(String[] arguments) throws Exception {
         byte[] bytes = Mute.class.getResourceAsStream("Part.class").readAllBytes();
         System.out.println(new Mute().defineClass("Part", bytes, 0, bytes.length).getDeclaredConstructor().newInstance());
@@ -215,6 +222,7 @@ public class Mute extends ClassLoader {
 }
 "#;
 
+/// Nor is its loader asked: that would run the application's code.
 #[test]
 fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
     let Some(javac) = with_javac() else { return };
@@ -228,6 +236,7 @@ fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
     let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
     agent.stop(false);
     assert!(output.status.success() && output.stdout.starts_with(b"Part@"), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("asked"), "{output:?}");
     let workload = &collected.workloads()[0];
     let lost: Vec<i64> =
         workload.losses.iter().filter(|loss| loss.probe == "jvmti").map(|loss| loss.events_lost).collect();

@@ -17,7 +17,7 @@ use crate::java::reader::Heard;
 use crate::java::{JavaConfig, JavaCoverage, JavaReports, StartHook, text_of};
 use crate::observe::{Observation, below};
 use crate::procfs;
-use crate::workload::{NO_POSITION, Watch, Workload};
+use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
 
 /// Helpers at the same time.
 const HELPERS_MAX: usize = 4;
@@ -101,10 +101,7 @@ impl Java {
     /// Forgets a workload.
     pub fn forget(&mut self, id: u64) {
         self.adopted.remove(&id);
-        if let Some(watched) = self.workloads.remove(&id) {
-            let counts = watched.coverage.counts();
-            tracing::debug!(hidden = counts.hidden, generated = counts.generated, "classes without a place");
-        }
+        self.workloads.remove(&id);
     }
 
     /// Adds to the workloads whatever their JVMs told, and looks after those without an agent.
@@ -352,6 +349,9 @@ impl Watched {
             workload.changed = true;
         }
         workload.set_loss(probe::JVMTI, boot_id, self.coverage.lost());
+        for (how, numbers) in self.coverage.observed() {
+            workload.set_observed(ObservedKey { ecosystem: "maven", probe: probe::JVMTI, how }, &numbers);
+        }
         let ours = |name: &String| name.split(':').next() == Some(probe::JVMTI);
         let unavailable = self.coverage.unavailable(probe::JVMTI);
         if workload.unavailable.iter().filter(|(name, _)| ours(name)).ne(&unavailable) {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use plimsoll_kit::unix::UnixChannel;
@@ -15,6 +16,9 @@ use super::helper::{Outcome, SUBCOMMAND};
 
 /// Longest life of a helper: above its own waits.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Helpers that did not end when they were told to: a file system holds them. With so many, no other is started.
+const STUCK_MAX: usize = 8;
+static STUCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Answer about one JVM.
 #[derive(Debug)]
@@ -55,6 +59,9 @@ pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'sta
 }
 
 fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
+    if STUCK.load(Ordering::Relaxed) >= STUCK_MAX {
+        anyhow::bail!("{STUCK_MAX} earlier ones hang in a file system below a JVM's /tmp; unmount it");
+    }
     let (ours, theirs) = UnixStream::pair()?;
     let program = request.helper.as_deref().unwrap_or(Path::new("/proc/self/exe"));
     let mut helper = Command::new(program)
@@ -72,8 +79,14 @@ fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
     let answer = UnixChannel::from(ours).receive(HELPER_TIMEOUT);
     // It has answered, or had its time.
     let _ = helper.kill();
-    // A file system that hangs (FUSE in the container) keeps it even from dying: nobody waits for that.
-    std::thread::Builder::new().name("attach-reap".into()).spawn(move || helper.wait())?;
+    // A file system that hangs keeps it even from dying: nobody waits for that, but it is counted.
+    let reap = move || {
+        STUCK.fetch_add(1, Ordering::Relaxed);
+        // It was killed: how it ended tells nothing.
+        let _ = helper.wait();
+        STUCK.fetch_sub(1, Ordering::Relaxed);
+    };
+    std::thread::Builder::new().name("attach-reap".into()).spawn(reap)?;
     let Some(mut frame) = answer? else { anyhow::bail!("no answer within {} s", HELPER_TIMEOUT.as_secs()) };
     let fifo = frame.descriptors.pop().map(File::from);
     if let Some(fifo) = &fifo {

@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use plimsoll_schemas::words::observed;
+
+use super::counted::Counted;
 use crate::hooks::report::{JvmReport, Report};
+use crate::workload::ObservedNumbers;
 
 /// JVMs named with the reason why they are not measured.
 const REASONS_MAX: usize = 16;
@@ -21,15 +25,6 @@ enum Jvm {
     Settled,
 }
 
-/// Numbers of classes that have no place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Hidden and anonymous classes: lambdas and the like.
-    pub hidden: u64,
-    /// Generated ones: proxies, accessors, what frameworks make.
-    pub generated: u64,
-}
-
 /// What can be vouched for.
 #[derive(Debug, Default)]
 pub struct JavaCoverage {
@@ -38,7 +33,7 @@ pub struct JavaCoverage {
     /// The probe works; from the first exec on?
     watched: Option<bool>,
     jvms: HashMap<u32, Jvm>,
-    counts: HashMap<u32, Counts>,
+    counted: Counted,
     lost: u64,
     /// By program.
     reasons: BTreeMap<String, String>,
@@ -59,17 +54,12 @@ impl JavaCoverage {
                         self.gone(pid, program);
                     }
                     self.set(pid, Jvm::Working);
+                    self.counted.begin(pid, observed::AT_START);
                     self.watched.get_or_insert(true);
                 }
             }
             JvmReport::Counts => {
-                let text = String::from_utf8_lossy(&report.name);
-                let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
-                let mut next = || numbers.next().unwrap_or(0);
-                let counts = Counts { hidden: next(), generated: next() };
-                if self.counts.len() < JVMS_MAX || self.counts.contains_key(&pid) {
-                    self.counts.insert(pid, counts);
-                }
+                self.counted.told(pid, &String::from_utf8_lossy(&report.name));
             }
             JvmReport::Failed => {
                 let why: String = super::text_of(&report.name).chars().take(200).collect();
@@ -90,6 +80,8 @@ impl JavaCoverage {
     /// The agent was attached, and `unloaded` classes had gone before it came.
     pub fn attached(&mut self, pid: u32, program: &str, unloaded: Option<u64>) {
         self.set(pid, Jvm::Working);
+        self.counted.begin(pid, observed::ATTACHED);
+        self.counted.unloaded_before(pid, unloaded.unwrap_or(0));
         let complete = self.workload_from_first_exec && unloaded == Some(0);
         self.watched.get_or_insert(complete);
         // Even if the watch does not count from the first exec: it may become one with another that does.
@@ -116,12 +108,18 @@ impl JavaCoverage {
         if self.jvms.get(&pid) != Some(&Jvm::Settled) {
             self.lose(1, program, reason);
         }
+        self.counted.begin(pid, observed::REFUSED);
         self.set(pid, Jvm::Settled);
     }
 
     /// A process ended, and all that it wrote was read.
     pub fn gone(&mut self, pid: u32, program: &str) {
-        match self.jvms.remove(&pid) {
+        let was = self.jvms.remove(&pid);
+        if was == Some(Jvm::Found) {
+            self.counted.begin(pid, observed::REFUSED);
+        }
+        self.counted.end(pid);
+        match was {
             Some(Jvm::Found) => self.lose(
                 1,
                 program,
@@ -188,12 +186,9 @@ impl JavaCoverage {
         self.lost
     }
 
-    /// Classes without a place, of all JVMs.
-    pub fn counts(&self) -> Counts {
-        self.counts.values().fold(Counts::default(), |sum, one| Counts {
-            hidden: sum.hidden + one.hidden,
-            generated: sum.generated + one.generated,
-        })
+    /// How many JVMs were observed in which way, with the numbers of their classes that have no place.
+    pub fn observed(&self) -> BTreeMap<&'static str, ObservedNumbers> {
+        self.counted.numbers()
     }
 
     /// Why JVMs are not measured: by probe and program, and for the probe if it does not work at all.
@@ -283,19 +278,39 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_all() {
+    fn jvms_are_counted_by_how_they_were_observed() {
+        let report = |name: &str| Report {
+            kind: ReportKind::Jvm(JvmReport::Counts),
+            pid: 1,
+            lost: 0,
+            truncated: false,
+            name: name.into(),
+            path: Vec::new(),
+        };
         let mut coverage = JavaCoverage::default();
-        for (pid, text) in [(1, "1 2"), (2, "10 20"), (1, "4 5"), (3, "x")] {
-            let report = Report {
-                kind: ReportKind::Jvm(JvmReport::Counts),
-                pid,
-                lost: 0,
-                truncated: false,
-                name: text.into(),
-                path: Vec::new(),
-            };
-            coverage.on_report(pid, JvmReport::Counts, &report, "/java");
-        }
-        assert_eq!(coverage.counts(), Counts { hidden: 14, generated: 25 });
+        coverage.on_report(1, JvmReport::Started, &report("17\nstart"), "/java");
+        coverage.on_report(1, JvmReport::Counts, &report("4 5 6"), "/java");
+        coverage.on_report(1, JvmReport::Ended, &report(""), "/java");
+        coverage.gone(1, "/java");
+        coverage.found(2);
+        coverage.give_up(2, "/java", "refuses");
+        coverage.give_up(2, "/java", "refuses");
+        coverage.found(3);
+        coverage.gone(3, "/java");
+        coverage.found(4);
+        coverage.attached(4, "/java", Some(8));
+        let text: Vec<String> = coverage
+            .observed()
+            .iter()
+            .map(|(how, all)| format!("{how} {} {:?}", all.processes, all.counts))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                r#"at-start 1 {"classes-generated": 5, "classes-hidden": 4, "classes-unloaded": 6}"#,
+                r#"attached 1 {"classes-unloaded-before": 8}"#,
+                "refused 2 {}",
+            ]
+        );
     }
 }

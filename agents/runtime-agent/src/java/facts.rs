@@ -60,7 +60,7 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
     if warns && !attach_from_21 {
         return Verdict::Refuse(format!(
             "is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error: allow that with \
-             java.attach_from_21, or {AT_START}"
+             java.attach_from_21 (`plimsoll run --java-attach-from-21`), or {AT_START}"
         ));
     }
     if facts.is_stopped || (!facts.listens && !facts.catches_quit) {

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{JvmFacts, Verdict, feature_version, judge, options_of};
+use super::mounts::can_hang;
 use super::perf_data::{self, Value};
 use crate::hooks::leftover;
 use crate::procfs;
@@ -30,6 +32,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Longest wait for the JVM to have loaded the agent.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
+/// What the start of a process by the kernel's clock and a file's time by its file system's may differ by.
+const CLOCK_ERROR_MS: i64 = 2_000;
 /// Most of a small file that is read, in bytes.
 const FILE_MAX_BYTES: u64 = 256 * 1024;
 /// Most of an answer that is read, in bytes.
@@ -87,7 +91,13 @@ struct Jvm {
     user: u32,
     group: u32,
     status: String,
+    /// When it started, in milliseconds since the epoch.
+    started_ms: i64,
+    /// Its mounts, as the kernel lists them.
+    mounts: String,
     library: Vec<u8>,
+    /// The agent for programs of its width; empty: there is none.
+    agent: &'static [u8],
     is_openj9: bool,
     arguments: Vec<String>,
     variables: Vec<String>,
@@ -105,8 +115,10 @@ fn attach(pid: u32, started_ns: u64, attach_from_21: bool) -> Result<(Outcome, O
         return Ok((Outcome::Gone, None));
     }
     become_user(jvm.user, jvm.group)?;
-    let temporary = open_in(&jvm.root, "tmp", OFlags::PATH | OFlags::DIRECTORY)
-        .map_err(told("has no /tmp, through which agents are attached; give it one (a tmpfs)"))?;
+    if jvm.agent.is_empty() {
+        return Err("is a 32-bit JVM, for which this build has no agent: use a 64-bit one".to_owned());
+    }
+    let temporary = jvm.temporary()?;
     let perf = perf_data(&temporary, jvm.inner_pid, jvm.user);
     match judge(&jvm.facts(perf.as_deref(), &temporary), attach_from_21) {
         Verdict::Attach => {}
@@ -114,7 +126,7 @@ fn attach(pid: u32, started_ns: u64, attach_from_21: bool) -> Result<(Outcome, O
         Verdict::Refuse(reason) => return Ok((Outcome::Refused(reason), None)),
     }
     let socket = jvm.listen(&temporary)?;
-    let place = Place::create(&temporary)?;
+    let place = Place::create(&temporary, jvm.agent)?;
     let answer = place.load_into(socket);
     let fifo = place.remove();
     answer?;
@@ -140,6 +152,14 @@ impl Jvm {
         let inner = field(&status, "NSpid:").and_then(|list| list.split_whitespace().last());
         let maps = procfs::mappings(pid);
         let library = maps.iter().find(|mapping| super::is_jvm(&mapping.path));
+        let mut head = [0_u8; 5];
+        File::open(format!("/proc/{pid}/exe"))
+            .and_then(|mut program| program.read_exact(&mut head))
+            .map_err(|error| format!("has a program that cannot be read: {error}"))?;
+        // ELFCLASS32.
+        let agent = if head[4] == 1 { plimsoll_jvmti::LIBRARY_32_BIT } else { plimsoll_jvmti::LIBRARY };
+        let mounts = std::fs::read(format!("/proc/{pid}/mountinfo"))
+            .map_err(|error| format!("has a list of mounts that cannot be read: {error}"))?;
         let is_openj9 = maps.iter().any(|mapping| {
             mapping.path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b"libj9vm"))
         });
@@ -158,11 +178,37 @@ impl Jvm {
             library: library.map(|library| library.path.clone()).ok_or("has no libjvm.so any more")?,
             arguments: procfs::command_line(pid),
             variables: variables.collect(),
+            started_ms: procfs::boot_time_ms()
+                + procfs::started_ns(pid).map_or(0, |since_boot| (since_boot / 1_000_000).cast_signed()),
+            mounts: String::from_utf8_lossy(&mounts).into_owned(),
+            agent,
             process,
             root,
             status,
             is_openj9,
         })
+    }
+
+    /// Its /tmp. A file system there that another process answers for could keep this one for ever, so that not even a
+    /// signal would end it.
+    fn temporary(&self) -> Result<OwnedFd, String> {
+        let missing = || told("has no /tmp, through which agents are attached; give it one (a tmpfs)");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.root, "tmp", flags, Mode::empty(), resolve | ResolveFlags::NO_XDEV) {
+            Ok(temporary) => return Ok(temporary),
+            Err(rustix::io::Errno::XDEV) => {}
+            Err(error) => return Err(missing()(error)),
+        }
+        if let Some(kind) = can_hang(&self.mounts, b"/tmp") {
+            return Err(format!(
+                "has a /tmp on a file system ({kind}) that could keep the agent waiting for ever; mount a tmpfs there, or \
+                 start it with `plimsoll run`"
+            ));
+        }
+        // A mount, and no link to one that was not looked at.
+        let resolve = resolve | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.root, "tmp", flags, Mode::empty(), resolve).map_err(missing())
     }
 
     fn facts(&self, perf: Option<&[u8]>, temporary: &OwnedFd) -> JvmFacts {
@@ -190,6 +236,9 @@ impl Jvm {
     /// JAVA_VERSION of the file `release` in the JVM's home, which is some directories above its library.
     fn release(&self) -> Option<String> {
         let library = Path::new(std::str::from_utf8(&self.library).ok()?);
+        if can_hang(&self.mounts, Path::new("/").join(library).as_os_str().as_encoded_bytes()).is_some() {
+            return None;
+        }
         library.ancestors().skip(1).take(5).find_map(|home| {
             let file = open_in(&self.root, home.join("release"), OFlags::RDONLY).ok()?;
             let mut text = String::new();
@@ -203,7 +252,7 @@ impl Jvm {
         let name = format!(".java_pid{}", self.inner_pid);
         // Held open from here on: what the name stands for may change at any time, and lead out of the container.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let socket = rustix::fs::openat(temporary, &name, flags, Mode::empty()).ok()?;
+        let socket = rustix::fs::openat2(temporary, &name, flags, Mode::empty(), IN_TEMPORARY).ok()?;
         let found = rustix::fs::fstat(&socket).ok()?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_uid != self.user {
             return None;
@@ -211,23 +260,26 @@ impl Jvm {
         UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()
     }
 
-    /// The JVM's socket; it is made to listen if it does not.
+    /// The JVM's socket; it is made to listen if it does not. A signal that finds it listening would make it print its
+    /// threads into the application's output, so only one asks at a time, whoever else attaches to it.
     fn listen(&self, temporary: &OwnedFd) -> Result<UnixStream, String> {
-        if let Some(socket) = self.connect(temporary) {
-            return Ok(socket);
-        }
         let name = format!(".attach_pid{}", self.inner_pid);
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(temporary, &name, flags, Mode::from_raw_mode(0o600)).map_err(told(
-            "has a /tmp that its user cannot write, through which agents are attached; give it one (a tmpfs)",
-        ))?;
-        rustix::process::pidfd_send_signal(&self.process, Signal::QUIT).map_err(told("takes no signal"))?;
         let deadline = Instant::now() + LISTEN_TIMEOUT;
+        let mut asked = false;
         loop {
+            let mine = !asked && self.connect(temporary).is_none() && self.may_ask(temporary, &name)?;
+            // Asked by somebody else before the file was ours: it listens by now.
             if let Some(socket) = self.connect(temporary) {
-                // It goes by itself with the JVM otherwise, so no harm if this fails.
-                let _ = rustix::fs::unlinkat(temporary, &name, AtFlags::empty());
+                if asked || mine {
+                    // It goes by itself with the JVM otherwise, so no harm if this fails.
+                    let _ = rustix::fs::unlinkat(temporary, &name, AtFlags::empty());
+                }
                 return Ok(socket);
+            }
+            if mine {
+                rustix::process::pidfd_send_signal(&self.process, Signal::QUIT)
+                    .map_err(told("takes no signal"))?;
+                asked = true;
             }
             if Instant::now() >= deadline {
                 // The file stays: without it, a JVM that wakes up later would print its threads.
@@ -238,6 +290,45 @@ impl Jvm {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Whether the file that asks the JVM to listen is ours now: made, or left behind long ago.
+    fn may_ask(&self, temporary: &OwnedFd, name: &str) -> Result<bool, String> {
+        let open = |flags: OFlags| {
+            let flags = flags | OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode =
+                if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o600) } else { Mode::empty() };
+            rustix::fs::openat2(temporary, name, flags, mode, IN_TEMPORARY)
+        };
+        match open(OFlags::CREATE | OFlags::EXCL) {
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => {
+                return Err(told(
+                    "has a /tmp that its user cannot write, through which agents are attached; give it one (a tmpfs)",
+                )(error));
+            }
+        }
+        let file = match open(OFlags::empty()) {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(told("has a file of somebody else for its attach in /tmp")(error)),
+        };
+        // Whoever holds it locked takes it over.
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(false);
+        }
+        let file = File::from(file);
+        // A request of another JVM's days, which had the same number. One that this JVM does not answer is left alone: a second
+        // signal would make it print its threads once it wakes up.
+        let made_ms = file.metadata().map_or(i64::MAX, |found| found.mtime().saturating_mul(1_000));
+        let is_stale = made_ms < self.started_ms - CLOCK_ERROR_MS;
+        if is_stale {
+            let now = std::time::SystemTime::now();
+            file.set_modified(now)
+                .map_err(|error| format!("has a file for its attach that cannot be taken: {error}"))?;
+        }
+        Ok(is_stale)
     }
 }
 
@@ -250,9 +341,14 @@ struct Place<'a> {
 }
 
 const FIFO_NAME: &str = "reports";
+/// Names in /tmp lead nowhere else, and to no file system mounted upon them.
+const IN_TEMPORARY: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
 
 impl<'a> Place<'a> {
-    fn create(temporary: &'a OwnedFd) -> Result<Self, String> {
+    fn create(temporary: &'a OwnedFd, library: &[u8]) -> Result<Self, String> {
         let name = format!("{}{}", leftover::PREFIX, plimsoll_kit::host::random_id());
         let fail = || told("has a /tmp in which no file can be made; give it a writable one (a tmpfs)");
         rustix::fs::mkdirat(temporary, &name, Mode::from_raw_mode(0o700)).map_err(fail())?;
@@ -260,9 +356,9 @@ impl<'a> Place<'a> {
         let directory = rustix::fs::openat(temporary, &name, flags, Mode::empty()).map_err(fail())?;
         let fill = || -> io::Result<File> {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            let library =
-                rustix::fs::openat(&directory, plimsoll_jvmti::FILE_NAME, flags, Mode::from_raw_mode(0o700))?;
-            File::from(library).write_all(plimsoll_jvmti::LIBRARY)?;
+            let mode = Mode::from_raw_mode(0o700);
+            let file = rustix::fs::openat(&directory, plimsoll_jvmti::FILE_NAME, flags, mode)?;
+            File::from(file).write_all(library)?;
             rustix::fs::mkfifoat(&directory, FIFO_NAME, Mode::from_raw_mode(0o600))?;
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(rustix::fs::openat(&directory, FIFO_NAME, flags, Mode::empty())?.into())
@@ -366,8 +462,7 @@ fn perf_data(temporary: &OwnedFd, inner_pid: u32, user: u32) -> Option<Vec<u8>> 
     directories.take(PERF_DIRECTORIES_MAX).find_map(|entry| {
         let path = [entry.file_name().to_bytes(), b"/", inner_pid.to_string().as_bytes()].concat();
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = rustix::fs::openat2(&listed, path.as_slice(), flags, Mode::empty(), resolve).ok()?;
+        let file = rustix::fs::openat2(&listed, path.as_slice(), flags, Mode::empty(), IN_TEMPORARY).ok()?;
         let found = rustix::fs::fstat(&file).ok()?;
         if found.st_uid != user || FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return None;

@@ -6,9 +6,11 @@
 //! what can be vouched for.
 
 pub mod attach;
+mod counted;
 pub mod coverage;
 pub mod facts;
 pub mod helper;
+mod mounts;
 mod perf_data;
 pub mod place;
 pub mod reader;

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use super::reader::JavaReports;
 use crate::hooks::leftover;
+use crate::procfs;
 
 /// The agent in place for one tree. Its files go with it, or, if processes run on that name them, when a later session
 /// starts.
@@ -56,7 +57,7 @@ impl StartHook {
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         // For writing too: so that it does not come to an end between two JVMs.
         let fifo = File::options().read(true).write(true).custom_flags(nonblocking).open(&path)?;
-        let library = plimsoll_jvmti::write_to(&inner)?;
+        let library = plimsoll_jvmti::write_to(&inner, procfs::tells_platform())?;
         let option = plimsoll_jvmti::option(&library, &path)?.into();
         Ok(Self { outer, inner, option, _lock: lock, reports: JavaReports::new(fifo) })
     }
@@ -101,8 +102,15 @@ impl JavaEnvironment {
         value
     }
 
-    /// Adds the option to a command's environment.
+    /// Adds the option to a command's environment; not if it enters another root directory, where the library would not be
+    /// found and a JVM refuse to start: such JVMs are attached to.
     pub fn apply(&self, command: &mut Command) {
+        if enters_another_root(command) {
+            tracing::info!(
+                "the command enters another root directory: its JVMs are not started with the agent, but attached to"
+            );
+            return;
+        }
         let name = OsStr::new(plimsoll_jvmti::VARIABLE);
         let set = command.get_envs().find(|(key, _)| *key == name);
         let existing =
@@ -110,6 +118,52 @@ impl JavaEnvironment {
         let value = self.value(existing.as_deref());
         command.env(name, value);
     }
+}
+
+/// Programs that run others in another root directory, or send their environment into a container.
+const OTHER_ROOTS: [&str; 24] = [
+    "apptainer",
+    "arch-chroot",
+    "bwrap",
+    "chroot",
+    "crun",
+    "ctr",
+    "docker",
+    "docker-compose",
+    "firejail",
+    "flatpak",
+    "kubectl",
+    "lxc-attach",
+    "machinectl",
+    "nerdctl",
+    "nsenter",
+    "pivot_root",
+    "podman",
+    "podman-compose",
+    "proot",
+    "runc",
+    "schroot",
+    "singularity",
+    "systemd-nspawn",
+    "unshare",
+];
+/// Programs whose arguments are another command.
+const WRAPPERS: [&str; 17] = [
+    "ash", "bash", "busybox", "chrt", "dash", "doas", "env", "ionice", "ksh", "nice", "nohup", "setsid",
+    "sh", "stdbuf", "sudo", "timeout", "zsh",
+];
+
+fn enters_another_root(command: &Command) -> bool {
+    let is_one = |word: &str, names: &[&str]| names.contains(&word.rsplit('/').next().unwrap_or(word));
+    let program = command.get_program().to_string_lossy();
+    if is_one(&program, &OTHER_ROOTS) {
+        return true;
+    }
+    let ends = |letter: char| letter.is_whitespace() || ";&|()\"'`".contains(letter);
+    is_one(&program, &WRAPPERS)
+        && command
+            .get_args()
+            .any(|argument| argument.to_string_lossy().split(ends).any(|word| is_one(word, &OTHER_ROOTS)))
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
@@ -122,11 +176,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_that_enter_another_root() {
+        for (words, expected) in [
+            ("java -jar app.jar", false),
+            ("/usr/sbin/chroot /srv java -jar app.jar", true),
+            ("sudo -E /usr/sbin/chroot /srv java", true),
+            ("env A=b unshare -m java", true),
+            ("java -jar docker", false),
+            ("docker-compose up", true),
+            ("nice java -cp a:b c", false),
+        ] {
+            let mut words = words.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            assert_eq!(enters_another_root(command.args(words)), expected, "{command:?}");
+        }
+        let mut shell = Command::new("/bin/sh");
+        assert!(enters_another_root(shell.args(["-c", "cd /x;chroot . java"])));
+        let parent = tempfile::tempdir().unwrap();
+        let hook = StartHook::create(parent.path()).unwrap();
+        let mut command = Command::new("chroot");
+        hook.environment().apply(&mut command);
+        assert_eq!(command.get_envs().count(), 0);
+    }
+
+    #[test]
     fn appends_to_what_is_there() {
         let parent = tempfile::tempdir().unwrap();
         let hook = StartHook::create(parent.path()).unwrap();
         let own = hook.option.to_str().unwrap().to_owned();
         assert!(own.starts_with("-agentpath:/") && own.ends_with("/reports"));
+        assert!(own.contains("/$PLATFORM/"), "{own}");
         for (existing, expected) in [
             (None, own.clone()),
             (Some(""), own.clone()),

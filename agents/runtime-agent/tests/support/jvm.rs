@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_runtime_agent::java::JavaConfig;
 use plimsoll_runtime_agent::java::place::{Place, place_of};
+use plimsoll_schemas::events::Observed;
 
 use super::Collected;
 
@@ -40,29 +41,58 @@ pub fn config(ebpf: UseEbpf) -> AgentConfig {
 /// Places by class; hidden classes left out.
 pub type Classes = BTreeMap<String, BTreeSet<String>>;
 
-/// What the JVM says (`-Xlog:class+load`): hidden classes, and those from anywhere but files, left out. An empty place: from
-/// the archive of shared classes.
+/// What a JVM logged of its classes.
+#[derive(Debug, Default)]
+pub struct Logged {
+    /// Those from files; an empty place: from the archive of shared classes.
+    pub classes: Classes,
+    pub hidden: i64,
+    pub unloaded: i64,
+}
+
+/// What the JVM says (`-Xlog:class+load`): hidden classes, and those from anywhere but files, left out.
 pub fn logged(log: &Path, home: &Path) -> Classes {
     let text = std::fs::read(log).unwrap();
+    all_logged(&String::from_utf8_lossy(&text), home).classes
+}
+
+/// The same of a text, by JDK 8's words (`-XX:+TraceClassLoading`), too.
+pub fn all_logged(text: &str, home: &Path) -> Logged {
     let modules = home.join("lib/modules").to_str().unwrap().to_owned();
-    let mut classes = Classes::new();
-    for line in String::from_utf8_lossy(&text).lines() {
-        let Some((class, source)) = line.split_once(" source: ") else { continue };
-        let is_hidden = class.contains("/0x") || class.contains('+');
+    let mut logged = Logged::default();
+    for line in text.lines() {
+        logged.unloaded += i64::from(line.to_lowercase().contains("unloading class "));
+        let of_8 =
+            line.strip_prefix("[Loaded ").and_then(|line| line.strip_suffix(']')?.split_once(" from "));
+        let Some((class, source)) = of_8.or_else(|| line.split_once(" source: ")) else { continue };
+        if class.contains('/') || class.contains('+') {
+            logged.hidden += 1;
+            continue;
+        }
         let place = if source.starts_with("jrt:/") {
             modules.clone()
         } else if source.starts_with("shared objects file") {
             String::new()
+        } else if source.starts_with('/') {
+            source.to_owned()
         } else if let Place::Path(path) = place_of(source.as_bytes()) {
             format!("/{}", String::from_utf8(path).unwrap())
         } else {
             continue;
         };
-        if !is_hidden {
-            classes.entry(class.to_owned()).or_default().insert(place);
-        }
+        logged.classes.entry(class.to_owned()).or_default().insert(place);
     }
-    classes
+    logged
+}
+
+/// Options that make a JVM log its classes: into `log`, or on its standard error for JDK 8.
+pub fn log_options(is_8: bool, log: &str) -> Vec<String> {
+    if is_8 {
+        return ["-XX:+TraceClassLoading", "-XX:+TraceClassUnloading", "-XX:+DisplayVMOutputToStderr"]
+            .map(str::to_owned)
+            .to_vec();
+    }
+    vec![format!("-Xlog:class+load,class+unload:file={log}:none")]
 }
 
 pub fn reported(collected: &Collected, root: &Path) -> Classes {
@@ -85,6 +115,22 @@ pub fn classes_of(collected: &Collected, place: impl Fn(&str, &str) -> PathBuf) 
         classes.entry(item.name).or_default().insert(path.to_str().unwrap().to_owned());
     }
     classes
+}
+
+/// How the JVMs of the collected workloads were observed in this way, all together.
+pub fn observed(collected: &Collected, how: &str) -> Observed {
+    let workloads = collected.workloads();
+    let all = workloads.iter().flat_map(|workload| &workload.observed);
+    let mut sum = Observed::default();
+    // Each artifact of a workload tells the same of it.
+    for one in all.filter(|one| one.ecosystem == "maven" && one.probe == "jvmti" && one.how == how) {
+        sum.processes = sum.processes.max(one.processes);
+        for (word, number) in &one.counts {
+            let known = sum.counts.entry(word.clone()).or_default();
+            *known = (*known).max(*number);
+        }
+    }
+    sum
 }
 
 /// The line that a program says next.
@@ -123,9 +169,20 @@ pub fn compare(logged: &Classes, reported: &Classes) {
 
 /// Compiles Java sources below `root` into `root/classes`.
 pub fn compile(home: &Path, root: &Path, sources: &[(&str, &str)], class_path: &str) -> PathBuf {
+    compile_for("11", home, root, sources, class_path)
+}
+
+/// The same for JVMs from this version on.
+pub fn compile_for(
+    release: &str,
+    home: &Path,
+    root: &Path,
+    sources: &[(&str, &str)],
+    class_path: &str,
+) -> PathBuf {
     let classes = root.join("classes");
     let mut command = Command::new(home.join("bin/javac"));
-    command.arg("-d").arg(&classes).args(["--release", "11", "-nowarn", "-cp", class_path]);
+    command.arg("-d").arg(&classes).args(["--release", release, "-nowarn", "-cp", class_path]);
     for (name, text) in sources {
         let file = root.join("sources").join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -152,44 +209,58 @@ pub fn archive(home: &Path, file: &Path, options: &str, parts: &[(&Path, &str)])
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs on JDK 8 to 25. With a second argument it waits twice for a byte on its standard input.
 const MAIN: &str = r#"
-import java.lang.reflect.*;
 import java.io.*;
+import java.lang.invoke.MethodHandles;
+import java.lang.reflect.*;
 import java.net.*;
 import java.nio.file.*;
 import java.util.*;
 public class Main {
     static Object kept;
     interface Greets { String greet(); }
-    /** Defines classes from a jar without telling a code source. */
-    static class Silent extends ClassLoader {
-        final URLClassLoader from;
-        Silent(URL jar) { super(null); from = new URLClassLoader(new URL[]{jar}, null); }
-        @Override protected Class<?> findClass(String name) throws ClassNotFoundException {
-            try (InputStream in = from.getResourceAsStream(name.replace('.', '/') + ".class")) {
-                byte[] bytes = in.readAllBytes();
-                return defineClass(name, bytes, 0, bytes.length);
-            } catch (IOException e) { throw new ClassNotFoundException(name, e); }
-        }
-        @Override public URL findResource(String name) { return from.findResource(name); }
+    static byte[] bytes(InputStream in) throws IOException {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        for (int b; (b = in.read()) >= 0;) out.write(b);
+        return out.toByteArray();
     }
     static Object make(ClassLoader loader, String name) throws Exception {
         return loader.loadClass(name).getDeclaredConstructor().newInstance();
+    }
+    /** A class without a name of its own: hidden since JDK 15, anonymous to the VM before. */
+    static Class<?> hide() throws Exception {
+        byte[] bytes = bytes(Main.class.getResourceAsStream("Concealed.class"));
+        try {
+            Class<?> option = Class.forName("java.lang.invoke.MethodHandles$Lookup$ClassOption");
+            Method define = MethodHandles.Lookup.class.getMethod("defineHiddenClass", byte[].class, boolean.class, Array.newInstance(option, 0).getClass());
+            return ((MethodHandles.Lookup) define.invoke(MethodHandles.lookup(), bytes, true, Array.newInstance(option, 0))).lookupClass();
+        } catch (ClassNotFoundException before15) {
+            Class<?> unsafe = Class.forName("sun.misc.Unsafe");
+            Field field = unsafe.getDeclaredField("theUnsafe");
+            field.setAccessible(true);
+            return (Class<?>) unsafe.getMethod("defineAnonymousClass", Class.class, byte[].class, Object[].class).invoke(field.get(null), Main.class, bytes, null);
+        }
+    }
+    static void drop(Path libs) throws Exception {
+        for (int i = 0; i < 3; i++) {
+            make(new URLClassLoader(new URL[]{libs.resolve("temporary.jar").toUri().toURL()}, null), "gone.Temporary");
+            System.gc();
+        }
     }
     public static void main(String[] arguments) throws Exception {
         Path libs = Paths.get(arguments[0]);
         Greets proxy = (Greets) java.lang.reflect.Proxy.newProxyInstance(Main.class.getClassLoader(), new Class<?>[]{Greets.class}, (p, m, a) -> "proxy");
         System.out.println(proxy.greet());
-        List.of(1, 2).stream().map(n -> n + 1).forEach(n -> {});
+        Arrays.asList(1, 2).stream().map(n -> n + 1).forEach(n -> {});
         kept = make(new URLClassLoader(new URL[]{libs.resolve("lib one%.jar").toUri().toURL()}, null), "lib.One");
-        System.out.println(make(new Silent(libs.resolve("silent.jar").toUri().toURL()), "quiet.Silent"));
-        for (int i = 0; i < 3; i++) {
-            make(new URLClassLoader(new URL[]{libs.resolve("temporary.jar").toUri().toURL()}, null), "gone.Temporary");
-            System.gc();
-        }
+        System.out.println(hide().getDeclaredConstructor().newInstance().getClass().getName().startsWith("Concealed"));
+        javax.crypto.Cipher.getInstance("AES/CBC/PKCS5Padding");
+        drop(libs);
+        try { Class.forName("booted.Booted"); } catch (ClassNotFoundException notOnTheBootPath) { }
         new java.net.ServerSocket(0).close();
         System.out.println(new Thread().getName());
-        if (arguments.length > 1) { System.in.read(); make(Main.class.getClassLoader(), "Late"); System.out.println("late"); System.in.read(); }
+        if (arguments.length > 1) { System.in.read(); make(Main.class.getClassLoader(), "Late"); drop(libs); System.out.println("late"); System.in.read(); }
         System.exit(7);
     }
 }
@@ -210,23 +281,28 @@ impl Application {
             let (package, class) = name.split_once('.').unwrap();
             (format!("{package}/{class}.java"), format!("package {package}; public class {class} {{}}"))
         };
-        let parts = [plain("lib.One"), plain("quiet.Silent"), plain("gone.Temporary")];
+        let parts = [plain("lib.One"), plain("booted.Booted"), plain("gone.Temporary")];
         let sources: Vec<(&str, &str)> =
             parts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let libs = path.join("libs");
         std::fs::create_dir(&libs).unwrap();
-        let built = compile(home, &path.join("parts"), &sources, "");
-        for (file, part) in [("lib one%.jar", "lib"), ("silent.jar", "quiet"), ("temporary.jar", "gone")] {
+        let built = compile_for("8", home, &path.join("parts"), &sources, "");
+        for (file, part) in [("lib one%.jar", "lib"), ("boot.jar", "booted"), ("temporary.jar", "gone")] {
             archive(home, &libs.join(file), "cf", &[(&built, part)]);
         }
-        let classes = compile(home, &path, &[("Main.java", MAIN), ("Late.java", "public class Late {}")], "");
+        let sources = [
+            ("Main.java", MAIN),
+            ("Late.java", "public class Late {}"),
+            ("Concealed.java", "public class Concealed { public Concealed() {} }"),
+        ];
+        let classes = compile_for("8", home, &path, &sources, "");
         Self { classes, libs, root }
     }
 
     pub fn command(&self, home: &Path, log: &Path) -> Command {
         let mut command = Command::new(home.join("bin/java"));
         command
-            .arg(format!("-Xlog:class+load:file={}:none", log.display()))
+            .args(log_options(false, log.to_str().unwrap()))
             .arg("-cp")
             .arg(&self.classes)
             .arg("Main")
