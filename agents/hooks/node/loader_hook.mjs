@@ -46,6 +46,25 @@ function noteLoss() {
   }
 }
 
+function report(kind, text, file) {
+  const name = toBytes(text);
+  const bytes = toBytes(file);
+  const head = toBytes(`\x1e${kind} ${pid} ${lost} - ${name.length} ${bytes.length}\n`);
+  const before = lost;
+  let written = false;
+  try {
+    const fits = head.length + name.length + bytes.length <= 4096;
+    written = fits && writeOnce(fifo, toFifo, concat([head, name, bytes]));
+  } catch {
+    // Full, or nobody is there any more.
+  }
+  if (written) lost -= before;
+  else if (!noteLoss()) lost += 1;
+}
+
+// These read modules and evaluate them by themselves.
+const runners = ['vite-node/', 'vitest/dist/'];
+
 function loaded(place) {
   try {
     if (!startsWith(place, 'file:')) return;
@@ -55,18 +74,14 @@ function loaded(place) {
     const file = fileURLToPath(end < 0 ? place : slice(place, 0, end));
     if (has(reported, file) || startsWith(file, base)) return;
     add(reported, file);
-    const bytes = toBytes(file);
-    const head = toBytes(`\x1eNM ${pid} ${lost} - 0 ${bytes.length}\n`);
-    const before = lost;
-    let written = false;
-    try {
-      const fits = head.length + bytes.length <= 4096;
-      written = fits && writeOnce(fifo, toFifo, concat([head, bytes]));
-    } catch {
-      // Full, or nobody is there any more.
+    report('NM', '', file);
+    for (let at = 0; at < runners.length; at += 1) {
+      if (runners[at] === '' || indexOf(file, `/node_modules/${runners[at]}`) < 0) continue;
+      const name = slice(runners[at], 0, indexOf(runners[at], '/'));
+      // Said once.
+      runners[at] = '';
+      report('NF', `blind: runs modules by itself (${name}), which the module hook does not see`, '');
     }
-    if (written) lost -= before;
-    else if (!noteLoss()) lost += 1;
   } catch {
     // The application's loading goes on.
   }

@@ -111,8 +111,10 @@
     if (startsWith(file, inside)) return;
     report('NM', '', file);
     for (let at = 0; at < runners.length; at += 1) {
-      if (includes(file, `/node_modules/${runners[at]}`)) {
+      if (runners[at] !== '' && includes(file, `/node_modules/${runners[at]}`)) {
         const name = slice(runners[at], 0, indexOf(runners[at], '/'));
+        // Said once.
+        runners[at] = '';
         report('NF', `blind: runs modules by itself (${name}), which the module hook does not see`, '');
       }
     }
