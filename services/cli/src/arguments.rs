@@ -156,6 +156,10 @@ pub struct Run {
     /// Do not use eBPF even where it is permitted
     #[arg(long)]
     pub no_ebpf: bool,
+    /// Attach to running JVMs of JDK 21 and newer, too, which then print a warning on their standard error; only JVMs that
+    /// did not start with the agent are attached to: those in containers, and those without JAVA_TOOL_OPTIONS
+    #[arg(long)]
+    pub java_attach_from_21: bool,
     /// Container engine, for example unix:///var/run/docker.sock
     #[arg(long, value_name = "ENDPOINT")]
     pub docker_host: Option<String>,

@@ -12,6 +12,7 @@ use plimsoll_kit::host::{machine_id, node_name, random_id};
 use plimsoll_kit::transport::Connections;
 use plimsoll_runtime_agent::agent::{Agent, TreeConfig};
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use plimsoll_runtime_agent::java::JavaConfig;
 use plimsoll_runtime_agent::output::{BrokerOutput, producer_options};
 use plimsoll_scanner::Component;
 use plimsoll_scanner::scan::directory_package_hash;
@@ -131,6 +132,7 @@ impl Observer {
             resolver_socket: Some(resolver.socket().to_owned()),
             spool,
             stop_timeout: STOP_MAX,
+            java: JavaConfig { attach_from_21: arguments.java_attach_from_21, ..JavaConfig::default() },
             ..AgentConfig::new(machine_id()?, node_name())
         };
         let output = BrokerOutput::new(connections.codec(), producer);

@@ -17,7 +17,7 @@ use plimsoll_schemas::event::Event;
 use plimsoll_schemas::events::{CorrelationArtifact, CorrelationUsage};
 
 use super::state::peek;
-use crate::output::{artifact, package_from_usage, totals};
+use crate::output::{artifact, observed, package_from_usage, totals};
 
 /// Longest time to read one partition of the saved state.
 const READ_MAX: Duration = Duration::from_secs(60);
@@ -68,6 +68,7 @@ pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<
         generated_at: rfc3339(now_ms()).unwrap_or_default(),
         totals: totals(&packages),
         artifacts: known.iter().map(artifact).collect(),
+        observed: observed(component, &known),
         packages,
     }))
 }

@@ -2,10 +2,11 @@
 //! It must never lose a distinction that the event makes.
 
 use plimsoll_portal::model::{
-    Artifact, Cell, Coverage, Location, OperatingSystem, Package, Platform, Recommendation, Totals, UsedFile,
-    Vulnerability, Warning,
+    Artifact, Cell, Coverage, Location, Observed, OperatingSystem, Package, Platform, Recommendation, Totals,
+    UsedFile, Vulnerability, Warning,
 };
 use plimsoll_portal::time::rfc3339;
+use plimsoll_scanner::Component;
 use plimsoll_schemas::events;
 use plimsoll_schemas::words::{recommendation, usage, vulnerable};
 
@@ -206,6 +207,28 @@ pub fn totals(packages: &[Package]) -> Totals {
     };
     totals.cells = cells.into_iter().map(cell).collect();
     totals
+}
+
+/// How a component was observed, by all artifacts that it runs.
+pub fn observed(component: &Component, artifacts: &[events::CorrelationArtifact]) -> Vec<Observed> {
+    let of = |summary: &&events::ComponentSummary| {
+        summary.application == component.application()
+            && summary.component == component.component()
+            && summary.component_version == component.version()
+    };
+    let convert = |one: &events::ObservedSummary| Observed {
+        ecosystem: one.ecosystem.clone(),
+        probe: one.probe.clone(),
+        how: one.how.clone(),
+        processes: one.processes,
+        workload_count: one.workload_count,
+        counts: one.counts.clone(),
+        reasons: one.reasons.clone(),
+    };
+    Observed::join(artifacts.iter().flat_map(|artifact| {
+        let summaries = artifact.components.iter().filter(of);
+        summaries.map(|s| (artifact.artifact.clone(), s.observed.iter().map(convert).collect()))
+    }))
 }
 
 /// An artifact.

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_portal::model::{Package, UsedFile};
+use plimsoll_portal::model::{Observed, Package, UsedFile};
+use plimsoll_portal::text::number;
 use plimsoll_portal::time::rfc3339;
-use plimsoll_schemas::words::{language, probe, usage, usage_kind};
+use plimsoll_schemas::words::{language, observed as how, package_kind, probe, usage, usage_kind};
 
 use super::table::{Cell, Colour, Table};
 
@@ -101,8 +102,8 @@ fn folded(files: &[&UsedFile]) -> Vec<String> {
     lines
 }
 
-/// By what the packages of each language were observed.
-pub fn observed(packages: &[Package]) -> String {
+/// By what the packages of each language were observed, and how its processes.
+pub fn observed(packages: &[Package], observed: &[Observed]) -> String {
     #[derive(Default)]
     struct Group<'a> {
         packages: usize,
@@ -120,13 +121,20 @@ pub fn observed(packages: &[Package]) -> String {
         group.probes.extend(package.coverage.probes.iter().map(String::as_str));
         group.events_lost = group.events_lost.max(package.coverage.events_lost);
     }
-    let mut table = Table::new(&["PACKAGES OF", "USED", "FROM THE FIRST EXEC", "OBSERVED BY"]);
+    // Processes of a language of which no package is known.
+    for one in observed {
+        if !groups.keys().any(|(_, ecosystem)| *ecosystem == one.ecosystem) {
+            let group = groups.entry((package_kind::APPLICATION, &one.ecosystem)).or_default();
+            group
+                .probes
+                .extend((one.how != how::REFUSED).then_some(one.probe.as_str()).filter(|p| !p.is_empty()));
+        }
+    }
+    let mut table = Table::new(&["PACKAGES OF", "USED", "FROM THE FIRST EXEC", "PROCESSES", "OBSERVED BY"]);
     for ((_, ecosystem), group) in &groups {
-        let name =
-            language(ecosystem).map_or_else(|| (*ecosystem).to_owned(), |l| format!("{l} ({ecosystem})"));
         let words: Vec<&str> = group.probes.iter().map(|name| probe::describe(name)).collect();
         let lost = if group.events_lost > 0 {
-            format!("; {} events lost", group.events_lost)
+            format!("; {} events lost", number(group.events_lost))
         } else {
             String::new()
         };
@@ -136,13 +144,55 @@ pub fn observed(packages: &[Package]) -> String {
             format!("{}{lost}", words.join("; ")).into()
         };
         table.row(vec![
-            name.into(),
+            ecosystem_name(ecosystem).into(),
             format!("{} of {}", group.used, group.packages).into(),
             format!("{} of {}", group.from_first_exec, group.packages).into(),
+            processes(ecosystem, observed),
             by,
         ]);
     }
     table.render()
+}
+
+fn ecosystem_name(ecosystem: &str) -> String {
+    language(ecosystem).map_or_else(|| ecosystem.to_owned(), |language| format!("{language} ({ecosystem})"))
+}
+
+/// The processes of a language, in short: how many from their start, how many not.
+fn processes(ecosystem: &str, observed: &[Observed]) -> Cell {
+    let mut parts = Vec::new();
+    let mut late = false;
+    for (word, text) in
+        [(how::AT_START, "from the start"), (how::ATTACHED, "attached"), (how::REFUSED, "refused")]
+    {
+        let of = observed.iter().filter(|one| one.ecosystem == ecosystem && one.how == word);
+        let count: i64 = of.map(|one| one.processes).sum();
+        if count > 0 {
+            late |= word != how::AT_START;
+            parts.push(format!("{} {text}", number(count)));
+        }
+    }
+    if observed.iter().any(|one| one.ecosystem == ecosystem && one.how == how::NOT_MEASURABLE) {
+        late = true;
+        parts.push("not measurable".to_owned());
+    }
+    let text = if parts.is_empty() { "–".to_owned() } else { parts.join(", ") };
+    Cell::coloured(text, if late { Colour::Yellow } else { Colour::None })
+}
+
+/// How the processes of each language were observed, with what became of classes, the reasons and the remedies.
+pub fn how_observed(observed: &[Observed]) -> String {
+    let mut table = Table::new(&["HOW EACH LANGUAGE WAS OBSERVED"]);
+    for one in observed {
+        table.row(vec![format!("{}: {}", ecosystem_name(&one.ecosystem), one.sentence()).into()]);
+        for reason in &one.reasons {
+            table.row(vec![Cell::coloured(format!("  {reason}"), Colour::Dim)]);
+        }
+    }
+    if observed.is_empty() {
+        table.row(vec!["no process of a language was seen".into()]);
+    }
+    format!("\n{}", table.render())
 }
 
 #[cfg(test)]
@@ -199,9 +249,46 @@ mod tests {
         java.coverage.from_first_exec = true;
         let node = Package { ecosystem: "npm".into(), ..java.clone() };
         let node = Package { coverage: Default::default(), usage: "not_measured".into(), ..node };
-        let text = observed(&[java, node]);
-        assert!(text.contains("Java (maven)"), "{text}");
-        assert!(text.contains("JVM tool interface"), "{text}");
-        assert!(text.contains("nothing that could see their use"), "{text}");
+        let jvms = |how: &str, processes| Observed {
+            ecosystem: "maven".into(),
+            probe: "jvmti".into(),
+            how: how.into(),
+            processes,
+            counts: [("classes-hidden".to_owned(), 7)].into(),
+            ..Observed::default()
+        };
+        let mut refused = jvms("refused", 1);
+        refused.counts.clear();
+        refused.reasons = vec!["/usr/bin/java was started with -Xrs; start it with `plimsoll run`".into()];
+        let ruby =
+            Observed { ecosystem: "gem".into(), probe: "ruby-feature".into(), ..jvms("at-start", 1_200) };
+        let how = [ruby, jvms("at-start", 2), jvms("attached", 3), refused];
+        let text = observed(&[java, node], &how);
+        let line = |begin: &str| {
+            let line = text.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{text}"));
+            line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect::<Vec<_>>()
+        };
+        let java = "JVM tool interface: classes that were defined";
+        assert_eq!(
+            line("Java"),
+            ["Java (maven)", "1 of 1", "1 of 1", "2 from the start, 3 attached, 1 refused", java]
+        );
+        assert_eq!(
+            line("Node.js"),
+            ["Node.js (npm)", "0 of 1", "0 of 1", "–", "nothing that could see their use"]
+        );
+        assert_eq!(
+            line("Ruby"),
+            ["Ruby (gem)", "0 of 0", "0 of 0", "1,200 from the start", "hook in Ruby: required features"]
+        );
+        let text = how_observed(&how);
+        assert!(
+            text.contains("Java (maven): 3 JVMs observed only after they had started (jvmti): 7 hidden"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n  /usr/bin/java was started with -Xrs; start it with `plimsoll run`\n"),
+            "{text}"
+        );
     }
 }

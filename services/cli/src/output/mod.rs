@@ -12,7 +12,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use plimsoll_schemas::events::Warning;
 
-pub use convert::{artifact, package_from_scan, package_from_usage, totals};
+pub use convert::{artifact, observed, package_from_scan, package_from_usage, totals};
 pub use evidence::Files;
 pub use policy::Policy;
 pub use report::report_table;

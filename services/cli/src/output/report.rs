@@ -7,7 +7,7 @@ use plimsoll_portal::model::{Package, Report};
 use plimsoll_schemas::words::{usage, vulnerable};
 
 use super::convert::rank;
-use super::evidence::{Files, observed};
+use super::evidence::{Files, how_observed, observed};
 use super::scan::severity_colour;
 use super::table::{Cell, Colour, Table};
 
@@ -36,7 +36,10 @@ pub fn report_table(report: &Report, left_out: usize, files: Option<&Files>) -> 
     }
     out.push_str(&table.render());
     out.push('\n');
-    out.push_str(&observed(&report.packages));
+    out.push_str(&observed(&report.packages, &report.observed));
+    if files.is_some() {
+        out.push_str(&how_observed(&report.observed));
+    }
     if left_out > 0 {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "\n{left_out} more packages are not shown: the filter leaves them out");
