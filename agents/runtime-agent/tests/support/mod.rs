@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
 pub mod jvm;
+pub mod jvms;
 pub mod languages;
 
 use std::collections::BTreeSet;
