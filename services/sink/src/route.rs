@@ -311,7 +311,7 @@ mod tests {
             .unwrap();
         let check = |headers: Vec<(String, Vec<u8>)>, expected: usize| {
             let record = IncomingRecord {
-                topic: encoded.topic.as_str().into(),
+                topic: (&*encoded.topic).into(),
                 partition: encoded.partition,
                 offset: 0,
                 key: Some(Bytes::from(encoded.key.clone())),
