@@ -134,49 +134,16 @@ ${"\0plimsoll"} = function () {
     }
 };
 ${"\0plimsoll"}();
-// The application's own file, which this one stands in front of; null without one, or where it cannot be found out.
+// The application's own file, which this one stands in front of: PHP read the setting before it read ours (plimsoll.ini).
+// off, no, none, null and false are empty by now.
 ${"\0plimsoll"} = function () {
     try {
-        foreach (array(
-            'dirname', 'explode', 'file_get_contents', 'parse_ini_string', 'php_ini_loaded_file', 'php_ini_scanned_files',
-            'preg_split', 'restore_error_handler', 'set_error_handler', 'strrpos', 'substr', 'trim',
-        ) as $needed) {
-            if (!@function_exists($needed)) {
-                return null;
-            }
-        }
-        set_error_handler(function () {
-            return true;
-        });
-        $files = array(php_ini_loaded_file());
-        foreach (explode(',', (string) php_ini_scanned_files()) as $file) {
-            $files[] = trim($file);
-        }
-        $found = '';
-        foreach ($files as $file) {
-            if (!$file || dirname($file) === __DIR__) {
-                continue;
-            }
-            // What is below a section of a host or path holds there only: to the end of the file, as PHP has it.
-            $parts = preg_split('/^[ \t]*\[[ \t]*["\']?(?:HOST|PATH)[^\]]/mi', (string) file_get_contents($file), 2);
-            $text = $parts[0];
-            // PHP keeps what is above a mistake.
-            while (($all = parse_ini_string($text, false, INI_SCANNER_NORMAL)) === false && $text !== '') {
-                $text = (string) substr($text, 0, (int) strrpos($text, "\n"));
-            }
-            if (isset($all['auto_prepend_file'])) {
-                $found = $all['auto_prepend_file'];
-            }
-        }
-        restore_error_handler();
-        // off, no, none, null and false are empty by now.
-        return $found === '' ? null : $found;
+        return @get_cfg_var('plimsoll.own');
     } catch (Exception $error) {
     } catch (Throwable $error) {
     }
-    return null;
 };
-if ((${"\0plimsoll"} = ${"\0plimsoll"}()) !== null) {
+if ((string) (${"\0plimsoll"} = ${"\0plimsoll"}()) !== '') {
     require ${"\0plimsoll"};
 }
 unset(${"\0plimsoll"});

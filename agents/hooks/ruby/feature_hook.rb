@@ -17,6 +17,11 @@ lambda do
   lost, lost_pid, failures, seen_features = 0, 0, 0, 0
   reported = {}
 
+  # What other threads send here (Thread#raise, Timeout, Thread#kill) waits until the hook's own lines are done.
+  deferred = { Object => :never }.freeze
+  # Handlers of signals cannot be made to wait: what they raise in between is the application's, and goes on to it.
+  ours = lambda { |error| (error.backtrace || []).first.to_s.start_with?(own + ":") }
+
   # A descriptor for a moment only: a program may close those that it does not know.
   write_once = lambda do |path, flags, record|
     io = IO.for_fd(IO.sysopen(path, flags), "wb", autoclose: true)
@@ -38,14 +43,16 @@ lambda do
     head = "\x1e#{kind} #{pid} #{lost} #{flags} #{name.bytesize} #{path.bytesize}\n".b
     told = begin
       write_once.call(fifo, fifo_flags, head << name << path)
-    rescue SystemCallError, IOError
+    rescue SystemCallError, IOError => error
+      raise unless ours.call(error)
       false
     end
     next lost = 0 if told
     # One byte per lost report: what a process that ends now could tell no more.
     told = begin
       write_once.call(losses, loss_flags, "R")
-    rescue SystemCallError, IOError
+    rescue SystemCallError, IOError => error
+      raise unless ours.call(error)
       false
     end
     lost += 1 unless told
@@ -53,14 +60,17 @@ lambda do
 
   # Runs a piece of the hook: its errors are no one's but the agent's.
   guard = lambda do |&work|
-    begin
-      work.call
-    rescue StandardError => error
-      failures += 1
+    Thread.handle_interrupt(deferred) do
       begin
-        report.call("RF", "#{error.class}: #{error.message}", "") if failures <= 3
-      rescue StandardError
-        nil
+        work.call
+      rescue StandardError => error
+        raise unless ours.call(error)
+        failures += 1
+        begin
+          report.call("RF", "#{error.class}: #{error.message}", "") if failures <= 3
+        rescue StandardError => error
+          raise unless ours.call(error)
+        end
       end
     end
   end
@@ -86,7 +96,8 @@ lambda do
     version = "#{RUBY_ENGINE} #{RUBY_ENGINE_VERSION}"
     program = begin
       File.readlink("/proc/self/exe")
-    rescue SystemCallError
+    rescue SystemCallError => error
+      raise unless ours.call(error)
       RUBY_ENGINE
     end
     report.call("RH", version, program)

@@ -106,7 +106,7 @@ static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch 
 		class = *program;
 	else if (starts_with(name.name, "python", 6) || starts_with(name.name, "pypy", 4) ||
 		 starts_with(name.name, "node", 4) || starts_with(name.name, "ruby", 4) ||
-		 starts_with(name.name, "php", 3))
+		 starts_with(name.name, "php", 3) || starts_with(name.name, "lsphp", 5))
 		class = PROGRAM_JUDGED;
 	if (class == PROGRAM_IGNORED)
 		return READER_IGNORED;

@@ -1,5 +1,4 @@
-//! PHP: what is reported of a real application is what get_included_files() says, on the command line and in FPM.
-//! The packages are Debian's own builds, installed by Composer from a folder: once, into the cache.
+//! PHP: what is reported of a real application is what get_included_files() says, on the command line.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
 
@@ -7,45 +6,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
-use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use support::languages::{
-    Measured, Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program,
-};
+use support::languages::{Measured, Way, assert_complete, below, measure, program};
+use support::php::{HOOK, application, of_packages, truth};
 
-/// The probe where eBPF is not at work.
-const HOOK: &str = "php-include";
-
-const PACKAGES: &[&str] = &[
-    "php-twig",
-    "php-monolog",
-    "php-guzzlehttp-psr7",
-    "php-nikic-fast-route",
-    "php-doctrine-inflector",
-    "php-doctrine-lexer",
-    "php-symfony-console",
-    "php-symfony-string",
-    "php-symfony-finder",
-    "php-symfony-process",
-    "php-symfony-yaml",
-    "php-psr-log",
-    "php-psr-container",
-    "php-psr-http-message",
-    "php-brick-math",
-    "php-ramsey-uuid",
-    "php-league-commonmark",
-    "php-react-promise",
-];
-const ARRANGE: &str = include_str!("applications/php/arrange.php");
-const FILES: &[(&str, &str)] = &[
-    ("app.php", include_str!("applications/php/app.php")),
-    ("tool.php", include_str!("applications/php/tool.php")),
-];
 const USED: &[&str] = &[
     "vendor/twig/twig/",
     "vendor/monolog/monolog/",
@@ -66,39 +32,6 @@ const UNUSED: &[&str] = &[
     "vendor/symfony/finder/",
     "vendor/symfony/console/",
 ];
-
-/// The application in a directory of its own; `None` (said why) without PHP or its packages.
-fn application() -> Option<tempfile::TempDir> {
-    program("php", "apt install php-cli")?;
-    program("composer", "apt install composer")?;
-    program("apt-get", "the packages are those of Debian and Ubuntu")?;
-    let packages =
-        cached(&format!("php-application-{}", mark(&format!("{PACKAGES:?}{ARRANGE}"))), |folder| {
-            let work = tempfile::tempdir().map_err(|error| error.to_string())?;
-            fetch(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(work.path()))?;
-            for name in PACKAGES {
-                let script = format!("dpkg-deb -x {name}_*.deb {name}");
-                fetch(Command::new("sh").args(["-c", &script]).current_dir(work.path()))?;
-            }
-            let arrange = work.path().join("arrange.php");
-            fs::write(&arrange, ARRANGE).map_err(|error| error.to_string())?;
-            fetch(Command::new("php").arg(&arrange).arg(work.path()).arg(folder))
-        })?;
-    let directory = copy_of(&packages);
-    for (name, text) in FILES {
-        fs::write(directory.path().join(name), text).unwrap();
-    }
-    Some(directory)
-}
-
-fn of_packages(paths: BTreeSet<String>) -> BTreeSet<String> {
-    paths.into_iter().filter(|path| path.contains("vendor/")).collect()
-}
-
-fn truth(file: &Path, root: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(file).unwrap();
-    of_packages(below(&fs::canonicalize(root).unwrap(), text.lines().map(PathBuf::from)))
-}
 
 fn assert_truth(way: Way, measured: &Measured, truth: &BTreeSet<String>) {
     let reported = of_packages(measured.modules());
@@ -160,98 +93,6 @@ fn composer_uses_nothing_and_checks_use_nothing() {
     }
 }
 
-/// One request by FastCGI (fastcgi-archives.github.io/FastCGI_Specification.html); gives what came back.
-fn request(socket: &Path, script: &Path, truth: &Path) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    let mut record = |kind: u8, body: &[u8]| {
-        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-        stream.write_all(&[1, kind, 0, 1, length[0], length[1], 0, 0]).unwrap();
-        stream.write_all(body).unwrap();
-    };
-    record(1, &[0, 1, 0, 0, 0, 0, 0, 0]);
-    let mut parameters = Vec::new();
-    let script = script.to_str().unwrap();
-    for (name, value) in
-        [("SCRIPT_FILENAME", script), ("REQUEST_METHOD", "GET"), ("TRUTH", truth.to_str().unwrap())]
-    {
-        parameters.extend([u8::try_from(name.len()).unwrap(), u8::try_from(value.len()).unwrap()]);
-        parameters.extend_from_slice(name.as_bytes());
-        parameters.extend_from_slice(value.as_bytes());
-    }
-    record(4, &parameters);
-    record(4, &[]);
-    record(5, &[]);
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[test]
-fn workers_of_fpm_are_seen_with_opcache_and_preloading() {
-    let Some(directory) = application() else { return };
-    let fpm = ["php-fpm8.2", "php-fpm8.3", "php-fpm8.4", "php-fpm8.1", "php-fpm"];
-    let Some(fpm) = fpm.iter().find(|name| Path::new("/usr/sbin").join(name).exists()) else {
-        program("php-fpm8.2", "apt install php-fpm");
-        return;
-    };
-    let root = fs::canonicalize(directory.path()).unwrap();
-    for way in Way::all() {
-        let written = root.join(format!("truth-{way:?}"));
-        let socket = root.join("fpm.sock");
-        let settings = format!(
-            "[global]\nerror_log = {0}/fpm.log\ndaemonize = no\n[www]\nlisten = {0}/fpm.sock\npm = static\n\
-             pm.max_children = 2\nuser = root\n",
-            root.display()
-        );
-        fs::write(root.join("fpm.conf"), settings).unwrap();
-        fs::write(
-            root.join("preload.php"),
-            "<?php opcache_compile_file(__DIR__ . '/vendor/doctrine/lexer/src/Token.php');\n",
-        )
-        .unwrap();
-        let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
-        let (agent, collected) = support::start(AgentConfig { ebpf, ..support::config() });
-        let tree = support::tree(&agent, &root);
-        let mut command = Command::new(fpm);
-        command.args(["-R", "-F", "-y"]).arg(root.join("fpm.conf"));
-        command.arg("-d").arg("opcache.enable=1").arg("-d").arg("opcache.preload_user=root");
-        command.arg("-d").arg(format!("opcache.preload={}/preload.php", root.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = tree.spawn(command).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while UnixStream::connect(&socket).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "{}",
-                fs::read_to_string(root.join("fpm.log")).unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        for _ in 0..4 {
-            let answer = request(&socket, &root.join("app.php"), &written);
-            assert!(answer.contains("2 snakeCase 1"), "{way:?} {answer}");
-        }
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&child),
-            rustix::process::Signal::QUIT,
-        )
-        .unwrap();
-        child.wait().unwrap();
-        agent.stop(false);
-        let measured = Measured::new(collected, &root);
-        assert_complete(way, HOOK, &measured);
-        let mut truth = truth(&written, &root);
-        // Compiled before the first request, and in no list of included files.
-        let preloaded = "vendor/doctrine/lexer/src/Token.php";
-        assert!(truth.insert(preloaded.to_owned()));
-        let reported = of_packages(measured.modules());
-        let missing: Vec<_> = truth.difference(&reported).collect();
-        let invented: Vec<_> = reported.difference(&truth).collect();
-        assert_eq!((missing, invented), (vec![], vec![]), "{way:?}");
-        fs::remove_file(&socket).ok();
-    }
-}
-
 #[test]
 fn the_application_keeps_its_settings_and_notices_nothing() {
     let Some(directory) = application() else { return };
@@ -302,10 +143,9 @@ fn functions_that_are_disabled_end_the_hook_and_not_the_application() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     fs::write(root.join("app.php"), "<?php echo 'works';").unwrap();
-    let all = "call_user_func defined dirname explode file_get_contents fopen function_exists fwrite get_included_files \
-        getmypid ini_get is_string microtime parse_ini_string php_ini_loaded_file php_ini_scanned_files posix_getrlimit \
-        preg_match_all preg_split register_shutdown_function restore_error_handler set_error_handler \
-        spl_autoload_register stream_set_write_buffer strlen strncmp strrpos substr trim";
+    let all = "call_user_func defined dirname fopen function_exists fwrite get_cfg_var get_included_files getmypid \
+        ini_get microtime posix_getrlimit register_shutdown_function restore_error_handler set_error_handler \
+        spl_autoload_register stream_set_write_buffer strlen strncmp substr";
     let disabled = |names: &str| {
         let mut php = Command::new("php");
         php.args(["-d", &format!("disable_functions={names}"), "app.php"]).current_dir(root);

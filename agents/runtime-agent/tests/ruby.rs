@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program};
+use support::languages::{Way, assert_complete, below, copy_of, gem_home, measure, program};
 
 /// The probe where eBPF is not at work.
 const HOOK: &str = "ruby-feature";
@@ -38,7 +38,6 @@ const PACKAGES: &[&str] = &[
     "ruby-rainbow",
     "ruby-bcrypt",
 ];
-const ARRANGE: &str = include_str!("applications/ruby/arrange.rb");
 const FILES: &[(&str, &str)] = &[
     ("app.rb", include_str!("applications/ruby/app.rb")),
     ("plugin.rb", include_str!("applications/ruby/plugin.rb")),
@@ -51,21 +50,7 @@ const FILES: &[(&str, &str)] = &[
 /// The application in a directory of its own; `None` (said why) without Ruby or its gems.
 fn application() -> Option<tempfile::TempDir> {
     program("ruby", "apt install ruby ruby-bundler")?;
-    program("apt-get", "the gems are those of Debian and Ubuntu")?;
-    let gems = cached(&format!("ruby-application-{}", mark(&format!("{PACKAGES:?}{ARRANGE}"))), |folder| {
-        let work = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let packages = work.path().join("packages");
-        fs::create_dir(&packages).map_err(|error| error.to_string())?;
-        fetch(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(work.path()))?;
-        for name in PACKAGES {
-            let into = packages.join(name);
-            let script = format!("dpkg-deb -x {name}_*.deb {}", into.display());
-            fetch(Command::new("sh").args(["-c", &script]).current_dir(work.path()))?;
-        }
-        let arrange = work.path().join("arrange.rb");
-        fs::write(&arrange, ARRANGE).map_err(|error| error.to_string())?;
-        fetch(Command::new("ruby").arg(&arrange).arg(&packages).arg(folder.join("gem-home")))
-    })?;
+    let gems = gem_home("ruby-application", PACKAGES)?;
     let directory = copy_of(&gems);
     for (name, text) in FILES {
         fs::write(directory.path().join(name), text).unwrap();

@@ -9,7 +9,7 @@ use super::{DRAIN_MAX_RECORDS, Engine, IMAGES_MAX, Image, TREE_ID, workloads::cu
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent, KernelEvent};
 use crate::ebpf::wire::workload_flag;
-use crate::hooks::language::keeps_php_scripts;
+use crate::hooks::language::{Language, keeps_php_scripts};
 use crate::observe::{observe, reader_of};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};
@@ -107,7 +107,13 @@ impl Engine {
         {
             workload.set_unmeasurable(found);
         }
-        if event.resync && event.action == FileAction::Exec && keeps_php_scripts(&event.path) {
+        let keeps_php = match event.action {
+            FileAction::Exec => keeps_php_scripts(&event.path),
+            // A web server's module.
+            FileAction::Map => Language::of_library(&event.path) == Some(Language::Php),
+            FileAction::Open => false,
+        };
+        if event.resync && keeps_php {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
         }
         match observe(&event, reader) {

@@ -113,6 +113,9 @@ impl Coverage {
         }
         let Some(language) = Language::of_program(&report.path) else { return };
         self.forks_php |= language == Language::Php;
+        if let Some(reason) = language.unseen_by_hook(&report.path, &report.name) {
+            self.unmeasured(language.probe(), &report.path, reason);
+        }
         if let Some(reason) = language.expects(&report.path, &report.name) {
             self.expect(report.pid, language, report.path.clone(), reason, Some(now_ms));
         }
@@ -130,6 +133,9 @@ impl Coverage {
         if language == Language::Php {
             // A web server: its requests say hello.
             self.forks_php = true;
+            if let Some(reason) = language.unseen_by_hook(&program, b"") {
+                self.unmeasured(language.probe(), &program, reason);
+            }
             return;
         }
         let reason = format!("carries a {} that took no {}", language.interpreter(), language.hook());
@@ -403,18 +409,28 @@ mod tests {
             report(HookStarted(Php), 2, "8.2 fpm-fcgi", fpm),
         ];
         let ended = [started[0].clone(), started[1].clone(), report(HookEnded(Php), 2, "", "")];
-        check(&started[..1], &[1], "ld-audit true", "", "python-import");
-        check(&started, &[], "ld-audit true, php-include true", "", "python-import");
-        check(&ended, &[1, 2], "ld-audit true, php-include true", "", "python-import");
-        let killed = format!("php-include:{fpm}, python-import");
-        check(&started, &[2], "ld-audit true, php-include true", "php-include 1", &killed);
+        // Whatever says hello: other requests can have gone without the hook.
+        let of_fpm = format!("php-include:{fpm}, python-import");
+        let none = format!("php-include, {of_fpm}");
+        check(&started[..1], &[1], "ld-audit true", "php-include 1", &none);
+        check(&started, &[], "ld-audit true, php-include true", "php-include 1", &of_fpm);
+        check(&ended, &[1, 2], "ld-audit true, php-include true", "php-include 1", &of_fpm);
+        check(&started, &[2], "ld-audit true, php-include true", "php-include 2", &of_fpm);
         let apache = [
             report(AuditStarted, 1, "", "/usr/sbin/apache2"),
             report(Object, 1, "", "/usr/lib/apache2/modules/libphp8.2.so"),
             report(HookStarted(Php), 2, "8.2 apache2handler", ""),
             report(HookEnded(Php), 2, "", ""),
         ];
-        check(&apache, &[1, 2], "ld-audit true, php-include true", "", "python-import");
+        let of_apache = "php-include:/usr/sbin/apache2, python-import";
+        check(&apache, &[1, 2], "ld-audit true, php-include true", "php-include 1", of_apache);
+        let (php, script) = ("/usr/bin/php8.2", "php\0a.php");
+        let command = [
+            report(AuditStarted, 1, script, php),
+            report(HookStarted(Php), 1, "8.2 cli", php),
+            report(HookEnded(Php), 1, "", ""),
+        ];
+        check(&command, &[1], "ld-audit true, php-include true", "", "python-import");
     }
 
     #[test]

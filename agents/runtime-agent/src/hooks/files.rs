@@ -17,8 +17,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("ruby", "feature_hook.rb", include_str!("../../../hooks/ruby/feature_hook.rb")),
     ("php", "include_hook.php", include_str!("../../../hooks/php/include_hook.php")),
 ];
-/// The file of settings that PHP reads; `@` stands for the session's directory.
-const PHP_SETTINGS: (&str, &str) = ("php/plimsoll.ini", "auto_prepend_file = \"@/php/include_hook.php\"\n");
+/// The file of settings that PHP reads, behind all others; `@` stands for the session's directory. What these set comes
+/// first, so that the application's own file runs behind the hook.
+const PHP_SETTINGS: (&str, &str) = (
+    "php/plimsoll.ini",
+    "plimsoll.own = ${auto_prepend_file}\nauto_prepend_file = \"@/php/include_hook.php\"\n",
+);
 
 /// Writes all of them.
 ///

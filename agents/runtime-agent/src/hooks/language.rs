@@ -117,6 +117,7 @@ impl Language {
             Self::Node if name.starts_with(b"deno") => Some("is Deno, which takes no hook of Node.js"),
             Self::Node => node(&words)?,
             Self::Ruby => ruby(&words)?,
+            // What they run is known with their first request.
             Self::Php if is_php_server(name) => return None,
             Self::Php => php(&words)?,
         };
@@ -131,22 +132,52 @@ impl Language {
             str::to_owned,
         ))
     }
+
+    /// Why a program that runs code of this language can leave the hook out of a part of it, and nobody sees that; `None`
+    /// if its hellos tell of all.
+    pub fn unseen_by_hook(self, program: &[u8], arguments: &[u8]) -> Option<&'static str> {
+        const TELLING: &[&[u8]] =
+            &[b"-v", b"--version", b"-i", b"--info", b"-m", b"--modules", b"-h", b"--help"];
+        const TESTING: &[&[u8]] = &[b"-t", b"-tt", b"--test"];
+        let name = base_name(program);
+        // What carries PHP as a library is a web server.
+        if self != Self::Php || is_php(name) && !is_php_server(name) {
+            return None;
+        }
+        let tests = is_php(name) && name.windows(3).any(|part| part == b"fpm");
+        let mut words = arguments.split(|byte| *byte == 0).skip(1);
+        let serves = !words.any(|word| TELLING.contains(&word) || tests && TESTING.contains(&word));
+        serves.then_some(
+            "serves requests, and settings of a request, a directory or a pool (.user.ini, .htaccess, PHP_VALUE, \
+             php_value) can replace the include hook without a trace",
+        )
+    }
 }
 
 /// Programs that run one script of PHP, without their versions.
-const PHP_COMMANDS: &[&[u8]] = &[b"php", b"phpdbg", b"php-zts", b"zts-php", b"swoole-cli"];
+const PHP_COMMANDS: &[&[u8]] = &[b"php", b"php-cli", b"phpdbg", b"php-zts", b"zts-php", b"swoole-cli"];
 
 /// Programs that serve requests with PHP, without their versions.
 const PHP_SERVERS: &[&[u8]] = &[b"php-fpm", b"php-cgi", b"lsphp", b"frankenphp"];
 
-/// Whether a program of this name, without its version, is PHP.
-pub fn is_php(name: &[u8]) -> bool {
-    PHP_COMMANDS.contains(&name) || PHP_SERVERS.contains(&name)
+/// The name of a program of PHP without its version, wherever that stands: php8.2, php-fpm82, php8.2-cgi, lsphp82.
+fn without_php_version(name: &[u8]) -> Vec<u8> {
+    let mut rest: Vec<u8> =
+        name.iter().copied().filter(|byte| !byte.is_ascii_digit() && *byte != b'.').collect();
+    while rest.last() == Some(&b'-') {
+        rest.pop();
+    }
+    rest
 }
 
-/// Whether a program serves PHP's requests.
-fn is_php_server(name: &[u8]) -> bool {
-    PHP_SERVERS.iter().any(|server| name.starts_with(server))
+/// Whether a program of this name is PHP.
+pub fn is_php(name: &[u8]) -> bool {
+    PHP_COMMANDS.contains(&without_php_version(name).as_slice()) || is_php_server(name)
+}
+
+/// Whether a program of this name serves PHP's requests.
+pub fn is_php_server(name: &[u8]) -> bool {
+    PHP_SERVERS.contains(&without_php_version(name).as_slice())
 }
 
 /// Whether a program keeps PHP's compiled scripts beyond one of their runs (OPcache).
@@ -239,44 +270,36 @@ fn ruby(words: &[&[u8]]) -> Expected {
 }
 
 fn php(words: &[&[u8]]) -> Expected {
-    let mut expected = HOOKED;
-    for (index, word) in words.iter().take_while(|word| word.starts_with(b"-")).enumerate() {
+    const UNSETTLED: &str = "was started with -n, which leaves the include hook out";
+    const DISPLACED: &str = "has an auto_prepend_file on its command line, which replaces the include hook";
+    const CODE: &str = "was started with code on its command line, which runs without the include hook";
+    let (mut without, mut serves) = (None, false);
+    let mut rest = words;
+    while let [word, after @ ..] = rest
+        && word.starts_with(b"-")
+    {
+        // Options that take the next word.
+        let takes = matches!(*word, b"-d" | b"--define" | b"-c" | b"-t" | b"-z" | b"-S" | b"--server");
+        let value = if takes { after.first().copied() } else { None };
+        rest = after.get(usize::from(value.is_some())..).unwrap_or_default();
         match *word {
             b"-v" | b"--version" | b"-i" | b"--info" | b"-m" | b"--modules" | b"-h" | b"--help"
             | b"--ini" | b"-l" | b"--syntax-check" | b"-w" | b"-s" | b"--rf" | b"--rc" | b"--re"
-            | b"--ri" | b"-S" => {
-                return None;
-            }
-            b"-n" | b"--no-php-ini" => {
-                expected = Some(Some("was started with -n, which leaves the include hook out"));
-            }
-            b"-r" | b"-R" | b"-B" | b"-a" => {
-                return Some(Some(
-                    "was started with code on its command line, which runs without the include hook",
-                ));
-            }
-            b"--" | b"-f" => break,
+            | b"--ri" => return None,
+            b"-S" | b"--server" => serves = true,
+            b"-n" | b"--no-php-ini" => without = Some(UNSETTLED),
+            b"-r" | b"--run" | b"-R" | b"-B" | b"-a" => return Some(Some(CODE)),
+            b"--" | b"-f" | b"--file" => break,
             _ => {
-                let next = words.get(index + 1).copied().unwrap_or_default();
-                if *word == b"-d" && next.starts_with(b"auto_prepend_file")
-                    || word.starts_with(b"-dauto_prepend_file")
-                {
-                    let reason =
-                        "has an auto_prepend_file on its command line, which replaces the include hook";
-                    expected = Some(Some(reason));
-                }
-                if matches!(*word, b"-d" | b"-c" | b"-t" | b"-z") {
-                    // Its value is no option; what follows it may be one, which is then not looked at.
-                    let rest = words.get(index + 2..).unwrap_or_default();
-                    return match php(rest) {
-                        HOOKED => expected,
-                        other => other,
-                    };
+                let glued = word.strip_prefix(b"-d").or_else(|| word.strip_prefix(b"--define="));
+                if value.or(glued).is_some_and(|setting| setting.starts_with(b"auto_prepend_file")) {
+                    without = Some(DISPLACED);
                 }
             }
         }
     }
-    expected
+    // Its requests say hello, where nothing keeps them from that.
+    if serves && without.is_none() { None } else { Some(without) }
 }
 
 #[cfg(test)]
@@ -286,7 +309,7 @@ mod tests {
     #[test]
     fn arguments_tell_what_to_expect() {
         use Language::{Node, Php, Python, Ruby};
-        let cases: [(Language, &str, Option<&str>); 42] = [
+        let cases: [(Language, &str, Option<&str>); 46] = [
             (Python, "python", Some("took no")),
             (Python, "python app.py -I", Some("took no")),
             (Python, "python -I app.py", Some("-I")),
@@ -329,6 +352,10 @@ mod tests {
             (Php, "php -l app.php", None),
             (Php, "php -S 127.0.0.1:80", None),
             (Php, "php -d x=1 -S 127.0.0.1:80", None),
+            (Php, "php -n -S 127.0.0.1:80", Some("-n")),
+            (Php, "php -S 127.0.0.1:80 -d auto_prepend_file=x", Some("auto_prepend_file")),
+            (Php, "php -S 127.0.0.1:80 -t public router.php -n", None),
+            (Php, "php --define auto_prepend_file=x app.php", Some("auto_prepend_file")),
         ];
         for (language, words, expected) in cases {
             let arguments = words.replace(' ', "\0");
@@ -346,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn servers_of_php_can_leave_the_hook_out() {
+        for (program, arguments, expected) in [
+            ("/usr/sbin/php-fpm8.2", "php-fpm8.2 -F", true),
+            ("/usr/sbin/php-fpm8.2", "php-fpm8.2 -t", false),
+            ("/usr/sbin/php-fpm8.2", "php-fpm8.2 -v", false),
+            ("/usr/bin/php-cgi", "php-cgi", true),
+            ("/usr/bin/frankenphp", "frankenphp run", true),
+            ("/usr/sbin/apache2", "apache2 -t", true),
+            ("/usr/bin/php8.2", "php8.2 -S 127.0.0.1:80", false),
+            ("/usr/bin/swoole-cli", "swoole-cli server.php", false),
+        ] {
+            let found =
+                Language::Php.unseen_by_hook(program.as_bytes(), arguments.replace(' ', "\0").as_bytes());
+            assert_eq!(found.is_some(), expected, "{program} {arguments}");
+        }
+        assert_eq!(Language::Ruby.unseen_by_hook(b"/usr/bin/ruby", b"ruby"), None);
+    }
+
+    #[test]
     fn servers_of_php() {
         for (program, expected) in [
             ("usr/sbin/php-fpm8.2", true),
@@ -354,6 +400,8 @@ mod tests {
             ("usr/bin/swoole-cli", true),
             ("usr/bin/frankenphp", true),
             ("usr/bin/php8.2", false),
+            ("usr/bin/php8.2-cgi", true),
+            ("usr/sbin/php-fpm82", true),
         ] {
             assert_eq!(keeps_php_scripts(program.as_bytes()), expected, "{program}");
         }
@@ -380,6 +428,9 @@ mod tests {
             ("/usr/bin/ruby.ruby2.7", Some(Ruby)),
             ("/usr/bin/rubocop", None),
             ("/usr/bin/php8.2", Some(Php)),
+            ("/usr/bin/php82-cgi", Some(Php)),
+            ("/usr/bin/lsphp99", Some(Php)),
+            ("/usr/bin/php-config8.2", None),
             ("/usr/sbin/php-fpm8.2", Some(Php)),
             ("/usr/local/lsws/lsphp82/bin/lsphp", Some(Php)),
             ("/usr/bin/lsphp82", Some(Php)),

@@ -116,6 +116,9 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
                 .any(|path| Language::of_library(path.as_os_str().as_encoded_bytes()) == Some(*language))
     };
     let unhooked = |language: Language| {
+        if let Some(why) = language.unseen_by_hook(program, &arguments) {
+            return Some((language, why.to_owned()));
+        }
         let why = language.expects(program, &arguments)?;
         let hooked = environment_has(pid, language.variable(), directory);
         // With the variable it says hello, unless its own words keep it from that.

@@ -128,19 +128,6 @@ pub const JUDGED_PROGRAMS: &[&str] = &[
     "frankenphp",
     "swoole-cli",
     "zts-php",
-    "lsphp",
-    "lsphp56",
-    "lsphp70",
-    "lsphp71",
-    "lsphp72",
-    "lsphp73",
-    "lsphp74",
-    "lsphp80",
-    "lsphp81",
-    "lsphp82",
-    "lsphp83",
-    "lsphp84",
-    "lsphp85",
     "perl",
     "uv",
     "uvx",
@@ -150,7 +137,7 @@ pub const JUDGED_PROGRAMS: &[&str] = &[
 ];
 
 /// Beginnings of the names of interpreters; versions follow. The eBPF programs have the same list.
-pub const JUDGED_BEGINNINGS: &[&str] = &["python", "pypy", "ruby", "php", "node"];
+pub const JUDGED_BEGINNINGS: &[&str] = &["python", "pypy", "ruby", "php", "lsphp", "node"];
 
 /// Scripts of Perl that belong to package managers.
 const PERL_TOOLS: &[&str] = &[
@@ -192,7 +179,7 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
             _ => Reader::Plain,
         },
         "ruby" | "ruby.ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
-        php if is_php(php.as_bytes()) => php::judge(rest),
+        _ if is_php(name.as_bytes()) => php::judge(rest),
         "java" => Reader::Java,
         "uv" => python::judge_uv(rest),
         "perl" => match script(rest) {
@@ -437,6 +424,7 @@ mod tests {
             ("usr/bin/php", "php rector.phar", Installer),
             ("usr/local/lsws/lsphp82/bin/lsphp", "lsphp", Php),
             ("usr/bin/lsphp82", "lsphp82 index.php", Php),
+            ("usr/bin/php8.2-cgi", "php8.2-cgi -l index.php", Installer),
             ("usr/bin/zts-php", "zts-php index.php", Php),
             ("usr/bin/php-zts", "php-zts -l index.php", Installer),
             ("usr/bin/swoole-cli", "swoole-cli server.php", Php),
@@ -447,6 +435,16 @@ mod tests {
             let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
             assert_eq!(judge(executable.as_bytes(), &arguments), expected, "{executable} {command}");
         }
+    }
+
+    #[test]
+    fn the_kernel_knows_the_same_beginnings() {
+        let source = include_str!("../../bpf/process.h");
+        for name in JUDGED_BEGINNINGS {
+            let compared = format!("starts_with(name.name, \"{name}\", {})", name.len());
+            assert!(source.contains(&compared), "{compared}");
+        }
+        assert_eq!(source.matches("starts_with(name.name, ").count(), JUDGED_BEGINNINGS.len());
     }
 
     #[test]

@@ -172,3 +172,29 @@ pub fn copy_of(folder: &Path) -> tempfile::TempDir {
     assert!(status.success());
     to
 }
+
+/// A folder of the cache with a home of gems, `gem-home`, made of Debian's builds of these packages.
+pub fn gem_home(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    const ARRANGE: &str = include_str!("../applications/ruby/arrange.rb");
+    program("apt-get", "the gems are those of Debian and Ubuntu")?;
+    cached(&format!("{name}-{}", mark(&format!("{packages:?}{ARRANGE}"))), |folder| {
+        let work = tempfile::tempdir().map_err(|error| error.to_string())?;
+        extract(work.path(), &work.path().join("packages"), packages)?;
+        let arrange = work.path().join("arrange.rb");
+        fs::write(&arrange, ARRANGE).map_err(|error| error.to_string())?;
+        fetch(
+            Command::new("ruby").arg(&arrange).arg(work.path().join("packages")).arg(folder.join("gem-home")),
+        )
+    })
+}
+
+/// Debian's packages, downloaded to `work`, each extracted into a folder of its own below `into`.
+pub fn extract(work: &Path, into: &Path, packages: &[&str]) -> Result<(), String> {
+    fs::create_dir_all(into).map_err(|error| error.to_string())?;
+    fetch(Command::new("apt-get").arg("download").args(packages).current_dir(work))?;
+    for name in packages {
+        let script = format!("dpkg-deb -x {name}_*.deb {}", into.join(name).display());
+        fetch(Command::new("sh").args(["-c", &script]).current_dir(work))?;
+    }
+    Ok(())
+}

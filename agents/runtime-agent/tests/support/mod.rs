@@ -4,6 +4,8 @@
 pub mod jvm;
 pub mod jvms;
 pub mod languages;
+pub mod php;
+pub mod servers;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ Dir.glob(File.join(folder, "*")).sort.each do |package|
   file ||= Dir.glob(File.join(package, "usr/**/specifications/*.gemspec")).first
   name = File.basename(file, ".gemspec")
   # Its extensions are built.
-  built = File.readlines(file).reject { |line| line.include?(".extensions = ") }
+  built = File.readlines(file).reject { |line| line.include?(".extensions = ") || line.start_with?("# stub: ext/") }
   File.write(File.join(specifications, File.basename(file)), built.join)
   to = File.join(gems, name)
   whole = Dir.glob(File.join(package, "usr/**/gems/#{name}")).first
@@ -18,13 +18,21 @@ Dir.glob(File.join(folder, "*")).sort.each do |package|
   FileUtils.mkdir_p(File.join(to, "lib"))
   library = File.join(package, "usr/lib/ruby/vendor_ruby")
   FileUtils.cp_r(File.join(library, "."), File.join(to, "lib")) if File.directory?(library)
+  Dir.glob(File.join(package, "usr/lib/*/ruby/vendor_ruby/*")).each { |own| FileUtils.cp_r(File.join(own, "."), File.join(to, "lib")) }
   Dir.glob(File.join(package, "usr/lib/**/#{name}/**/*.so")).each do |object|
     inside = object[/\/#{Regexp.escape(name)}\/(.*)\z/, 1].sub(%r{\Alib/}, "")
     target = File.join(to, "lib", inside)
     FileUtils.mkdir_p(File.dirname(target))
     FileUtils.cp(object, target) unless File.exist?(target)
   end
+  # Programs that Debian has in its own place only.
+  Dir.glob(File.join(package, "usr/bin/*")).each do |program|
+    target = File.join(to, "bin", File.basename(program))
+    FileUtils.mkdir_p(File.dirname(target))
+    FileUtils.cp(program, target) unless File.exist?(target)
+  end
 end
+exit unless Dir.exist?(File.join(gems, "rainbow-3.1.1"))
 # The same gem in another version.
 FileUtils.cp_r(File.join(gems, "rainbow-3.1.1"), File.join(gems, "rainbow-2.9.9"))
 text = File.read(File.join(specifications, "rainbow-3.1.1.gemspec")).gsub("3.1.1", "2.9.9")

@@ -1,0 +1,1 @@
+class Greeting; Never = 1; end

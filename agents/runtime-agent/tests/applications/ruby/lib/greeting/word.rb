@@ -1,0 +1,1 @@
+class Greeting; module Word; HELLO = "hello"; end; end
