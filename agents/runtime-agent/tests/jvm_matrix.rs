@@ -106,7 +106,8 @@ impl Image {
         let name = format!("plimsoll-test-jvms:{}", std::process::id());
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(root).args(["-c", "--exclude=./proc/*", "--exclude=./app", "."]);
-        tar.arg("--transform=s,^classes,app/classes,").arg("--transform=s,^libs,app/libs,");
+        // Names only: links have targets that begin so.
+        tar.arg(r"--transform=flags=r;s,^\(classes\|libs\)\(/\|$\),app/\1\2,");
         tar.arg("-C").arg(application.root.path()).args(["classes", "libs"]);
         let mut tar = tar.stdout(Stdio::piped()).spawn().unwrap();
         let mut import = Command::new("docker");

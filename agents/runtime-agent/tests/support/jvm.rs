@@ -136,7 +136,7 @@ pub fn observed(collected: &Collected, how: &str) -> Observed {
 /// The line that a program says next.
 pub fn line(output: &mut impl BufRead) -> String {
     let mut line = String::new();
-    output.read_line(&mut line).unwrap();
+    assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
     line.trim_end().to_owned()
 }
 
