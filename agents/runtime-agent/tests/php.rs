@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::languages::{Measured, Way, assert_complete, below, measure, program};
@@ -90,6 +90,69 @@ fn composer_uses_nothing_and_checks_use_nothing() {
         let quiet = vec![composer(&["dump-autoload", "--optimize"]), composer(&["show"]), lint, warm];
         let quiet = measure(way, root, quiet);
         assert_eq!(of_packages(quiet.modules()), BTreeSet::new(), "{way:?}");
+    }
+}
+
+/// An archive is used where something in it is, and only then.
+#[test]
+fn archives_are_used_with_what_is_in_them() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let make = "foreach (['main', 'library', 'data'] as $name) { $phar = new Phar(\"$name.phar\"); \
+        $phar['src/a.php'] = '<?php echo \"in \", basename(__FILE__), \" \";'; \
+        $phar->setStub('<?php Phar::mapPhar(); require \"phar://\" . __FILE__ . \"/src/a.php\"; __HALT_COMPILER();'); }";
+    let made = Command::new("php").args(["-d", "phar.readonly=0", "-r", make]).current_dir(root).status();
+    assert!(made.unwrap().success());
+    fs::rename(root.join("main.phar"), root.join("main")).unwrap();
+    fs::write(root.join("app.php"), "<?php require 'phar://library.phar/src/a.php'; filesize('data.phar');")
+        .unwrap();
+    for way in Way::all() {
+        let php = |script: &str| {
+            let mut php = Command::new("php");
+            php.arg(script);
+            php
+        };
+        let measured = measure(way, root, vec![php("main"), php("app.php")]);
+        assert_complete(way, HOOK, &measured);
+        let mut reported = measured.modules();
+        reported.extend(below(&fs::canonicalize(root).unwrap(), measured.paths("file")));
+        for archive in ["main", "library.phar"] {
+            assert!(reported.contains(archive), "{way:?} {archive} {reported:?}");
+        }
+        assert!(!reported.iter().any(|path| path.contains("data")), "{way:?} {reported:?}");
+        assert!(measured.modules().contains("library.phar"), "{way:?} {reported:?}");
+        let inside = reported.contains("library.phar/src/a.php");
+        assert_eq!(inside, way == Way::Hooks, "what is in it, the kernel does not see: {reported:?}");
+    }
+}
+
+/// Extensions are shared objects: those that `php -m` has beyond what is compiled in.
+#[test]
+fn extensions_are_told_by_their_files() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let script = "$folder = ini_get('extension_dir'); \
+        foreach (get_loaded_extensions(false) as $name) { $file = $folder . '/' . strtolower($name) . '.so'; \
+        if (is_file($file)) echo $file, \"\\n\"; } if (extension_loaded('Zend OPcache')) echo $folder, \"/opcache.so\\n\";";
+    fs::write(root.join("app.php"), format!("<?php {script}")).unwrap();
+    for way in Way::all() {
+        let mut php = Command::new("php");
+        php.arg("app.php");
+        let measured = measure(way, root, vec![php]);
+        let expected: BTreeSet<PathBuf> = measured.output.lines().map(PathBuf::from).collect();
+        assert!(expected.len() > 5, "{expected:?}");
+        let libraries = measured.paths("library");
+        let extensions: BTreeSet<PathBuf> = libraries
+            .into_iter()
+            .filter(|path| path.parent() == expected.first().unwrap().parent())
+            .collect();
+        assert_eq!(extensions, expected, "{way:?}");
     }
 }
 

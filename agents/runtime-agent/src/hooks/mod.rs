@@ -30,7 +30,7 @@ use crate::java::is_jvm;
 use crate::procfs;
 use crate::sweep::{self, Reader};
 use crate::unmeasurable;
-use crate::workload::{NO_POSITION, Watch, Workload};
+use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
 use coverage::{Coverage, probe_of};
 use in_use::{InUse, Use};
 use language::Language;
@@ -159,6 +159,10 @@ impl Hooks {
             });
             workload.changed = true;
         }
+        for (language, how, processes) in coverage.processes() {
+            let key = ObservedKey { ecosystem: language.ecosystem(), probe: language.probe(), how };
+            workload.set_observed(key, &ObservedNumbers { processes, ..ObservedNumbers::default() });
+        }
         for (probe, total) in coverage.losses() {
             workload.set_loss(probe, boot_id, total);
         }
@@ -200,8 +204,21 @@ fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
     });
     let process = process.unwrap_or_default();
     let probe = probe_of(report.kind);
-    let observations = places.observations(kind, &report.path, &name);
+    let mut observations = places.observations(kind, &report.path, &name);
+    // An archive may be owned as the file that it is.
+    if report.kind == ReportKind::Module(Language::Php)
+        && let Some(archive) = phar_of(&report.path)
+    {
+        observations.extend(places.observations(kind, archive, ""));
+    }
     observations.into_iter().map(|observation| Use { probe, process: process.clone(), observation }).collect()
+}
+
+/// The archive of PHP that a file was included from: `/app/x.phar` of `/app/x.phar/src/a.php`.
+fn phar_of(path: &[u8]) -> Option<&[u8]> {
+    const ENDING: &[u8] = b".phar/";
+    let at = path.windows(ENDING.len()).position(|window| window == ENDING)?;
+    Some(&path[..at + ENDING.len() - 1])
 }
 
 #[cfg(test)]
