@@ -17,6 +17,11 @@ lambda do
   lost, lost_pid, failures, seen_features = 0, 0, 0, 0
   reported = {}
 
+  # As they are now: an application may have its own later (mocks, instrumentation).
+  current_pid, expand_path = Process.method(:pid), File.method(:expand_path)
+  sysopen, for_fd, close = IO.method(:sysopen), IO.method(:for_fd), IO.instance_method(:close)
+  write_nonblock, handle_interrupt = IO.instance_method(:write_nonblock), Thread.method(:handle_interrupt)
+
   # What other threads send here (Thread#raise, Timeout, Thread#kill) waits until the hook's own lines are done.
   deferred = { Object => :never }.freeze
   # Handlers of signals cannot be made to wait: what they raise in between is the application's, and goes on to it.
@@ -24,16 +29,16 @@ lambda do
 
   # A descriptor for a moment only: a program may close those that it does not know.
   write_once = lambda do |path, flags, record|
-    io = IO.for_fd(IO.sysopen(path, flags), "wb", autoclose: true)
+    io = for_fd.call(sysopen.call(path, flags), "wb", autoclose: true)
     begin
-      io.write_nonblock(record, exception: false) == record.bytesize
+      write_nonblock.bind(io).call(record, exception: false) == record.bytesize
     ensure
-      io.close
+      close.bind(io).call
     end
   end
 
   report = lambda do |kind, name, path|
-    pid = Process.pid
+    pid = current_pid.call
     # A fork: its parent tells what was lost before.
     lost, lost_pid = 0, pid if pid != lost_pid
     name, path = name.b[0, 512], path.b
@@ -60,7 +65,7 @@ lambda do
 
   # Runs a piece of the hook: its errors are no one's but the agent's.
   guard = lambda do |&work|
-    Thread.handle_interrupt(deferred) do
+    handle_interrupt.call(deferred) do
       begin
         work.call
       rescue StandardError => error
@@ -107,7 +112,7 @@ lambda do
         guard.call do
           unless point.eval_script
             script = point.instruction_sequence
-            loaded.call(script.absolute_path || File.expand_path(script.path))
+            loaded.call(script.absolute_path || expand_path.call(script.path))
           end
           features.call
         end
