@@ -4,6 +4,7 @@
 
 mod bundle;
 mod elf;
+pub mod python;
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -61,16 +62,7 @@ pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
             ),
         });
     }
-    let bundle = path.split(|byte| *byte == b'/').any(is_pyinstaller_directory)
-        || path.ends_with(b"/_internal/base_library.zip");
-    bundle.then(|| Unmeasurable {
-        ecosystem: "pypi",
-        reason: format!(
-            "a program made by PyInstaller ran (/{}): its Python modules are inside the program, where no probe sees \
-             them; run the application from installed packages under observation",
-            String::from_utf8_lossy(path)
-        ),
-    })
+    python::of_path(path)
 }
 
 /// The runtime in whose cache a package lies: `.bun/install/cache/a@1.0.0/`, `deno/npm/registry.…/a/1.0.0/`.
@@ -100,12 +92,6 @@ pub fn of_command(program: &[u8], arguments: &[String]) -> Option<Unmeasurable> 
                  sees them; run the application without the snapshot under observation"
             .to_owned(),
     })
-}
-
-/// `_MEIab12Cd`: where a program of PyInstaller unpacks itself.
-fn is_pyinstaller_directory(name: &[u8]) -> bool {
-    name.strip_prefix(b"_MEI")
-        .is_some_and(|rest| rest.len() >= 5 && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// Packages of a language that a workload loaded from a volume: they hide, or stand in for, those of the image, so that
@@ -150,7 +136,19 @@ pub fn may_be_bundle(path: &[u8]) -> bool {
         path.starts_with(b"usr/share/nodejs/")
             || path.starts_with(b"usr/lib/") && memchr::memmem::find(path, b"/nodejs/").is_some()
     };
-    script && memchr::memmem::find(path, b"node_modules/").is_none() && !of_system(path)
+    script
+        && memchr::memmem::find(path, b"node_modules/").is_none()
+        && !of_system(path)
+        && !is_of_package_manager(path)
+}
+
+/// Yarn, pnpm and what they write are bundles in front of the application, where they do not lie among packages: of
+/// Corepack's cache, of a project (`.yarn/releases/yarn-4.1.0.cjs`, `.pnp.cjs`), of the images of Node.js
+/// (`opt/yarn-v1.22.22/lib/cli.js`).
+fn is_of_package_manager(path: &[u8]) -> bool {
+    let rooted = [b"/", path].concat();
+    let has = |part: &str| memchr::memmem::find(&rooted, part.as_bytes()).is_some();
+    has("/.yarn/releases/") || has("/.yarn/plugins/") || has("/corepack/") || has("/yarn-v") || has("/.pnp.")
 }
 
 /// A program or script that nobody could look into: it may be a native image or a bundle.
@@ -196,6 +194,9 @@ fn of_program(opened: &File, path: &[u8]) -> Option<Found> {
              run the application on a JVM under observation"
         );
         return Some(Found::Hidden(Unmeasurable { ecosystem: "maven", reason }));
+    }
+    if let Some(found) = python::of_program(&program, path) {
+        return Some(Found::Hidden(found));
     }
     let is_runtime = Language::of_program(path) == Some(Language::Node);
     (!is_runtime && program.offers(NODE_SYMBOL)).then(|| {
@@ -251,19 +252,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_give_bundles_away() {
-        for (path, expected) in [
-            ("tmp/_MEIab12Cd/libpython3.11.so.1.0", true),
-            ("tmp/_MEI/x", false),
-            ("opt/app/_internal/base_library.zip", true),
-            ("opt/app/base_library.zip", false),
-            ("srv/_MEI-notes/x.py", false),
-        ] {
-            assert_eq!(of_path(path.as_bytes()).is_some(), expected, "{path}");
-        }
-    }
-
-    #[test]
     fn volumes_with_packages() {
         for (path, expected) in [
             ("app/node_modules/a/index.js", Some("npm")),
@@ -289,6 +277,11 @@ mod tests {
             ("usr/share/nodejs/undici/undici-fetch.js", false),
             ("usr/lib/x86_64-linux-gnu/nodejs/x/x.js", false),
             ("srv/nodejs/server.js", true),
+            ("opt/yarn-v1.22.22/lib/cli.js", false),
+            ("app/.yarn/releases/yarn-4.1.0.cjs", false),
+            ("app/.pnp.cjs", false),
+            ("root/.cache/node/corepack/v1/pnpm/9.0.0/dist/pnpm.cjs", false),
+            ("app/yarn/main.js", true),
         ] {
             assert_eq!(may_be_bundle(path.as_bytes()), expected, "{path}");
         }
