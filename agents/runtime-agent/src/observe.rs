@@ -29,6 +29,9 @@ const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so"];
 const NODE_MODULES: &[&[u8]] =
     &[b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json"];
 const RUBY_MODULES: &[&[u8]] = &[b".rb", b".so", b".ru"];
+/// What JRuby and Jython read; `$py.class` is what Jython keeps of a `.py`.
+const JVM_MODULES: &[&[u8]] = &[b".rb", b".py", COMPILED_BY_JYTHON];
+const COMPILED_BY_JYTHON: &[u8] = b"$py.class";
 const PHP_MODULES: &[&[u8]] = &[b".php", b".inc", b".phtml", b".so", b".module", b".theme", b".phar"];
 /// Programs of packages often have no ending; those of these directories are scripts.
 const SCRIPT_DIRECTORIES: &[&[u8]] = &[b"bin", b".bin", b"exe", b"sbin"];
@@ -59,7 +62,8 @@ fn is_module(reader: Reader, path: &[u8]) -> bool {
     let ends = |endings: &[&[u8]]| endings.iter().any(|ending| path.ends_with(ending));
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     match reader {
-        Reader::Plain | Reader::Java | Reader::Ignored | Reader::Installer => false,
+        Reader::Plain | Reader::Ignored | Reader::Installer => false,
+        Reader::Java => ends(JVM_MODULES),
         Reader::Python => ends(PYTHON_MODULES),
         // A package whose main file is JSON is loaded by reading it.
         Reader::Node => {
@@ -92,16 +96,21 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
             _ => (usage_kind::FILE, Rung::Accessed),
         },
     };
-    // What OPcache keeps in a file stands for its source, which is not read then.
+    // What OPcache and Jython keep in a file stands for its source, which is not read then.
     let source = match reader {
-        Reader::Php | Reader::Embedded => unmeasurable::source_of_opcache_file(&event.path),
+        Reader::Php | Reader::Embedded => {
+            unmeasurable::source_of_opcache_file(&event.path).map(<[u8]>::to_vec)
+        }
+        Reader::Java => {
+            event.path.strip_suffix(COMPILED_BY_JYTHON).map(|module| [module, b".py".as_slice()].concat())
+        }
         _ => None,
     };
-    if let (Some(source), FileAction::Open) = (source, event.action) {
+    if let (Some(path), FileAction::Open) = (source, event.action) {
         return Some(Observation {
             kind: usage_kind::MODULE,
             rung: Rung::Loaded,
-            path: source.to_vec(),
+            path,
             mount: mount::ROOT,
             inode: 0,
             name: String::new(),
@@ -206,6 +215,10 @@ mod tests {
             (Open, "app/vendor/composer/installed.json", Reader::Php, Some(("file", Rung::Accessed))),
             (Open, "app/vendor/a/a/src/A.php", Reader::Embedded, Some(("module", Rung::Loaded))),
             (Open, "app/a.jar", Reader::Java, Some(("file", Rung::Accessed))),
+            (Open, "app/a.class", Reader::Java, Some(("file", Rung::Accessed))),
+            (Open, "gems/a-1/lib/a.rb", Reader::Java, Some(("module", Rung::Loaded))),
+            (Open, "Lib/site-packages/a.py", Reader::Java, Some(("module", Rung::Loaded))),
+            (Open, "Lib/site-packages/a$py.class", Reader::Java, Some(("module", Rung::Loaded))),
             (Open, "", Reader::Plain, None),
         ];
         for (action, path, reader, expected) in cases {

@@ -2,15 +2,17 @@
 //! without needing it (DESIGN section 3, "Not use"). A pure function over a program and its command line.
 //! It must never judge by the program alone where a subcommand runs an application: `pipenv run`, `npm start`.
 
+mod jvm;
 mod node;
 mod node_words;
 mod php;
 mod python;
 mod ruby;
 
+pub use jvm::language_of as language_on_jvm;
 pub use python::is_python;
 
-use crate::hooks::language::is_php;
+use crate::hooks::language::{Language, is_php};
 
 /// How a process's reads count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Reader {
     Ruby,
     /// PHP: command line, FPM, CGI.
     Php,
-    /// A JVM. That it opens a jar proves nothing: its classes are told by JVMTI.
+    /// A JVM. That it opens a jar proves nothing: its classes are told by JVMTI. What JRuby and Jython read are modules.
     Java,
     /// A program that carries an interpreter as a library: a web server with mod_php, uWSGI.
     Embedded,
@@ -120,6 +122,8 @@ pub const JUDGED_PROGRAMS: &[&str] = &[
     "java",
     "jruby",
     "truffleruby",
+    "graalpy",
+    "graalpython",
     "bun",
     // As npm's package of Bun calls it, on every system.
     "bun.exe",
@@ -180,7 +184,11 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
         },
         "ruby" | "ruby.ruby" | "jruby" | "truffleruby" => ruby::judge(rest),
         _ if is_php(name.as_bytes()) => php::judge(rest),
-        "java" => Reader::Java,
+        "java" => match language_on_jvm(rest) {
+            Some((Language::Ruby, rest)) if ruby::judge(rest) == Reader::Installer => Reader::Installer,
+            Some((Language::Python, rest)) if python::judge(rest) == Reader::Installer => Reader::Installer,
+            _ => Reader::Java,
+        },
         "uv" => python::judge_uv(rest),
         "perl" => match script(rest) {
             Some(at) if PERL_TOOLS.contains(&base_name(rest[at].as_bytes()).as_str()) => Reader::Ignored,
@@ -325,6 +333,23 @@ mod tests {
             ("app/node_modules/bun/bin/bun.exe", "/app/bunx install", Node),
             ("usr/bin/deno", "deno cache x.ts", Installer),
             ("usr/bin/java", "java -jar app.jar", Java),
+            ("usr/bin/java", "java -cp x.jar org.jruby.Main app.rb", Java),
+            ("usr/bin/java", "java -cp x.jar org.jruby.Main -S gem install x", Installer),
+            ("usr/bin/java", "java -cp x.jar org.jruby.Main /usr/bin/bundle exec puma", Java),
+            ("usr/bin/java", "java -cp x.jar org.python.util.jython app.py", Java),
+            ("usr/bin/java", "java -jar jython.jar -m pip install x", Installer),
+            ("opt/graalpy/bin/graalpy", "graalpy app.py", Python),
+            ("opt/graalpy/bin/graalpy", "graalpy -m pip install x", Installer),
+            ("usr/bin/python3", "python3 -m PyInstaller app.py", Installer),
+            ("usr/bin/python3", "python3 /venv/bin/cxfreeze app.py", Installer),
+            ("usr/bin/python3", "python3 /venv/bin/mypy .", Installer),
+            ("usr/bin/python3", "python3 /app/black.py", Python),
+            ("usr/bin/python3", "python3 -m pytest tests", Python),
+            ("usr/bin/python3", "python3 /venv/bin/pytest", Python),
+            ("usr/bin/python3", "python3 -m http.server", Python),
+            ("usr/bin/python3", "python3 -Xfrozen_modules=off -P -m flask run", Python),
+            ("usr/bin/python3", "python3 -m ensurepip --upgrade", Installer),
+            ("usr/bin/python3", "python3 -m virtualenv x", Installer),
             ("usr/bin/perl", "perl -w /usr/share/debconf/frontend x", Ignored),
             ("usr/bin/perl", "perl app.pl", Plain),
             ("usr/bin/ruby3.1", "ruby app.rb", Ruby),
@@ -413,6 +438,19 @@ mod tests {
             ("usr/bin/ruby", "ruby /usr/bin/bundle --gemfile X install", Installer),
             ("usr/bin/ruby", "ruby /usr/bin/gem exec app", Ruby),
             ("usr/bin/ruby", "ruby /app/yard.rb", Ruby),
+            ("usr/bin/ruby", "ruby -I /usr/lib/ruby -r ./siteconf.rb extconf.rb", Installer),
+            ("usr/bin/ruby", "ruby -S bundle install", Installer),
+            ("usr/bin/ruby", "ruby -S puma -C x", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/bundle exec rubocop -a", Installer),
+            ("usr/bin/ruby", "ruby /usr/bin/rake install", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/irb", Ruby),
+            ("usr/bin/ruby", "ruby /usr/bin/gem build x.gemspec", Installer),
+            ("usr/bin/php", "php /usr/bin/phpunit tests", Php),
+            ("usr/bin/php", "php /app/artisan serve", Php),
+            ("usr/bin/php", "php /usr/bin/composer run serve", Php),
+            ("usr/bin/php", "php composer.phar dump-autoload -o", Installer),
+            ("usr/local/lsws/bin/lsphp99", "lsphp99", Php),
+            ("usr/sbin/php82-fpm", "php82-fpm -F", Php),
             ("usr/bin/php", "php /usr/bin/composer -d DIR run-script x", Php),
             ("usr/bin/php", "php /usr/bin/composer -d DIR install", Installer),
             ("usr/bin/php", "php /usr/bin/composer --working-dir DIR x", Php),

@@ -25,6 +25,27 @@ const TOOLS: &[&str] = &[
     "pip-audit",
     "pip_audit",
     "safety",
+    // They put packages into programs and archives.
+    "PyInstaller",
+    "pyinstaller",
+    "cx_Freeze",
+    "cxfreeze",
+    "nuitka",
+    "shiv",
+    // They read code to judge it. pytest is none of these: it runs what it finds.
+    "mypy",
+    "dmypy",
+    "pylint",
+    "flake8",
+    "black",
+    "isort",
+    "pyflakes",
+    "pycodestyle",
+    "pyright",
+    "bandit",
+    "vulture",
+    "yapf",
+    "autopep8",
     "pycompile",
     "py3compile",
     "pyclean",
@@ -129,7 +150,7 @@ pub fn is_python(name: &str) -> bool {
         name.strip_prefix(prefix)
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || b".dmt".contains(&byte)))
     };
-    bare("python") || bare("pypy") || name.starts_with("platform-python")
+    bare("python") || bare("pypy") || bare("graalpy") || name == "graalpython" || name.starts_with("platform-python")
 }
 
 /// Judges the arguments of an interpreter.
