@@ -1,7 +1,7 @@
 //! The loaded programs: attaching, reuse of pinned ones, and the maps behind plain calls.
 //! It must never detach what is pinned: only `unpin` ends the watch of a pinned instance.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Mutex;
@@ -350,22 +350,22 @@ impl Kernel {
         lookup(&self.maps.tracked, &pid.to_ne_bytes())
     }
 
-    /// Workloads with at least one process.
-    pub fn live_workloads(&self) -> HashSet<u64> {
-        self.all_tracked().into_iter().map(|tracked| tracked.workload).collect()
-    }
-
     /// Program images that at least one process runs.
     pub fn live_images(&self) -> HashSet<u64> {
-        self.all_tracked().into_iter().map(|tracked| tracked.exec_id).collect()
+        self.all_tracked().into_values().map(|tracked| tracked.exec_id).collect()
     }
 
-    fn all_tracked(&self) -> Vec<Tracked> {
+    /// The processes that are watched.
+    pub fn all_tracked(&self) -> HashMap<u32, Tracked> {
         // In batches: one call for each process, some times a second, would be felt on a full host.
         const BATCH: u32 = 1_024;
         match self.maps.tracked.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY) {
-            Ok(entries) => entries.filter_map(|(_, value)| Tracked::read(&value)).collect(),
-            Err(_) => keys32(&self.maps.tracked).filter_map(|pid| self.tracked(pid)).collect(),
+            Ok(entries) => entries
+                .filter_map(|(pid, value)| {
+                    Some((u32::from_ne_bytes(pid.try_into().ok()?), Tracked::read(&value)?))
+                })
+                .collect(),
+            Err(_) => keys32(&self.maps.tracked).filter_map(|pid| Some((pid, self.tracked(pid)?))).collect(),
         }
     }
 

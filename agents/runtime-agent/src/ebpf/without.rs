@@ -64,7 +64,7 @@ impl Kernel {
     pub fn tracked(&self, _pid: u32) -> Option<Tracked> {
         match *self {}
     }
-    pub fn live_workloads(&self) -> std::collections::HashSet<u64> {
+    pub fn all_tracked(&self) -> std::collections::HashMap<u32, Tracked> {
         match *self {}
     }
     pub fn live_images(&self) -> std::collections::HashSet<u64> {

@@ -1,7 +1,7 @@
 //! What is new goes to the resolver's questions and into batches.
 //! It must never hand out a use before its workload's artifact is known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use plimsoll_kit::clock::now_ms;
@@ -189,6 +189,15 @@ impl Engine {
     ) {
         let mut by_artifact: BTreeMap<usize, Vec<UsageItem>> = BTreeMap::new();
         for (position, (index, mut pending)) in items.into_iter().enumerate() {
+            if pending.item.kind == usage_kind::EXECUTABLE
+                && let (Some(workload), Some(entry)) = (self.workloads.get_mut(&id), entries.get(position))
+            {
+                let ecosystems: BTreeSet<&str> =
+                    entry.owners.iter().map(|owner| owner.ecosystem.as_str()).collect();
+                for ecosystem in ecosystems {
+                    workload.note_program(ecosystem, &pending.item.probe, &pending.item.path);
+                }
+            }
             let entry = entries.get(position).filter(|entry| entry.path == pending.item.path);
             if let Some(entry) = entry {
                 pending.item.file_identity.clone_from(&entry.file_identity);

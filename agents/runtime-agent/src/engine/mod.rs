@@ -5,6 +5,7 @@ mod handing_out;
 mod inspecting;
 mod java;
 mod observing;
+mod processes;
 mod roots;
 mod running;
 mod scans;
@@ -168,6 +169,7 @@ pub struct Engine {
     last_epoch: Instant,
     next_identify_ms: HashMap<u64, i64>,
     scans: scans::Requested,
+    processes: processes::Processes,
 }
 
 /// What the engine works with.
@@ -221,6 +223,7 @@ impl Engine {
             last_epoch: Instant::now(),
             next_identify_ms: HashMap::new(),
             scans: scans::Requested::default(),
+            processes: processes::Processes::default(),
         }
     }
 

@@ -78,6 +78,7 @@ impl Engine {
         } else {
             self.images.get(&event.exec_id).map(|image| image.reader)
         };
+        self.count_process(&event, judged);
         let reader = reader_of(&event, judged);
         let exec =
             (event.action == FileAction::Exec && !event.resync).then(|| self.exec_context(&event, time_ms));

@@ -1,6 +1,8 @@
 //! Workloads come, are identified, lose events and end.
 //! It must never take a container for another, nor end one that has a process.
 
+use std::collections::HashSet;
+
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::RuntimeWorkload;
 use plimsoll_schemas::words::{probe, workload_kind};
@@ -258,7 +260,9 @@ impl Engine {
             losers.iter().for_each(|id| kernel.forget(*id));
             self.resync();
         }
-        let live = kernel.live_workloads();
+        let tracked = kernel.all_tracked();
+        self.count_running(&tracked);
+        let live: HashSet<u64> = tracked.values().map(|tracked| tracked.workload).collect();
         let since_boot_ns = procfs::since_boot_ns();
         for (id, entry) in kernel.workloads() {
             // Makes room; what runs there still is judged again at its next exec.

@@ -1,9 +1,9 @@
 //! What the hooks can vouch for: which of them were at work from the start, and what they did not see. Pure.
 //! It must never let a probe count as complete when an interpreter ran without its hook.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use plimsoll_schemas::words::probe;
+use plimsoll_schemas::words::{observed, probe};
 
 use super::language::Language;
 use super::report::{Report, ReportKind};
@@ -39,6 +39,11 @@ pub struct Coverage {
     reasons: BTreeMap<(&'static str, String), String>,
     /// Why a probe is not at work at all.
     absent: BTreeMap<&'static str, String>,
+    /// Processes that took the hook of a language, and those that did not: each counts once.
+    hooked: HashSet<(u32, Language)>,
+    refused: HashSet<(u32, Language)>,
+    /// Numbers of both, by language.
+    processes: BTreeMap<(Language, &'static str), u64>,
 }
 
 #[derive(Debug)]
@@ -108,6 +113,10 @@ impl Coverage {
         self.give_up(report.pid);
         let first = self.first_process.is_none_or(|first| first == report.pid);
         self.audit = Some(self.audit.unwrap_or(first) || first);
+        for language in Language::ALL {
+            self.hooked.remove(&(report.pid, language));
+            self.refused.remove(&(report.pid, language));
+        }
         if self.programs.len() < PROGRAMS_MAX || self.programs.contains_key(&report.pid) {
             self.programs.insert(report.pid, report.path.clone());
         }
@@ -123,6 +132,7 @@ impl Coverage {
 
     /// A program that is no interpreter by its name carries one.
     fn on_interpreter_library(&mut self, report: &Report, language: Language, now_ms: i64) {
+            self.refuse(report.pid, language);
         let program = self.programs.get(&report.pid).unwrap_or(&report.path).clone();
         // One that is has been judged by its arguments already.
         if Language::of_program(&program) == Some(language)
@@ -143,6 +153,7 @@ impl Coverage {
     }
 
     fn on_hook_started(&mut self, report: &Report, language: Language) {
+                self.refuse(report.pid, language);
         self.started.insert(language);
         self.expected.remove(&(report.pid, language));
         if language == Language::Php {
@@ -153,6 +164,9 @@ impl Coverage {
         if !known {
             let reason = format!(
                 "runs without the audit library, which would show interpreters without {}",
+        if self.hooked.len() < PROGRAMS_MAX && self.hooked.insert((report.pid, language)) {
+            *self.processes.entry((language, observed::AT_START)).or_default() += 1;
+        }
                 language.hook()
             );
             self.unmeasured(language.probe(), &report.path, &reason);
@@ -177,15 +191,30 @@ impl Coverage {
     fn give_up(&mut self, pid: u32) {
         for language in Language::ALL {
             if let Some(expected) = self.expected.remove(&(pid, language)) {
+            self.refuse(pid, language);
                 self.unmeasured(language.probe(), &expected.program, &expected.reason);
             }
         }
     }
 
     /// Interpreters of which a report is still to come.
+    /// A process of the language runs without the hook.
+    pub fn refuse(&mut self, pid: u32, language: Language) {
+        let hooked = self.hooked.contains(&(pid, language));
+        if !hooked && self.refused.len() < PROGRAMS_MAX && self.refused.insert((pid, language)) {
+            *self.processes.entry((language, observed::REFUSED)).or_default() += 1;
+        }
+    }
+
+    /// How many processes of each language took the hook from their start, and how many did not take it.
+    pub fn processes(&self) -> impl Iterator<Item = (Language, &'static str, u64)> + '_ {
+        self.processes.iter().map(|((language, how), count)| (*language, *how, *count))
+    }
+
     pub fn expected(&self) -> Vec<u32> {
         self.expected.keys().map(|(pid, _)| *pid).collect()
     }
+                self.refuse(pid, language);
 
     /// Gives up on interpreters without a hello: those of `ended`, of which no report can come any more, and those that
     /// had time enough.
@@ -319,6 +348,40 @@ mod tests {
         check(&[report(AuditStarted, 1, "", bash)], &[1], "ld-audit true", "", "python-import");
         // The first program took no library.
         check(&[report(AuditStarted, 2, "", bash)], &[], "ld-audit false", "", "python-import");
+    #[test]
+    fn each_process_counts_once_as_hooked_or_refused() {
+        use Language::{Php, Python};
+        use ReportKind::{AuditStarted, HookStarted};
+        let python = "/usr/bin/python3";
+        let hello = |pid| report(HookStarted(Python), pid, "cpython 3.11.2", python);
+        let start = |pid, arguments| report(AuditStarted, pid, arguments, python);
+        let request = report(HookStarted(Php), 5, "8.2", "/usr/sbin/php-fpm8.2");
+        let mut coverage = Coverage::default();
+        coverage.set_first_process(1);
+        for report in [
+            start(1, "python3\0a.py"),
+            hello(1),
+            // Another program in the same process.
+            start(1, "python3\0b.py"),
+            hello(1),
+            // Isolated: without the hook, and looked at twice.
+            start(2, "python3\0-I\0c.py"),
+            // One process answers many requests.
+            request.clone(),
+            request,
+        ] {
+            coverage.on_report(&report, 0);
+        }
+        coverage.judge(&[2], 0);
+        coverage.refuse(2, Python);
+        coverage.refuse(5, Php);
+        let counted: Vec<_> = coverage.processes().collect();
+        assert_eq!(
+            counted,
+            [(Python, observed::AT_START, 2), (Python, observed::REFUSED, 1), (Php, observed::AT_START, 1)]
+        );
+    }
+
         let hooked = [
             report(AuditStarted, 1, "python3\0a.py", python),
             report(HookStarted(Python), 1, "cpython 3.11.2", python),
@@ -333,6 +396,15 @@ mod tests {
             "python-import true",
             "python-import 1",
             "ld-audit, python-import:/usr/bin/python3",
+        // Jython beside it.
+        let on_jvm = report(AuditStarted, 2, "java\0-cp\0x.jar\0org.python.util.jython\0a.py", "/usr/bin/java");
+        check(
+            &[hooked[0].clone(), hooked[1].clone(), on_jvm],
+            &[1],
+            "ld-audit true, python-import true",
+            "python-import 1",
+            "python-import:/usr/bin/java",
+        );
         );
         check(
             &isolated,

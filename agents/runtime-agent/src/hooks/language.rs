@@ -61,6 +61,16 @@ impl Language {
         }
     }
 
+    /// Purl type of the packages that its programs use.
+    pub fn ecosystem(self) -> &'static str {
+        match self {
+            Self::Python => "pypi",
+            Self::Node => "npm",
+            Self::Ruby => "gem",
+            Self::Php => "composer",
+        }
+    }
+
     /// The variable that carries the hook.
     pub fn variable(self) -> &'static str {
         match self {

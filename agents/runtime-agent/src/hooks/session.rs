@@ -289,6 +289,7 @@ impl HookSession {
                 self.coverage.unmeasured(probe::LD_AUDIT, &found.program, found.reason);
             }
             for (language, reason) in &found.unhooked {
+                self.coverage.refuse(found.pid, *language);
                 self.coverage.unmeasured(language.probe(), &found.program, reason);
             }
         }

@@ -118,6 +118,8 @@ pub struct Workload {
     pub unavailable: BTreeMap<String, String>,
     /// How the processes of each language were observed.
     observed: BTreeMap<ObservedKey, ObservedNumbers>,
+    /// Programs of languages whose packages are linked in, and how they were observed.
+    programs: HashSet<(&'static str, Vec<u8>)>,
     /// When it was first seen by the agent, for the deadline of its identity.
     pub first_seen_ms: i64,
     /// Attempts to identify it.
@@ -168,6 +170,7 @@ impl Workload {
             attempts: 0,
             loss_base: 0,
             empty_polls: 0,
+            programs: HashSet::new(),
             pending: VecDeque::new(),
             index: HashMap::new(),
             modules: HashMap::new(),

@@ -4,8 +4,14 @@
 use std::collections::BTreeMap;
 
 use plimsoll_schemas::events::Observed;
+use plimsoll_schemas::words::{observed, probe};
 
 use super::Workload;
+
+/// Ecosystems whose packages are linked into programs.
+const LINKED: [&str; 2] = ["golang", "cargo"];
+/// Programs of a workload that are told apart; more are not counted.
+const PROGRAMS_MAX: usize = 4_096;
 
 /// Whose processes, seen by what, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,11 +54,35 @@ impl Workload {
         }
     }
 
+    /// A program of a language whose packages are linked in was executed, or seen running. Each counts once, and what was
+    /// seen from its start is not said to be late because it was looked at again.
+    pub fn note_program(&mut self, ecosystem: &str, probe: &str, path: &[u8]) {
+        let Some(ecosystem) = LINKED.into_iter().find(|linked| *linked == ecosystem) else { return };
+        let (probe, how) = match probe {
+            probe::EBPF_FILES => (probe::EBPF_FILES, observed::AT_START),
+            probe::LD_AUDIT => (probe::LD_AUDIT, observed::AT_START),
+            _ => (probe::RESYNC, observed::ATTACHED),
+        };
+        let is_known = |how| self.programs.contains(&(how, path.to_vec()));
+        let known = is_known(how) || how == observed::ATTACHED && is_known(observed::AT_START);
+        if known || self.programs.len() >= PROGRAMS_MAX {
+            return;
+        }
+        self.programs.insert((how, path.to_vec()));
+        self.count_process(ObservedKey { ecosystem, probe, how });
+    }
+
     pub(super) fn observed_events(&self) -> Vec<Observed> {
         let event = |(key, numbers): (&ObservedKey, &ObservedNumbers)| Observed {
             ecosystem: key.ecosystem.to_owned(),
             probe: key.probe.to_owned(),
             how: key.how.to_owned(),
+            // Of programs that outlive the agent, it is theirs: the next agent sees the same processes.
+            boot_id: self
+                .watches
+                .iter()
+                .find(|watch| watch.probe == key.probe)
+                .map_or_else(String::new, |watch| watch.boot_id.clone()),
             processes: wire(numbers.processes),
             counts: numbers.counts.iter().map(|(word, number)| ((*word).to_owned(), wire(*number))).collect(),
         };
@@ -66,8 +96,7 @@ fn wire(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use plimsoll_schemas::words::observed::{self, counts};
-    use plimsoll_schemas::words::probe;
+    use plimsoll_schemas::words::observed::counts;
 
     use super::super::tests::workload;
     use super::*;
@@ -98,5 +127,35 @@ mod tests {
         let told: Vec<_> =
             workload.observed_events().into_iter().map(|one| (one.how, one.processes)).collect();
         assert_eq!(told, [("at-start".to_owned(), 1), ("attached".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn a_program_counts_once_and_is_not_late_because_it_is_seen_again() {
+        let mut workload = workload();
+        for (ecosystem, probe, path) in [
+            ("golang", probe::EBPF_FILES, "app/server"),
+            ("golang", probe::EBPF_FILES, "app/server"),
+            ("golang", probe::RESYNC, "app/server"),
+            ("golang", probe::RESYNC, "app/older"),
+            ("cargo", probe::EBPF_FILES, "app/tool"),
+            ("debian", probe::EBPF_FILES, "bin/ls"),
+        ] {
+            workload.note_program(ecosystem, probe, path.as_bytes());
+        }
+        let told: Vec<_> = workload
+            .observed_events()
+            .into_iter()
+            .map(|one| (one.ecosystem, one.probe, one.how, one.processes))
+            .collect();
+        let expect =
+            |ecosystem: &str, probe: &str, how: &str| (ecosystem.into(), probe.into(), how.into(), 1);
+        assert_eq!(
+            told,
+            [
+                expect("cargo", "ebpf-files", "at-start"),
+                expect("golang", "ebpf-files", "at-start"),
+                expect("golang", "resync", "attached"),
+            ]
+        );
     }
 }

@@ -82,6 +82,7 @@ fn over_boots(how: &str, boots: &ObservedByBoot) -> ObservedNumbers {
 
 impl Workload {
     /// Adds what one life of an agent counted so far.
+    /// `boot_id` is the event's own.
     pub(crate) fn join_observed(&mut self, boot_id: &str, event: Vec<Observed>) {
         for one in event {
             let numbers = ObservedNumbers {
@@ -89,6 +90,7 @@ impl Workload {
                 counts: one.counts.into_iter().filter(|(_, number)| *number > 0).collect(),
             };
             let key = ObservedKey { ecosystem: one.ecosystem, probe: one.probe, how: one.how };
+            let boot_id = if one.boot_id.is_empty() { boot_id } else { &one.boot_id };
             let boots = self.observed.entry(key).or_default();
             boots.entry(boot_id.to_owned()).or_default().join(&numbers);
             // The empty name sorts first and stays. A boot that goes was told apart in no order of events.
@@ -189,6 +191,7 @@ mod tests {
             how: how.into(),
             processes,
             counts: [("classes-generated".to_owned(), generated)].into(),
+            boot_id: String::new(),
         }]
     }
 
@@ -217,6 +220,13 @@ mod tests {
         check(&[("b1", ATTACHED, 2, 10), ("b2", ATTACHED, 1, 20)], &[(ATTACHED, 2, Some(20))]);
         check(&[("b1", REFUSED, 1, 0), ("b1", AT_START, 1, 0)], &[(AT_START, 1, None), (REFUSED, 1, None)]);
         check(&[("b1", AT_START, -5, -7)], &[(AT_START, 0, None)]);
+        // Programs in the kernel that outlive an agent: the next one sees the same processes.
+        let mut workload = Workload::default();
+        for boot in ["b1", "b2"] {
+            let pinned = |one| Observed { boot_id: "kernel".into(), ..one };
+            workload.join_observed(boot, event(AT_START, 2, 0).into_iter().map(pinned).collect());
+        }
+        assert_eq!(summaries(&Folded::default(), &[&workload])[0].processes, 2);
     }
 
     #[test]

@@ -178,6 +178,7 @@ pub fn observed(workload: RuntimeWorkload, boot_id: &str, how: &str, processes: 
         how: how.into(),
         processes,
         counts: [("classes-hidden".to_owned(), 10 * processes)].into(),
+        boot_id: String::new(),
     };
     RuntimeWorkload { boot_id: boot_id.into(), observed: vec![observed], ..workload }
 }
