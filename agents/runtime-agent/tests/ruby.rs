@@ -119,8 +119,25 @@ fn bundler_installs_nothing_and_runs() {
         return;
     }
     let root = directory.path();
+    fs::create_dir(root.join("lib")).unwrap();
+    fs::write(root.join("lib/own.rb"), "require 'hashie'\n").unwrap();
+    // Its extension is built by a script that loads a gem, as part of the installation.
+    fs::create_dir(root.join("ext")).unwrap();
+    let build = "require 'hashie'\nFile.write('Makefile', \"all:\\ninstall:\\nclean:\\n\")\n";
+    fs::write(root.join("ext/extconf.rb"), build).unwrap();
+    let gemspec = "Gem::Specification.new { |s| s.name = 'own'; s.version = '1'; s.summary = 'x'; s.authors = ['x']; \
+        s.files = ['lib/own.rb', 'ext/extconf.rb']; s.extensions = ['ext/extconf.rb'] }\n";
+    fs::write(root.join("own.gemspec"), gemspec).unwrap();
+    fs::write(root.join("Rakefile"), "require 'builder'\ntask(:default) { puts Builder }\n").unwrap();
     for way in Way::all() {
+        let installed = root.join("installed");
         let quiet = vec![
+            ruby(root, "gem", &["build", "--quiet", "own.gemspec"]),
+            ruby(
+                root,
+                "gem",
+                &["install", "--local", "--no-document", "-i", installed.to_str().unwrap(), "own-1.gem"],
+            ),
             ruby(root, "bundle", &["install", "--local"]),
             ruby(root, "bundle", &["list"]),
             ruby(root, "gem", &["list"]),
@@ -134,6 +151,30 @@ fn bundler_installs_nothing_and_runs() {
         let modules = of_gems(loud.modules());
         assert!(modules.iter().any(|path| path.contains("/multi_json-1")), "{way:?} {modules:?}");
         assert!(!modules.iter().any(|path| path.contains("/tzinfo")), "{way:?} {modules:?}");
+        assert_complete(way, HOOK, &loud);
+        // Runners, which are gems of the system, run the application.
+        let system = |program: &str, arguments: &[&str]| {
+            let mut command = ruby(root, program, arguments);
+            command.env_remove("GEM_PATH");
+            command
+        };
+        let own = installed.join("gems/own-1/lib/own.rb");
+        let irb = format!("puts 'require %q({})' | irb -f --noecho --noprompt", own.display());
+        let irb = irb.replace("puts", "echo");
+        let loud = measure(way, root, vec![system("rake", &["--silent"]), system("sh", &["-c", &irb])]);
+        let modules = loud.modules();
+        for used in ["Rakefile", "installed/gems/own-1/lib/own.rb"] {
+            assert!(
+                modules.contains(used) || loud.paths("file").iter().any(|path| path.ends_with(used)),
+                "{way:?} {used} {modules:?}"
+            );
+        }
+        for used in ["/builder-", "/hashie-"] {
+            assert!(
+                of_gems(modules.clone()).iter().any(|path| path.contains(used)),
+                "{way:?} {used} {modules:?}"
+            );
+        }
         assert_complete(way, HOOK, &loud);
     }
 }

@@ -17,8 +17,29 @@ const BUNDLER_OPTIONS: Options = Options {
 };
 
 /// Tools that only read.
-const READING_TOOLS: &[&str] =
-    &["rdoc", "ri", "yard", "yardoc", "rbs", "steep", "rubocop", "brakeman", "license_finder"];
+const READING_TOOLS: &[&str] = &[
+    "rdoc",
+    "ri",
+    "yard",
+    "yardoc",
+    "rbs",
+    "steep",
+    "sorbet",
+    "solargraph",
+    "ruby-lsp",
+    "rubocop",
+    "standardrb",
+    "reek",
+    "erblint",
+    "haml-lint",
+    "slim-lint",
+    "brakeman",
+    "license_finder",
+    "bundle-audit",
+    "bundler-audit",
+];
+/// Scripts that `gem install` runs to build an extension (guides.rubygems.org/gems-with-extensions).
+const BUILD_SCRIPTS: &[&str] = &["extconf.rb", "mkrf_conf.rb"];
 
 /// Judges the arguments of an interpreter.
 pub(super) fn judge(arguments: &[String]) -> Reader {
@@ -72,6 +93,7 @@ fn judge_tool(tool: &str, rest: &[String]) -> Reader {
             _ => false,
         }),
         "bootsnap" => false,
+        _ if BUILD_SCRIPTS.contains(&tool) => false,
         tool => !READING_TOOLS.contains(&tool),
     };
     if runs { Reader::Ruby } else { Reader::Installer }
