@@ -336,8 +336,8 @@ fn java() {
     let text = "groupId=org.slf4j\nartifactId=slf4j-api\nversion=1\n";
     let slf4j = "META-INF/maven/org.slf4j/slf4j-api/pom.properties";
     check(relocated.add(slf4j, text.as_bytes(), Stored), "more than 16 packages of one component");
-    let deep = add(first(), 1, &|_| format!("{}A.class", "d/".repeat(17)));
-    check(deep.add(slf4j, text.as_bytes(), Stored), "more than 16 parts in the package of a class");
+    let deep = add(first(), 1, &|_| format!("{}A.class", "d/".repeat(21)));
+    check(deep.add(slf4j, text.as_bytes(), Stored), "more than 20 parts in the package of a class");
 }
 
 #[test]

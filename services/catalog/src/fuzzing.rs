@@ -18,6 +18,18 @@ pub struct Parser {
     pub fixture: &'static [u8],
 }
 
+impl Parser {
+    /// A tree with these bytes as the parser's file.
+    pub(crate) fn tree(&self, bytes: &[u8]) -> MemoryTree {
+        let mut tree = MemoryTree::new();
+        for (path, contents) in self.around {
+            must_fit(put(&mut tree, path.as_bytes(), contents, Layer::NONE));
+        }
+        must_fit(put(&mut tree, self.path.as_bytes(), bytes, Layer::NONE));
+        tree
+    }
+}
+
 /// dpkg's record of one package, beside which its other files are read.
 const BASH: (&str, &[u8]) =
     ("var/lib/dpkg/status", b"Package: bash\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
@@ -187,11 +199,7 @@ pub fn run(name: &str, bytes: &[u8]) {
     let Some(parser) = PARSERS.iter().find(|parser| parser.name == name) else {
         panic!("no parser is called {name}");
     };
-    let mut tree = MemoryTree::new();
-    for (path, contents) in parser.around {
-        must_fit(put(&mut tree, path.as_bytes(), contents, Layer::NONE));
-    }
-    must_fit(put(&mut tree, parser.path.as_bytes(), bytes, Layer::NONE));
+    let tree = parser.tree(bytes);
     let (outcome, index) = crate::catalog_with_ownership(&tree);
     assert_eq!(outcome, crate::catalog(&tree), "the same tree gave two outcomes");
     index.lookup(bytes);

@@ -263,7 +263,7 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> Found {
                 let message = format!("too many files: stopped after {} of them", summary.entries);
                 warnings.push("too-many-files", "", message, remedy);
             }
-            links.complete = summary.unreadable_count == 0 && !summary.incomplete;
+            links.complete = summary.unreadable_count == 0 && !summary.incomplete && !summary.partial;
         }
         Err(error) => warnings.unreadable(&error),
     }

@@ -2,7 +2,7 @@
 //! Never part of a build.
 
 use crate::record::PackageRecord;
-use crate::tree::{Entry, FileTree, Layer, MemoryTree};
+use crate::tree::{Entry, FileKind, FileTree, Layer, MemoryTree, Near, Surroundings, Walk, path};
 use crate::{CatalogOutcome, OwnershipIndex, fuzzing};
 
 /// What stands at a path of a test tree.
@@ -76,5 +76,33 @@ pub(crate) fn catalog(tree: &dyn FileTree) -> CatalogOutcome {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), outcome.packages.len(), "a package stands twice");
+    near_names_the_same_owners(tree);
     outcome
+}
+
+/// Each path's owners are the same whether the whole tree is walked or only what lies near that path.
+pub(crate) fn near_names_the_same_owners(tree: &dyn FileTree) {
+    /// Bigger trees take too long.
+    const MAX_FILES: usize = 100;
+    let (outcome, index) = crate::catalog_with_ownership(tree);
+    let mut paths = Vec::new();
+    tree.walk(b"", &mut |path, kind| {
+        if kind != FileKind::Directory && path::display(path).as_bytes() == path {
+            paths.push(path.to_vec());
+        }
+        Walk::Continue
+    })
+    .unwrap();
+    if paths.len() > MAX_FILES {
+        return;
+    }
+    let places = outcome.packages.iter().flat_map(|package| &package.locations);
+    paths.extend(places.map(|place| place.identity_bytes()));
+    for path in paths {
+        let Ok(path) = String::from_utf8(path) else { continue };
+        let mut surroundings = Surroundings::default();
+        surroundings.add(tree, path.as_bytes());
+        let near = OwnershipIndex::build(&Near::new(tree, &surroundings));
+        assert_eq!(owners(&near, &path), owners(&index, &path), "{path}");
+    }
 }

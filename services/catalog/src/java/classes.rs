@@ -7,7 +7,7 @@ use crate::bounds::LeftOut;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most parts of a directory that are compared.
-pub(crate) const MAX_PARTS: usize = 16;
+pub(crate) const MAX_PARTS: usize = 20;
 /// Most prefixes of one component; more are folded into common parents.
 pub(crate) const MAX_PREFIXES: usize = 16;
 

@@ -130,7 +130,13 @@ pub(crate) fn identify(
         let claimed: Vec<&str> = claims.iter().flatten().copied().collect();
         let unclaimed = directories.classes_outside(&claimed);
         let names_itself = !name.version.is_empty() || !facts.manifest.version().is_empty();
-        let only_renamed = found.len() == 1 && (!names_itself || claimed.is_empty());
+        // Another version in the file's name is that of something around the component.
+        let may_be_it = |pom: &Pom| {
+            [&pom.version, &name.version].iter().any(|version| version.is_empty())
+                || pom.version == name.version
+        };
+        let only_renamed =
+            found.len() == 1 && (!names_itself || (claimed.is_empty() && may_be_it(&facts.poms[0])));
         if found.is_empty() || (unclaimed > 0 && !only_renamed) {
             found.push(fallback(facts, &name, &claimed, groups_in_names));
         }
@@ -196,8 +202,15 @@ fn main_pom(facts: &Facts, name: &FileName) -> Option<usize> {
     };
     let version =
         |pom: &Pom| pom.version.is_empty() || name.version.is_empty() || pom.version == name.version;
+    // `artifact-version-classifier`, whatever the classifier is.
+    let has_classifier = |pom: &Pom| {
+        let rest = name.whole.strip_prefix(pom.artifact.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(pom.version.as_str()));
+        !pom.version.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
     // As the file is called, as a bundle is called, as the manifest says, as the main class is called.
     by(&|pom| pom.artifact == name.artifact && version(pom))
+        .or_else(|| by(&has_classifier))
         .or_else(|| by(&|pom| pom.artifact == name.artifact))
         .or_else(|| by(&|pom| name.whole.ends_with(&format!(".{}", pom.artifact)) && version(pom)))
         .or_else(|| {
@@ -265,14 +278,20 @@ fn fallback(facts: &Facts, name: &FileName, claimed: &[&str], groups_in_names: b
 /// The likeliest group, and whether the manifest names it.
 fn group(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String, bool) {
     let manifest = &facts.manifest;
-    let by_artifact = GROUPS_BY_ARTIFACT.binary_search_by_key(&artifact, |(known, _)| known);
+    // Scala's artifacts end in the version of the language that they were compiled for.
+    let plain = artifact
+        .rsplit_once('_')
+        .filter(|(_, scala)| is_scala_version(scala))
+        .map_or(artifact, |(name, _)| name);
+    let by_artifact = GROUPS_BY_ARTIFACT.binary_search_by_key(&plain, |(known, _)| known);
     if let Ok(at) = by_artifact {
         return (GROUPS_BY_ARTIFACT[at].1.to_owned(), false);
     }
-    let own = dominant_package(facts, claimed);
+    let own = dominant_package(facts, claimed, "", 3);
+    let closer = dominant_package(facts, claimed, &own, 4);
     let is_domain = |text: &str| text.matches('.').count() >= 1 && acceptable(text).is_some();
     let known = GROUPS_BY_PACKAGE.iter().filter(|(package, _)| {
-        own.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        closer.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if let Some((_, group)) = known.max_by_key(|(package, _)| package.len()) {
         return ((*group).to_owned(), false);
@@ -294,15 +313,20 @@ fn group(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String, bool) {
     (acceptable(&group).unwrap_or_default(), false)
 }
 
-/// The package of up to three parts that most of the classes are in which nobody else claims.
-fn dominant_package(facts: &Facts, claimed: &[&str]) -> String {
+/// `2.13` or `3`.
+fn is_scala_version(text: &str) -> bool {
+    text.starts_with(['2', '3']) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// The package of up to so many parts, below `above`, that most of the classes are in which nobody else claims.
+fn dominant_package(facts: &Facts, claimed: &[&str], above: &str, parts: usize) -> String {
     let mut counts: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
-    for (directory, count) in &facts.class_directories {
+    for (directory, count) in facts.class_directories.iter().filter(|(name, _)| name.starts_with(above)) {
         let is_claimed = claimed.iter().any(|claim| {
             directory.strip_prefix(claim).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         if !is_claimed {
-            let end = directory.match_indices('/').nth(2).map_or(directory.len(), |(at, _)| at);
+            let end = directory.match_indices('/').nth(parts - 1).map_or(directory.len(), |(at, _)| at);
             *counts.entry(&directory[..end]).or_insert(0) += count;
         }
     }

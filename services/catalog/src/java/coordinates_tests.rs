@@ -163,3 +163,55 @@ fn prefixes_of_many_components_are_shortened() {
     bound_prefixes(&mut absurd, &mut LeftOut::default());
     assert!(absurd.iter().all(|component| component.prefixes.is_empty()));
 }
+
+/// Merged and unmarked jars of Maven Central, as they are there; the right coordinates are those of their place in it.
+#[test]
+fn jars_of_maven_central() {
+    // Merged with one component only, whose classes were moved so that its coordinates do not tell them.
+    check(
+        "scala-compiler-2.13.10.jar",
+        &["io.github.java-diff-utils:java-diff-utils:4.12"],
+        &["scala/tools/nsc", "scala/tools/nsc/ast", "scala/reflect/reify"],
+        "",
+        &[
+            "io.github.java-diff-utils:java-diff-utils:4.12 by pom.properties []",
+            "org.scala-lang:scala-compiler:2.13.10 by file name []",
+        ],
+    );
+    // A classifier that no list has.
+    check(
+        "orc-core-1.8.4-shaded-protobuf.jar",
+        &["com.google.protobuf:protobuf-java:3.17.3", "org.apache.orc:orc-core:1.8.4"],
+        &["org/apache/orc/protobuf", "org/apache/orc/impl", "org/threeten/extra/chrono"],
+        "",
+        &[
+            "com.google.protobuf:protobuf-java:3.17.3 by pom.properties []",
+            "org.apache.orc:orc-core:1.8.4 by pom.properties []",
+        ],
+    );
+    for (file_name, directory, expect) in [
+        ("asm-commons-9.4.jar", "org/objectweb/asm/commons", "org.ow2.asm:asm-commons:9.4"),
+        ("zookeeper-3.4.6.jar", "org/apache/zookeeper/server", "org.apache.zookeeper:zookeeper:3.4.6"),
+        ("gson-2.2.4.jar", "com/google/gson/internal", "com.google.code.gson:gson:2.2.4"),
+        ("kotlin-stdlib-jdk8-1.8.10.jar", "META-INF", "org.jetbrains.kotlin:kotlin-stdlib-jdk8:1.8.10"),
+        ("scala-xml_2.12-2.1.0.jar", "scala/xml", "org.scala-lang.modules:scala-xml_2.12:2.1.0"),
+        ("flogger-0.7.1.jar", "com/google/common/flogger", "com.google.flogger:flogger:0.7.1"),
+        (
+            "elasticsearch-rest-client-7.17.9.jar",
+            "org/elasticsearch/client",
+            "org.elasticsearch.client:elasticsearch-rest-client:7.17.9",
+        ),
+        ("ehcache-2.10.jar", "net/sf/ehcache/store", "net.sf.ehcache:ehcache:2.10"),
+        ("ehcache-3.3.1.jar", "org/ehcache/core", "org.ehcache:ehcache:3.3.1"),
+    ] {
+        check(file_name, &[], &[directory], "", &[&format!("{expect} by file name []")]);
+    }
+    // Gradle's names.
+    check(
+        "shop-1.2.3-SNAPSHOT-all.jar",
+        &[],
+        &["com/acme/shop"],
+        "",
+        &["com.acme.shop:shop:1.2.3-SNAPSHOT by file name []"],
+    );
+}

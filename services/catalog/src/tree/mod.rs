@@ -4,6 +4,7 @@
 pub(crate) mod arena;
 mod directory;
 mod memory;
+mod near;
 mod node;
 mod nodes;
 pub mod path;
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 
 pub use directory::{DirectoryOptions, DirectoryTree};
 pub use memory::{Entry, Layer, MemoryTree};
+pub use near::{Near, Surroundings};
 pub use nodes::MAX_NODES;
 pub use path::MAX_PATH_BYTES;
 pub use read_at::ReadAt;
@@ -117,6 +119,8 @@ pub struct WalkSummary {
     pub unreadable_count: u64,
     /// Whether the walk ended at its bound of entries.
     pub incomplete: bool,
+    /// Whether the tree shows a part of itself only, by intention: see [`Near`].
+    pub partial: bool,
 }
 
 /// Most unreadable directories that a walk reports one by one.
