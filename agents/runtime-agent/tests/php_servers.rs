@@ -119,6 +119,27 @@ fn workers_of_fpm_are_seen_with_opcache_and_preloading() {
     }
 }
 
+/// What runs is looked at again, once per epoch: that is no reason to take it for older than the watch.
+#[test]
+fn what_was_watched_from_its_start_stays_measurable() {
+    let (Some(directory), Some(fpm)) = (application(), fpm()) else { return };
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let root = fs::canonicalize(directory.path()).unwrap();
+    let config = AgentConfig { epoch: Duration::from_secs(1), ..support::config() };
+    let (agent, collected) = support::start(config);
+    let tree = support::tree(&agent, &root);
+    let mut server = Running(tree.spawn(fpm_command(&fpm, &root, "")).unwrap());
+    wait_for(&root, &mut server.0);
+    let again = |all: &support::Collected| all.items_of(&fpm).iter().any(|item| item.probe == "resync");
+    collected.wait("another look", again);
+    end(&mut server.0, Signal::QUIT);
+    agent.stop(false);
+    let workload = collected.workloads().into_iter().next().unwrap();
+    assert!(!workload.unavailable_probes.contains_key("not-measurable:composer"), "{workload:?}");
+}
+
 /// Each way to put another file in the hook's place: these requests are seen by eBPF only, and nothing that they may have
 /// used is called unused for the sake of another PHP that says hello.
 #[test]
@@ -162,21 +183,33 @@ fn requests_that_leave_the_hook_out_are_not_taken_for_none() {
     }
 }
 
+/// Libraries of Apache's that a machine without it lacks.
+const APACHE_LIBRARIES: &[&str] = &["libapr1", "libaprutil1", "liblua5.3-0", "libnghttp2-14"];
+
+/// Version of this machine's PHP, `8.2`, which its extensions are built for.
+fn php_version() -> String {
+    let tell = "echo PHP_MAJOR_VERSION, '.', PHP_MINOR_VERSION;";
+    String::from_utf8(Command::new("php").args(["-r", tell]).output().unwrap().stdout).unwrap()
+}
+
 /// Debian's Apache with PHP's module, extracted: once, into the cache.
 fn apache() -> Option<PathBuf> {
-    const PACKAGES: &[&str] =
-        &["apache2-bin", "libapache2-mod-php8.2", "libapr1", "libaprutil1", "liblua5.3-0", "libnghttp2-14"];
     program("apt-get", "Apache is Debian's")?;
-    cached(&format!("apache-{}", mark(&format!("{PACKAGES:?}"))), |folder| {
+    let module = format!("libapache2-mod-php{}", php_version());
+    let packages: Vec<&str> =
+        ["apache2-bin", module.as_str()].into_iter().chain(APACHE_LIBRARIES.iter().copied()).collect();
+    cached(&format!("apache-{}", mark(&format!("{packages:?}"))), |folder| {
         let work = tempfile::tempdir().map_err(|error| error.to_string())?;
-        extract(work.path(), &folder.join("packages"), PACKAGES)
+        extract(work.path(), &folder.join("packages"), &packages)
     })
 }
 
 /// The command of an Apache that runs the scripts of `root` at a port of the loopback.
 fn apache_command(apache: &Path, root: &Path, port: u16) -> Command {
     let modules = apache.join("packages/apache2-bin/usr/lib/apache2/modules");
-    let php = apache.join("packages/libapache2-mod-php8.2/usr/lib/apache2/modules/libphp8.2.so");
+    let version = php_version();
+    let php = apache
+        .join(format!("packages/libapache2-mod-php{version}/usr/lib/apache2/modules/libphp{version}.so"));
     let settings = format!(
         "ServerRoot {root}\nPidFile {root}/apache.pid\nListen 127.0.0.1:{port}\nServerName localhost\n\
          ErrorLog {root}/apache.log\nMutex file:{root}\nDocumentRoot {root}\nUser www-data\nGroup www-data\n\
@@ -190,8 +223,11 @@ fn apache_command(apache: &Path, root: &Path, port: u16) -> Command {
         php = php.display(),
     );
     fs::write(root.join("apache.conf"), settings).unwrap();
-    let libraries = ["libapr1", "libaprutil1", "liblua5.3-0", "libnghttp2-14"]
-        .map(|name| format!("{}/packages/{name}/usr/lib/x86_64-linux-gnu", apache.display()));
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries: Vec<String> = APACHE_LIBRARIES
+        .iter()
+        .map(|name| format!("{}/packages/{name}/usr/lib/{multiarch}", apache.display()))
+        .collect();
     // At its end it signals its whole process group.
     let mut command = Command::new("setsid");
     command
@@ -201,7 +237,7 @@ fn apache_command(apache: &Path, root: &Path, port: u16) -> Command {
         .arg("-DFOREGROUND");
     command.env("LD_LIBRARY_PATH", libraries.join(":"));
     // Extensions as the command line has them.
-    command.env("PHP_INI_SCAN_DIR", "/etc/php/8.2/cli/conf.d");
+    command.env("PHP_INI_SCAN_DIR", format!("/etc/php/{version}/cli/conf.d"));
     command
 }
 

@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 
 use plimsoll_runtime_agent::hooks::HookSession;
@@ -16,14 +15,11 @@ const INTERRUPTS: &str = include_str!("applications/ruby/interrupts.rb");
 const ROUNDS: &str = "200";
 
 /// What a command does without the hook, and with it.
-fn both(root: &Path, command: impl Fn() -> Command) -> (Output, Output) {
+fn both(session: &HookSession, command: impl Fn() -> Command) -> (Output, Output) {
     let plain = command().output().unwrap();
-    let mut session = HookSession::start(root).unwrap();
     let mut hooked = command();
     session.environment().apply(&mut hooked);
-    let hooked = hooked.output().unwrap();
-    session.drain(|_, _, _| {});
-    (plain, hooked)
+    (plain, hooked.output().unwrap())
 }
 
 #[test]
@@ -157,6 +153,7 @@ fn programs_do_what_they_do_without_it() {
     fs::write(root.join("late.rb"), "Late = 1 unless defined?(Late)\n").unwrap();
     fs::write(root.join("raise.rb"), "\n\nraise ArgumentError, 'mine'\n").unwrap();
     fs::write(root.join("own.rb"), "$own = true\n").unwrap();
+    let session = HookSession::start(&root).unwrap();
     let mut differing = Vec::new();
     for (what, options, text) in PROGRAMS {
         let text = format!(
@@ -165,7 +162,7 @@ fn programs_do_what_they_do_without_it() {
             root.join("raise.rb").to_str().unwrap()
         );
         fs::write(root.join("program.rb"), &text).unwrap();
-        let (plain, hooked) = both(&root, || {
+        let (plain, hooked) = both(&session, || {
             let mut ruby = Command::new("ruby");
             ruby.current_dir(&root).args(*options).env("X", "/nowhere.rb");
             match options.last() {

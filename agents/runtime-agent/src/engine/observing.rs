@@ -114,7 +114,8 @@ impl Engine {
             FileAction::Map => Language::of_library(&event.path) == Some(Language::Php),
             FileAction::Open => false,
         };
-        if event.resync && keeps_php {
+        // What ran from the first exec on is looked at again, too: after losses and once per epoch.
+        if event.resync && keeps_php && !workload.is_watched_from_first_exec(probe::EBPF_FILES) {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
         }
         match observe(&event, reader) {

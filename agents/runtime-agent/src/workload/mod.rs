@@ -328,6 +328,11 @@ impl Workload {
         grew
     }
 
+    /// Whether a probe has watched since before the workload's first program.
+    pub fn is_watched_from_first_exec(&self, probe: &str) -> bool {
+        self.watches.iter().any(|watch| watch.probe == probe && watch.from_first_exec)
+    }
+
     /// Nothing before `until_ms` can have been missed by the probes at work.
     pub fn observed_until(&mut self, until_ms: i64) {
         for watch in self.watches.iter_mut().filter(|watch| watch.probe != probe::RESYNC) {
