@@ -28,11 +28,24 @@ pub struct Observation {
 const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so"];
 const NODE_MODULES: &[&[u8]] =
     &[b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json"];
-const RUBY_MODULES: &[&[u8]] = &[b".rb", b".so", b".ru"];
+const RUBY_MODULES: &[&[u8]] = &[b".rb", b".so", b".ru", b".rake"];
 /// What JRuby and Jython read; `$py.class` is what Jython keeps of a `.py`.
 const JVM_MODULES: &[&[u8]] = &[b".rb", b".py", COMPILED_BY_JYTHON];
 const COMPILED_BY_JYTHON: &[u8] = b"$py.class";
-const PHP_MODULES: &[&[u8]] = &[b".php", b".inc", b".phtml", b".so", b".module", b".theme", b".phar"];
+const PHP_MODULES: &[&[u8]] = &[
+    b".php",
+    b".php5",
+    b".inc",
+    b".phtml",
+    b".so",
+    b".phar",
+    // Drupal's.
+    b".module",
+    b".theme",
+    b".install",
+    b".profile",
+    b".engine",
+];
 /// Programs of packages often have no ending; those of these directories are scripts.
 const SCRIPT_DIRECTORIES: &[&[u8]] = &[b"bin", b".bin", b"exe", b"sbin"];
 /// What tools of Node.js write about packages: read as that, never as modules.
@@ -209,9 +222,11 @@ mod tests {
             (Open, "app/.yarn/cache/a-1.zip", Reader::Node, Some(("file", Rung::Accessed))),
             (Open, "gems/a-1/lib/a.rb", Reader::Ruby, Some(("module", Rung::Loaded))),
             (Open, "gems/a-1/exe/a", Reader::Ruby, Some(("module", Rung::Loaded))),
+            (Open, "gems/a-1/lib/tasks/a.rake", Reader::Ruby, Some(("module", Rung::Loaded))),
             (Open, "specifications/a-1.gemspec", Reader::Ruby, Some(("file", Rung::Accessed))),
             (Open, "app/vendor/a/a/src/A.php", Reader::Php, Some(("module", Rung::Loaded))),
             (Open, "app/vendor/bin/a", Reader::Php, Some(("module", Rung::Loaded))),
+            (Open, "app/modules/a/a.install", Reader::Php, Some(("module", Rung::Loaded))),
             (Open, "app/vendor/composer/installed.json", Reader::Php, Some(("file", Rung::Accessed))),
             (Open, "app/vendor/a/a/src/A.php", Reader::Embedded, Some(("module", Rung::Loaded))),
             (Open, "app/a.jar", Reader::Java, Some(("file", Rung::Accessed))),
