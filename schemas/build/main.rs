@@ -170,7 +170,7 @@ fn event_impl(out: &mut String, name: &str, topic: &topics::Topic, path: &Path) 
     let body = if entity.is_empty() {
         "        Vec::new()\n".to_owned()
     } else {
-        format!("        let mut key = Vec::new();\n{entity}        key\n")
+        format!("        let mut key = Vec::with_capacity(128);\n{entity}        key\n")
     };
     writeln!(
         out,

@@ -1,6 +1,7 @@
 //! Events to and from bytes: Avro in the Confluent wire format, keys and partitions included.
 //! It must never guess: a record that cannot be decoded, or whose key and value disagree, is an error.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
@@ -8,7 +9,7 @@ use thiserror::Error;
 
 use crate::avro::{self, WriterSchema};
 use crate::event::Event;
-use crate::identity::ArtifactKey;
+use crate::identity::check_artifact_key;
 use crate::{key, partition, topics};
 
 /// Longest encoded value, in bytes: below Kafka's default limit of 1 MiB with room for key and headers.
@@ -90,7 +91,7 @@ pub trait SchemaStore: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedRecord {
     /// Full topic name.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Partition, from the artifact key.
     pub partition: u32,
     /// Message key.
@@ -99,12 +100,19 @@ pub struct EncodedRecord {
     pub value: Option<Vec<u8>>,
 }
 
+/// What writing to a topic needs.
+#[derive(Clone)]
+struct Written {
+    topic: Arc<str>,
+    schema_id: u32,
+}
+
 /// Encodes and decodes the events of one pipeline: one topic prefix, one partition count, one registry.
 pub struct Codec {
     store: Arc<dyn SchemaStore>,
     prefix: String,
     partition_count: u32,
-    ids: RwLock<HashMap<&'static str, u32>>,
+    written: RwLock<HashMap<&'static str, Written>>,
     readers: RwLock<HashMap<u32, Arc<WriterSchema>>>,
 }
 
@@ -116,7 +124,7 @@ impl Codec {
             store,
             prefix: prefix.into(),
             partition_count,
-            ids: RwLock::default(),
+            written: RwLock::default(),
             readers: RwLock::default(),
         }
     }
@@ -146,10 +154,11 @@ impl Codec {
     /// # Errors
     /// If the artifact key is invalid, the value is too large, or the registry cannot give the schema's id.
     pub fn encode<E: Event>(&self, event: &E) -> Result<EncodedRecord, CodecError> {
-        event.artifact().parse::<ArtifactKey>()?;
-        let value = self.encode_value(event)?;
+        check_artifact_key(event.artifact())?;
+        let Written { topic, schema_id } = self.written::<E>()?;
+        let value = framed(schema_id, event)?;
         Ok(EncodedRecord {
-            topic: self.topic::<E>(),
+            topic,
             partition: self.partition(event.artifact()),
             key: key::message_key(event.artifact(), &event.entity()),
             value: Some(value),
@@ -158,8 +167,9 @@ impl Codec {
 
     /// The tombstone of the entity that `event` describes.
     pub fn tombstone<E: Event>(&self, event: &E) -> EncodedRecord {
+        let known = read_lock(&self.written).get(E::TOPIC).map(|written| written.topic.clone());
         EncodedRecord {
-            topic: self.topic::<E>(),
+            topic: known.unwrap_or_else(|| self.topic::<E>().into()),
             partition: self.partition(event.artifact()),
             key: key::message_key(event.artifact(), &event.entity()),
             value: None,
@@ -171,16 +181,7 @@ impl Codec {
     /// # Errors
     /// As [`Codec::encode`].
     pub fn encode_value<E: Event>(&self, event: &E) -> Result<Vec<u8>, CodecError> {
-        let id = self.schema_id::<E>()?;
-        let mut value = Vec::with_capacity(256);
-        value.push(MAGIC);
-        value.extend_from_slice(&id.to_be_bytes());
-        let value = avro::to_vec(event, value)
-            .map_err(|error| CodecError::Unencodable { topic: E::TOPIC, reason: error.to_string() })?;
-        if value.len() > VALUE_MAX_BYTES {
-            return Err(CodecError::TooLarge { topic: E::TOPIC, size_bytes: value.len() });
-        }
-        Ok(value)
+        framed(self.written::<E>()?.schema_id, event)
     }
 
     /// Decodes a record and checks that its key belongs to it. The writer's schema decides how the bytes are read;
@@ -190,8 +191,8 @@ impl Codec {
     /// See [`CodecError`]; only [`CodecError::is_retriable`] errors may succeed later.
     pub fn decode<E: Event>(&self, message_key: &[u8], value: &[u8]) -> Result<E, CodecError> {
         let event: E = self.decode_value(value)?;
-        event.artifact().parse::<ArtifactKey>()?;
-        if key::message_key(event.artifact(), &event.entity()) != message_key {
+        check_artifact_key(event.artifact())?;
+        if !key::is_message_key(message_key, event.artifact(), &event.entity()) {
             let shown = String::from_utf8_lossy(&message_key[..message_key.len().min(256)]).into_owned();
             return Err(CodecError::KeyMismatch(shown));
         }
@@ -213,13 +214,15 @@ impl Codec {
             .map_err(|error| CodecError::Undecodable { topic: E::TOPIC, reason: error.to_string() })
     }
 
-    fn schema_id<E: Event>(&self) -> Result<u32, CodecError> {
-        if let Some(id) = read_lock(&self.ids).get(E::TOPIC) {
-            return Ok(*id);
+    fn written<E: Event>(&self) -> Result<Written, CodecError> {
+        if let Some(written) = read_lock(&self.written).get(E::TOPIC) {
+            return Ok(written.clone());
         }
-        let id = self.store.id_of(&format!("{}-value", self.topic::<E>()), E::SCHEMA)?;
-        write_lock(&self.ids).insert(E::TOPIC, id);
-        Ok(id)
+        let topic = self.topic::<E>();
+        let schema_id = self.store.id_of(&format!("{topic}-value"), E::SCHEMA)?;
+        let written = Written { topic: topic.into(), schema_id };
+        write_lock(&self.written).insert(E::TOPIC, written.clone());
+        Ok(written)
     }
 
     fn reader(&self, id: u32) -> Result<Arc<WriterSchema>, CodecError> {
@@ -238,6 +241,30 @@ impl Codec {
         readers.insert(id, Arc::clone(&schema));
         Ok(schema)
     }
+}
+
+thread_local! {
+    /// Where values grow, so that each is allocated once and in its size.
+    static GROWING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The value in the Confluent wire format.
+fn framed<E: Event>(schema_id: u32, event: &E) -> Result<Vec<u8>, CodecError> {
+    let mut growing = GROWING.take();
+    growing.clear();
+    growing.push(MAGIC);
+    growing.extend_from_slice(&schema_id.to_be_bytes());
+    let grown = avro::to_vec(event, growing)
+        .map_err(|error| CodecError::Unencodable { topic: E::TOPIC, reason: error.to_string() })?;
+    let value = if grown.len() > VALUE_MAX_BYTES {
+        Err(CodecError::TooLarge { topic: E::TOPIC, size_bytes: grown.len() })
+    } else {
+        Ok(grown.as_slice().to_vec())
+    };
+    if grown.capacity() <= VALUE_MAX_BYTES {
+        GROWING.set(grown);
+    }
+    value
 }
 
 fn read_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -57,15 +57,19 @@ impl FromStr for Sha256Digest {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, IdentityError> {
-        let bad = || IdentityError::BadDigest(text.to_owned());
-        let digits = text.strip_prefix("sha256:").ok_or_else(bad)?;
-        if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err(bad());
-        }
+        let digits = digest_digits(text)?;
         let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| IdentityError::BadDigest(text.to_owned()))?;
         Ok(Self(bytes))
     }
+}
+
+/// The 64 digits of a SHA-256 digest's canonical spelling.
+fn digest_digits(text: &str) -> Result<&str, IdentityError> {
+    let digits = text.strip_prefix("sha256:").filter(|digits| {
+        digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    });
+    digits.ok_or_else(|| IdentityError::BadDigest(text.to_owned()))
 }
 
 /// One version of one component of an application, in the user's names.
@@ -173,6 +177,17 @@ impl ArtifactKey {
         check_part(machine_id)?;
         check_part(container_id)?;
         Ok(Self::Unidentified(machine_id.into(), container_id.into()))
+    }
+}
+
+/// Whether `text` is an artifact key, at the cost of a look where it is an image's.
+///
+/// # Errors
+/// As parsing it.
+pub fn check_artifact_key(text: &str) -> Result<(), IdentityError> {
+    match text.strip_prefix("image/") {
+        Some(digest) => digest_digits(digest).map(|_| ()),
+        None => text.parse::<ArtifactKey>().map(|_| ()),
     }
 }
 

@@ -13,6 +13,12 @@ pub fn message_key(artifact_key: &str, entity: &[u8]) -> Vec<u8> {
     key
 }
 
+/// Whether `key` is the message key of this artifact and entity.
+pub fn is_message_key(key: &[u8], artifact_key: &str, entity: &[u8]) -> bool {
+    let rest = key.strip_prefix(artifact_key.as_bytes());
+    rest.and_then(|rest| rest.strip_prefix(&[SEPARATOR])).is_some_and(|rest| rest == entity)
+}
+
 /// Splits a message key into artifact key and entity id; `None` if there is no separator or no UTF-8 before it.
 pub fn split(key: &[u8]) -> Option<(&str, &[u8])> {
     let position = key.iter().position(|byte| *byte == SEPARATOR)?;
@@ -27,6 +33,8 @@ mod tests {
     fn splits_what_it_joined() {
         let key = message_key("host/abc", b"a\x1fb");
         assert_eq!(split(&key), Some(("host/abc", &b"a\x1fb"[..])));
+        assert!(is_message_key(&key, "host/abc", b"a\x1fb"));
+        assert!(!is_message_key(&key, "host/ab", b"c\x1fa\x1fb") && !is_message_key(&key, "host/abc", b"a"));
         assert_eq!(split(b"no separator"), None);
         assert_eq!(split(b"\xff\x1fx"), None);
     }

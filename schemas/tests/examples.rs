@@ -26,7 +26,7 @@ fn check<E: Event + PartialEq + Debug>(schema: &str) {
         refuse_unknown(&json, &serde_json::to_value(&event).unwrap(), &format!("{schema}/{name}"));
 
         let record = codec.encode(&event).unwrap();
-        assert_eq!(record.topic, format!("test.{}.v1", E::TOPIC));
+        assert_eq!(*record.topic, *format!("test.{}.v1", E::TOPIC));
         assert_eq!(record.partition, codec.partition(event.artifact()));
         let value = record.value.unwrap();
         assert_eq!(codec.decode::<E>(&record.key, &value).unwrap(), event, "{schema}/{name}");

@@ -4,7 +4,7 @@
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::schema::{Node, NodeId, WriterSchema};
+use super::schema::{Node, NodeId, Plan, Record, WriterSchema};
 use super::{AvroError, DEPTH_MAX, EMPTY_ITEMS_MAX};
 
 /// Decodes one record that was written with `schema`.
@@ -120,16 +120,33 @@ impl<'de> de::Deserializer<'de> for Decoder<'_, 'de> {
             }
             Node::Array(items) => {
                 let item = Self { node: *items, depth: self.depth + 1, ..self };
-                visitor.visit_seq(Blocks { decoder: item, left: 0, empty_items: 0, done: false })
+                visitor.visit_seq(Blocks::begin(item)?)
             }
             Node::Map(values) => {
                 let value = Self { node: *values, depth: self.depth + 1, ..self };
-                visitor.visit_map(Blocks { decoder: value, left: 0, empty_items: 0, done: false })
+                visitor.visit_map(Blocks::begin(value)?)
             }
             Node::Union(branches) => self.branch(branches)?.deserialize_any(visitor),
-            Node::Record(fields) => {
-                visitor.visit_map(Record { decoder: Self { depth: self.depth + 1, ..self }, fields, next: 0 })
+            Node::Record(record) => {
+                let decoder = Self { depth: self.depth + 1, ..self };
+                visitor.visit_map(Fields { decoder, record, plan: None, next: 0 })
             }
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, AvroError> {
+        let schema = self.schema;
+        match schema.node(self.node) {
+            Node::Record(record) if self.depth <= DEPTH_MAX => {
+                let decoder = Self { depth: self.depth + 1, ..self };
+                visitor.visit_map(Fields { decoder, record, plan: record.plan(names), next: 0 })
+            }
+            _ => self.deserialize_any(visitor),
         }
     }
 
@@ -147,21 +164,28 @@ impl<'de> de::Deserializer<'de> for Decoder<'_, 'de> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
-struct Record<'a, 'de> {
+struct Fields<'a, 'de> {
     decoder: Decoder<'a, 'de>,
-    fields: &'a [(String, NodeId)],
+    record: &'a Record,
+    /// `None`: fields are told by their names.
+    plan: Option<&'a Plan>,
     next: usize,
 }
 
-impl<'de> de::MapAccess<'de> for Record<'_, 'de> {
+impl<'de> de::MapAccess<'de> for Fields<'_, 'de> {
     type Error = AvroError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, AvroError> {
-        match self.fields.get(self.next) {
+        if let Some(plan) = self.plan {
+            let index = plan.indexes.get(self.next);
+            // serde's derived structs take a field's index for its name, and pass over one behind the last.
+            return index.map(|index| seed.deserialize((*index).into_deserializer())).transpose();
+        }
+        match self.record.fields.get(self.next) {
             Some((name, _)) => seed.deserialize(name.as_str().into_deserializer()).map(Some),
             None => Ok(None),
         }
@@ -169,7 +193,7 @@ impl<'de> de::MapAccess<'de> for Record<'_, 'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, AvroError> {
         let (_, node) =
-            self.fields.get(self.next).ok_or_else(|| AvroError::new("a value without a field"))?;
+            self.record.fields.get(self.next).ok_or_else(|| AvroError::new("a value without a field"))?;
         self.next += 1;
         seed.deserialize(Decoder {
             input: &mut *self.decoder.input,
@@ -188,26 +212,40 @@ struct Blocks<'a, 'de> {
     done: bool,
 }
 
-impl<'de> Blocks<'_, 'de> {
+impl<'a, 'de> Blocks<'a, 'de> {
+    fn begin(decoder: Decoder<'a, 'de>) -> Result<Self, AvroError> {
+        let mut blocks = Self { decoder, left: 0, empty_items: 0, done: false };
+        blocks.next_block()?;
+        Ok(blocks)
+    }
+
+    fn next_block(&mut self) -> Result<(), AvroError> {
+        let count = self.decoder.input.long()?;
+        if count < 0 {
+            // A negative count is followed by the block's size in bytes.
+            self.decoder.input.long()?;
+        }
+        self.left = count.unsigned_abs();
+        self.done = self.left == 0;
+        Ok(())
+    }
+
     /// Whether another item follows.
     fn advance(&mut self) -> Result<bool, AvroError> {
+        if self.left == 0 && !self.done {
+            self.next_block()?;
+        }
         if self.done {
             return Ok(false);
         }
-        if self.left == 0 {
-            let count = self.decoder.input.long()?;
-            if count < 0 {
-                // A negative count is followed by the block's size in bytes.
-                self.decoder.input.long()?;
-            }
-            self.left = count.unsigned_abs();
-            if self.left == 0 {
-                self.done = true;
-                return Ok(false);
-            }
-        }
         self.left -= 1;
         Ok(true)
+    }
+
+    /// Items that the rest of the block may have: no more than it has bytes for.
+    fn items_left(&self) -> Option<usize> {
+        let bytes = self.decoder.input.bytes.len();
+        Some(usize::try_from(self.left).unwrap_or(bytes).min(bytes))
     }
 
     fn item<T>(
@@ -239,6 +277,10 @@ impl<'de> de::SeqAccess<'de> for Blocks<'_, 'de> {
             return Ok(None);
         }
         self.item(|decoder| seed.deserialize(decoder)).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.items_left()
     }
 }
 

@@ -2,6 +2,7 @@
 //! It must never accept a schema that could make decoding run without end.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -28,7 +29,44 @@ pub(super) enum Node {
     Array(NodeId),
     Map(NodeId),
     Union(Vec<NodeId>),
-    Record(Vec<(String, NodeId)>),
+    Record(Record),
+}
+
+/// A record's fields in the order in which they were written.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub fields: Vec<(String, NodeId)>,
+    /// Made when the first value is read into a struct.
+    plan: OnceLock<Plan>,
+}
+
+/// Where the written fields stand in the struct that reads them: found once, so that no value is read by comparing
+/// names.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The names of the struct's fields that this is for.
+    names: &'static [&'static str],
+    /// By written field: the field's index in the struct, [`UNREAD`] of one that the struct lacks.
+    pub indexes: Vec<u64>,
+}
+
+/// Index of no field.
+pub(super) const UNREAD: u64 = u64::MAX;
+
+impl Record {
+    fn new(fields: Vec<(String, NodeId)>) -> Self {
+        Self { fields, plan: OnceLock::new() }
+    }
+
+    /// The plan for a struct with these fields; `None` for another struct than the first that asked.
+    pub fn plan(&self, names: &'static [&'static str]) -> Option<&Plan> {
+        let plan = self.plan.get_or_init(|| {
+            let index = |name: &String| names.iter().position(|known| known == name);
+            let indexes = self.fields.iter().map(|(name, _)| index(name).map_or(UNREAD, |at| at as u64));
+            Plan { names, indexes: indexes.collect() }
+        });
+        (std::ptr::eq(plan.names, names) || plan.names == names).then_some(plan)
+    }
 }
 
 /// The schema that a record was written with.
@@ -166,7 +204,7 @@ impl Parser {
                         field["name"].as_str().ok_or_else(|| AvroError::new("a field without a name"))?;
                     parsed.push((name.to_owned(), self.node(&field["type"], &namespace, depth + 1)?));
                 }
-                self.nodes[id] = Node::Record(parsed);
+                self.nodes[id] = Node::Record(Record::new(parsed));
                 Ok(id)
             }
             primitive => self.named(primitive, namespace),

@@ -301,7 +301,7 @@ impl Sender<'_> {
         for event in batch {
             match self.codec.encode(event) {
                 Ok(record) => self.encoded.push(OutgoingRecord::new(
-                    record.topic.as_str(),
+                    record.topic,
                     record.partition,
                     record.key,
                     record.value,
