@@ -15,7 +15,7 @@ use crate::artifact::Artifact;
 use crate::classes::ClassItem;
 use crate::credit::Credits;
 use crate::entity::{
-    Component, EntityKey, EvidenceKey, Findings, Manifest, Ownership, Package, PathKey, Span,
+    Component, EntityKey, Evidence, EvidenceKey, Findings, Manifest, Ownership, Package, PathKey, Span,
 };
 use crate::event::Refusal;
 use crate::limits::{
@@ -221,7 +221,11 @@ impl Artifact {
         }
         let key = EvidenceKey { at, component: component.to_owned(), kind: item.kind, name };
         let owner = self.ownership.get(&key.at);
-        if !self.evidence.contains_key(&key) {
+        if let Some(known) = self.evidence.get_mut(&key) {
+            if !known.join(rung as u8, span, &item.probe) {
+                return Ok(());
+            }
+        } else {
             let waits = owner.is_none() && !self.cache.waiting.contains(&key.at);
             if self.evidence_count() >= EVIDENCE_MAX_ENTRIES
                 || (waits && self.cache.waiting.len() >= EVIDENCE_WAITING_MAX_ENTRIES)
@@ -229,12 +233,14 @@ impl Artifact {
                 self.count_overflow();
                 return Ok(());
             }
-        }
-        if !self.evidence.entry(key.clone()).or_default().join(rung as u8, span, &item.probe) {
-            return Ok(());
+            let mut new = Evidence::default();
+            new.join(rung as u8, span, &item.probe);
+            self.evidence.insert(key.clone(), new);
         }
         for package in owner.iter().flat_map(|owner| &owner.owners) {
-            self.cache.dirty_packages.insert(package.package_id.clone());
+            if !self.cache.dirty_packages.contains(&package.package_id) {
+                self.cache.dirty_packages.insert(package.package_id.clone());
+            }
         }
         self.cache.sort_path(&key.at, owner.map(|owner| owner.state.as_str()));
         self.cache.artifact_dirty = true;

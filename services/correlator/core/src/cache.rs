@@ -8,7 +8,8 @@ use plimsoll_schemas::words::ownership_state;
 use crate::coverage::Facts;
 use crate::credit::Credits;
 use crate::entity::PathKey;
-use crate::usage::Unresolved;
+use crate::hold::Needs;
+use crate::usage::{Unresolved, Use};
 
 /// Whose use is looked at: the whole artifact's (`None`) or one component's, by its path.
 pub(crate) type Scope = Option<String>;
@@ -28,6 +29,8 @@ pub(crate) struct Cache {
     /// Classes in all entities of evidence.
     pub class_count: usize,
     pub scopes: BTreeMap<Scope, ScopeCache>,
+    /// Which packages of the current scan need which; kept until everything is computed anew.
+    pub needs: Option<Needs>,
     /// Everything is to be computed anew.
     pub all_dirty: bool,
     /// Coverage may have changed.
@@ -54,6 +57,8 @@ pub(crate) struct ScopeCache {
     /// Names of holders by package.
     pub held: BTreeMap<String, Vec<String>>,
     pub cells: BTreeMap<String, Cell>,
+    /// What was judged since the last batch.
+    pub judged: BTreeMap<String, Use>,
 }
 
 /// The cell of the recommendation table in which a package stands.
@@ -109,5 +114,6 @@ impl Cache {
         self.artifact_dirty = false;
         self.dirty_packages.clear();
         self.dirty_alerts.clear();
+        self.scopes.values_mut().for_each(|scope| scope.judged.clear());
     }
 }

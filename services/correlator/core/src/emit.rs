@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_schemas::identity::ArtifactKey;
 use plimsoll_schemas::words::usage;
 
 use crate::artifact::Artifact;
@@ -16,14 +15,16 @@ use crate::usage::{Use, judge};
 
 /// Name of the artifact's own entry among the emitted.
 const ARTIFACT: &str = "artifact";
+/// Begin of the keys of hosts.
+const HOST_PREFIX: &str = "host/";
 
 /// All that a record of one package in one scope says.
 pub(crate) struct View<'a> {
     pub package: &'a Known<'a>,
     pub assessment: &'a Assessment<'a>,
-    pub judged: Use,
-    pub facts: Facts,
-    pub held_by: Vec<String>,
+    pub judged: &'a Use,
+    pub facts: &'a Facts,
+    pub held_by: &'a [String],
 }
 
 impl Artifact {
@@ -44,6 +45,9 @@ impl Artifact {
             self.cache.all_dirty = true;
         }
         self.refresh_coverage();
+        if self.cache.all_dirty || self.cache.needs.is_none() {
+            self.cache.needs = Some(self.needs());
+        }
         let packages = self.packages_to_judge();
         let mut build = packages.clone();
         let scopes: Vec<Scope> =
@@ -122,8 +126,8 @@ impl Artifact {
             used_changed |= self.judge_in(scope, &mut kept, id);
         }
         let mut changed: Vec<String> = again.into_iter().collect();
-        if used_changed {
-            let held = self.holds(&kept.used);
+        if used_changed && let Some(needs) = &self.cache.needs {
+            let held = self.holds(needs, &kept.used);
             let ids: BTreeSet<&String> = held.keys().chain(kept.held.keys()).collect();
             changed.extend(ids.into_iter().filter(|id| held.get(*id) != kept.held.get(*id)).cloned());
             kept.held = held;
@@ -135,18 +139,20 @@ impl Artifact {
     /// Judges one package in a scope; whether that changed what counts as used.
     fn judge_in(&self, scope: &Scope, kept: &mut ScopeCache, id: &str) -> bool {
         let cell = self.known(id).map(|package| {
-            if !kept.coverage.contains_key(&package.observable_by) {
+            if !kept.coverage.contains_key(&*package.observable_by) {
                 let facts = self.facts(scope.as_deref(), &package.observable_by);
-                kept.coverage.insert(package.observable_by.clone(), facts);
+                kept.coverage.insert(package.observable_by.to_vec(), facts);
             }
-            let judged = self.judge_package(&kept.coverage[&package.observable_by], scope, &package, kept);
+            let judged = self.judge_package(&kept.coverage[&*package.observable_by], scope, &package, kept);
             let assessment = self.assess(&package);
-            Cell {
+            let cell = Cell {
                 kind: package.kind.to_owned(),
                 vulnerable: assessment.vulnerable,
                 usage: judged.usage,
                 finding_count: i64::try_from(assessment.findings.len()).unwrap_or(i64::MAX),
-            }
+            };
+            kept.judged.insert(id.to_owned(), judged);
+            cell
         });
         let used = cell.as_ref().is_some_and(|cell| cell.usage == usage::USED);
         match cell {
@@ -206,17 +212,23 @@ impl Artifact {
             if kept.unresolved.is_none() {
                 continue;
             }
-            let facts = match kept.coverage.get(&package.observable_by) {
-                Some(facts) => facts.clone(),
-                None => self.facts(scope.as_deref(), &package.observable_by),
+            let (own_facts, own_judged);
+            let facts = match kept.coverage.get(&*package.observable_by) {
+                Some(facts) => facts,
+                None => {
+                    own_facts = self.facts(scope.as_deref(), &package.observable_by);
+                    &own_facts
+                }
             };
-            let view = View {
-                package: &package,
-                assessment: &assessment,
-                judged: self.judge_package(&facts, scope, &package, kept),
-                facts,
-                held_by: kept.held.get(id).cloned().unwrap_or_default(),
+            let judged = match kept.judged.get(id) {
+                Some(judged) => judged,
+                None => {
+                    own_judged = self.judge_package(facts, scope, &package, kept);
+                    &own_judged
+                }
             };
+            let held_by = kept.held.get(id).map(Vec::as_slice).unwrap_or_default();
+            let view = View { package: &package, assessment: &assessment, judged, facts, held_by };
             match scope {
                 None => {
                     let record = Output::Package(self.package_record(&view));
@@ -241,8 +253,7 @@ impl Artifact {
 
     /// Whether correlation.usage of a component lists a package: of a host, only what the component used.
     fn lists(&self, package_id: &str, component: &str) -> bool {
-        let host = matches!(self.key.parse::<ArtifactKey>(), Ok(ArtifactKey::Host(_)));
-        !host || self.evidence_of(package_id, Some(component)).next().is_some()
+        !self.key.starts_with(HOST_PREFIX) || self.evidence_of(package_id, Some(component)).next().is_some()
     }
 
     fn alerts_to_build(&self, packages: &BTreeSet<String>) -> BTreeSet<String> {
@@ -271,16 +282,21 @@ impl Artifact {
         records: BTreeMap<EmittedKey, Output>,
         outputs: &mut Vec<Output>,
     ) {
-        let hashes: Emitted = records.iter().map(|(key, record)| (key.clone(), record.hash())).collect();
-        let sent = self.emitted.get(name).cloned().unwrap_or_default();
-        if hashes == sent {
+        let nothing = Emitted::new();
+        let sent = self.emitted.get(name).unwrap_or(&nothing);
+        let mut buffer = Vec::new();
+        let hashes: Vec<u64> = records.values().map(|record| record.hash(&mut buffer)).collect();
+        if sent.len() == records.len() && sent.iter().eq(records.keys().zip(&hashes)) {
             return;
         }
-        for (key, record) in records {
-            if sent.get(&key) != hashes.get(&key) {
+        let mut kept = Emitted::new();
+        for ((key, record), hash) in records.into_iter().zip(hashes) {
+            if sent.get(&key) != Some(&hash) {
                 outputs.push(record);
             }
+            kept.insert(key, hash);
         }
+        let hashes = kept;
         let gone = sent.keys().filter(|key| !hashes.contains_key(key));
         outputs.extend(gone.map(|key| Output::tombstone(id, key)));
         if hashes.is_empty() {

@@ -351,6 +351,14 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec(value).unwrap_or_default()
 }
 
+/// As [`encode`], in place of what `out` holds.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    out.clear();
+    if rmp_serde::encode::write(out, value).is_err() {
+        out.clear();
+    }
+}
+
 /// Decodes a body or a compound key.
 pub fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
     rmp_serde::from_slice(bytes).ok()

@@ -26,52 +26,77 @@ fn normalised(package: &ScanPackage, name: &str) -> (String, String) {
     (package.ecosystem.clone(), name)
 }
 
+/// Which packages of a scan need which: names resolved once, since every change of what is used asks for what it holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs {
+    /// Ids of what is needed, by the package that needs it; none without needs.
+    of: BTreeMap<String, Vec<String>>,
+    /// Packages that the system cannot do without.
+    essential: Vec<String>,
+}
+
 impl Artifact {
-    /// For each package of the current scan that is not used and is held: the names of what holds it, sorted, at most
-    /// [`HELD_BY_MAX`]. `used` are the ids of the used packages.
-    pub(crate) fn holds(&self, used: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
-        let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let Some(scan) = self.current.as_ref().and_then(|id| self.scans.get(id)) else { return held };
-        let mut providers: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    /// The needs of the current scan's packages.
+    pub(crate) fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        let Some(scan) = self.current.as_ref().and_then(|id| self.scans.get(id)) else { return needs };
+        let mut providers: BTreeMap<(String, String), Vec<&String>> = BTreeMap::new();
         for (id, package) in &scan.packages {
             let record = &package.record;
             for name in std::iter::once(&record.name).chain(&record.provides) {
                 providers.entry(normalised(record, name)).or_default().push(id);
             }
-            if record.essential && !used.contains(id) {
-                held.insert(id.clone(), vec![ESSENTIAL.to_owned()]);
+            if record.essential {
+                needs.essential.push(id.clone());
             }
         }
-        let mut roots: Vec<(&str, &str)> = used
-            .iter()
-            .filter_map(|id| scan.packages.get_key_value(id))
-            .map(|(id, package)| (package.record.name.as_str(), id.as_str()))
+        for (id, package) in &scan.packages {
+            let wanted = package.record.dependencies.iter().flat_map(|list| list.split('|'));
+            let found: BTreeSet<&String> = wanted
+                .filter_map(|wanted| providers.get(&normalised(&package.record, wanted.trim())))
+                .flatten()
+                .copied()
+                .collect();
+            if !found.is_empty() {
+                needs.of.insert(id.clone(), found.into_iter().cloned().collect());
+            }
+        }
+        needs
+    }
+
+    /// For each package of the current scan that is not used and is held: the names of what holds it, sorted, at most
+    /// [`HELD_BY_MAX`]. `used` are the ids of the used packages.
+    pub(crate) fn holds(&self, needs: &Needs, used: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
+        let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let Some(scan) = self.current.as_ref().and_then(|id| self.scans.get(id)) else { return held };
+        for id in needs.essential.iter().filter(|id| !used.contains(*id)) {
+            held.insert(id.clone(), vec![ESSENTIAL.to_owned()]);
+        }
+        let mut roots: Vec<(&str, &str)> = needs
+            .of
+            .keys()
+            .filter(|id| used.contains(*id))
+            .filter_map(|id| scan.packages.get(id).map(|package| (package.record.name.as_str(), id.as_str())))
             .collect();
         roots.sort_unstable();
         // In the order of names: a package that has its full number of holders already passes nothing new on either,
         // so that each package is entered at most HELD_BY_MAX times.
         for (name, root) in roots {
             let mut stack = vec![root];
-            let mut entered = BTreeSet::new();
+            let mut entered: BTreeSet<&str> = BTreeSet::new();
             while let Some(id) = stack.pop() {
-                let Some(package) = scan.packages.get(id) else { continue };
-                let wanted = package.record.dependencies.iter().flat_map(|list| list.split('|'));
-                for wanted in wanted {
-                    for needed in
-                        providers.get(&normalised(&package.record, wanted.trim())).into_iter().flatten()
-                    {
-                        if used.contains(*needed) || !entered.insert(*needed) {
-                            continue;
-                        }
-                        let holders = held.entry((*needed).to_owned()).or_default();
-                        if holders.len() >= HELD_BY_MAX {
-                            continue;
-                        }
-                        if holders.last().is_none_or(|last| last != name) {
-                            holders.push(name.to_owned());
-                        }
-                        stack.push(needed);
+                for needed in needs.of.get(id).into_iter().flatten() {
+                    if used.contains(needed) || !entered.insert(needed) {
+                        continue;
                     }
+                    let holders = held.entry(needed.clone()).or_default();
+                    if holders.len() >= HELD_BY_MAX {
+                        continue;
+                    }
+                    if holders.last().is_none_or(|last| last != name) {
+                        holders.push(name.to_owned());
+                    }
+                    stack.push(needed);
                 }
             }
         }

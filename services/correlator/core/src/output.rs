@@ -62,13 +62,14 @@ impl Output {
         }
     }
 
-    pub(crate) fn hash(&self) -> u64 {
+    /// `buffer` is only for working in: what it holds is overwritten.
+    pub(crate) fn hash(&self, buffer: &mut Vec<u8>) -> u64 {
         match self {
-            Self::Artifact(record) => hash(record),
-            Self::Package(record) => hash(record),
-            Self::Usage(record) => hash(record),
-            Self::Finding(record) => hash(record),
-            Self::Alert(record) => hash(record),
+            Self::Artifact(record) => hash(record, buffer),
+            Self::Package(record) => hash(record, buffer),
+            Self::Usage(record) => hash(record, buffer),
+            Self::Finding(record) => hash(record, buffer),
+            Self::Alert(record) => hash(record, buffer),
             Self::Tombstone { .. } => 0,
         }
     }
@@ -92,8 +93,9 @@ impl Output {
     }
 }
 
-fn hash<T: Serialize>(record: &T) -> u64 {
-    let digest: [u8; 32] = Sha256::digest(entity::encode(record)).into();
+fn hash<T: Serialize>(record: &T, buffer: &mut Vec<u8>) -> u64 {
+    entity::encode_into(record, buffer);
+    let digest: [u8; 32] = Sha256::digest(buffer).into();
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

@@ -1,6 +1,7 @@
 //! A package as the scan describes it, or, if no scan does, as its owner entry names it; and its assessment.
 //! A package that was not assessed must never look like one without vulnerabilities.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use plimsoll_schemas::events::{Finding, Owner, ScanPackage, VulnerabilitySummary};
@@ -22,10 +23,10 @@ pub(crate) struct Known<'a> {
     pub ecosystem: &'a str,
     /// `None` if it was only observed.
     pub scan: Option<&'a ScanPackage>,
-    pub observable_by: Vec<String>,
+    pub observable_by: Cow<'a, [String]>,
     pub not_measurable_reason: &'a str,
     /// How to watch the artifact.
-    pub how_to_observe: String,
+    pub how_to_observe: Cow<'static, str>,
 }
 
 impl Known<'_> {
@@ -100,7 +101,7 @@ impl Artifact {
                 kind: &record.kind,
                 ecosystem: &record.ecosystem,
                 scan: Some(record),
-                observable_by: record.observable_by.clone(),
+                observable_by: Cow::Borrowed(&record.observable_by),
                 not_measurable_reason: &record.not_measurable_reason,
                 how_to_observe: self.how_to_observe(),
             });
@@ -114,7 +115,7 @@ impl Artifact {
             kind: if owner.kind.is_empty() { package_kind::OS } else { &owner.kind },
             ecosystem: &owner.ecosystem,
             scan: None,
-            observable_by: default_observable_by(&owner.ecosystem),
+            observable_by: Cow::Owned(default_observable_by(&owner.ecosystem)),
             not_measurable_reason: "",
             how_to_observe: self.how_to_observe(),
         })
@@ -231,13 +232,13 @@ impl Artifact {
     }
 
     /// How to have it watched.
-    fn how_to_observe(&self) -> String {
+    fn how_to_observe(&self) -> Cow<'static, str> {
         match self.key.split_once('/') {
             Some(("component", _)) => {
-                format!("run it under observation: plimsoll run {}-- COMMAND", self.component_flags())
+                format!("run it under observation: plimsoll run {}-- COMMAND", self.component_flags()).into()
             }
             _ => "start the runtime agent on the node, then restart the workload; or plimsoll run -- docker run …"
-                .to_owned(),
+                .into(),
         }
     }
 

@@ -131,9 +131,9 @@ mod tests {
             kind,
             ecosystem: "",
             scan: None,
-            observable_by: Vec::new(),
+            observable_by: Vec::new().into(),
             not_measurable_reason: "",
-            how_to_observe: String::new(),
+            how_to_observe: String::new().into(),
         };
         let finding = Finding { fixed_versions: vec!["1.2".into(), "2.0".into()], ..Finding::default() };
         let assessment = Assessment {

@@ -61,7 +61,7 @@ impl Artifact {
             component_count: count(self.linked().count()),
             recommendation_code: recommendation.code.to_owned(),
             recommendation_text: recommendation.text,
-            held_by: held_by.clone(),
+            held_by: held_by.to_vec(),
             ambiguous_with: judged.ambiguous_with.clone(),
             ..CorrelationPackage::default()
         };
@@ -147,7 +147,7 @@ impl Artifact {
             coverage: Some(facts.coverage.clone()),
             recommendation_code: recommendation.code.to_owned(),
             recommendation_text: recommendation.text,
-            held_by: held_by.clone(),
+            held_by: held_by.to_vec(),
             ambiguous_with: judged.ambiguous_with.clone(),
             chunk_count,
             file_count,

@@ -1,6 +1,8 @@
 //! Evidence read back, single items and sets of classes alike: by path, and by the package that it is credited to.
 //! It must never credit metadata or documentation, nor keep a class from a package that may have loaded it.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -65,6 +67,50 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// A key of evidence, or the place before all keys of a path: so that a range need not own its begin.
+trait Placed {
+    /// The fields in the order in which keys compare.
+    fn fields(&self) -> (&PathKey, &str, &str, &str);
+}
+
+impl Placed for EvidenceKey {
+    fn fields(&self) -> (&PathKey, &str, &str, &str) {
+        (&self.at, &self.component, &self.kind, &self.name)
+    }
+}
+
+impl Placed for PathKey {
+    fn fields(&self) -> (&PathKey, &str, &str, &str) {
+        (self, "", "", "")
+    }
+}
+
+impl<'a> Borrow<dyn Placed + 'a> for EvidenceKey {
+    fn borrow(&self) -> &(dyn Placed + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Placed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields() == other.fields()
+    }
+}
+
+impl Eq for dyn Placed + '_ {}
+
+impl PartialOrd for dyn Placed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Placed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.fields().cmp(&other.fields())
+    }
+}
+
 impl Artifact {
     /// All evidence of a path.
     pub(crate) fn evidence_at<'a>(&'a self, path: &'a PathKey) -> impl Iterator<Item = Seen<'a>> {
@@ -72,13 +118,9 @@ impl Artifact {
     }
 
     fn items_at<'a>(&'a self, path: &'a PathKey) -> impl Iterator<Item = Seen<'a>> {
-        let from = EvidenceKey {
-            at: path.clone(),
-            component: String::new(),
-            kind: String::new(),
-            name: String::new(),
-        };
-        let items = self.evidence.range(from..).take_while(move |(key, _)| key.at == *path);
+        let from: Bound<&dyn Placed> = Bound::Included(path);
+        let items = self.evidence.range::<dyn Placed, _>((from, Bound::Unbounded));
+        let items = items.take_while(move |(key, _)| key.at == *path);
         items.map(|(key, evidence)| Seen::Item(key, evidence))
     }
 
@@ -88,9 +130,14 @@ impl Artifact {
         path: &'s PathKey,
         prefix: &'a str,
     ) -> impl Iterator<Item = Seen<'s>> {
-        let from = ClassesKey { at: path.clone(), package: prefix.to_owned(), component: String::new() };
-        let sets = self.classes.range((Bound::Included(from), Bound::Unbounded));
-        sets.take_while(move |(key, _)| key.at == *path && key.package.starts_with(prefix))
+        // Most artifacts have none, and asking for each path of each package costs.
+        let sets = (!self.classes.is_empty()).then(|| {
+            let from = ClassesKey { at: path.clone(), package: prefix.to_owned(), component: String::new() };
+            self.classes.range((Bound::Included(from), Bound::Unbounded))
+        });
+        sets.into_iter()
+            .flatten()
+            .take_while(move |(key, _)| key.at == *path && key.package.starts_with(prefix))
             .map(|(key, classes)| Seen::Classes(key, classes))
     }
 

@@ -222,7 +222,7 @@ fn judge_lack(
     }
     if coverage.workload_count == 0 {
         let reason = "no workload of it has run under observation".to_owned();
-        return (usage::NOT_MEASURED, reason, package.how_to_observe.to_owned());
+        return (usage::NOT_MEASURED, reason, package.how_to_observe.clone().into_owned());
     }
     if facts.sandboxed_count == coverage.workload_count {
         let reason = "all its workloads ran in sandboxes that no probe can look into".to_owned();

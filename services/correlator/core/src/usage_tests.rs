@@ -24,7 +24,7 @@ fn check(case: Case, expect: (&str, &str, &str)) {
         kind: case.kind,
         ecosystem: if case.kind == "os" { "debian" } else { "pypi" },
         scan: None,
-        observable_by: vec!["ebpf-files".into()],
+        observable_by: vec!["ebpf-files".into()].into(),
         not_measurable_reason: "",
         how_to_observe: "run it".into(),
     };
@@ -114,7 +114,7 @@ fn table_of_use() {
         ("not_measurable", "deployed", "only documentation"),
     );
     check(
-        Case { change: |package, _, _| package.observable_by.clear(), ..WATCHED },
+        Case { change: |package, _, _| package.observable_by.to_mut().clear(), ..WATCHED },
         ("not_measurable", "deployed", "no probe can see"),
     );
     check(
