@@ -19,6 +19,8 @@ use crate::store::{Store, StoreError, Write, data_key, data_value, load_artifact
 struct Held {
     artifact: Artifact,
     partition: u32,
+    /// The current batch may have changed it.
+    dirty: bool,
     /// Number of the last batch that changed it.
     changed_in: u64,
     /// Number of the last batch that looked at it.
@@ -31,7 +33,8 @@ struct Held {
 #[derive(Default)]
 pub(crate) struct Overlay {
     artifacts: HashMap<String, Held>,
-    dirty: BTreeSet<String>,
+    /// Keys of the artifacts that the current batch may have changed.
+    dirty: Vec<String>,
     letters: Vec<OutgoingRecord>,
     /// Next offsets of the inputs in the batch.
     offsets: BTreeMap<TopicPartition, i64>,
@@ -63,18 +66,27 @@ impl Overlay {
         order: Order,
         trace: Option<TraceParent>,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        if !self.artifacts.contains_key(artifact) {
-            let loaded = load_artifact(store, partition, artifact)?;
-            let held = Held { artifact: loaded, partition, changed_in: 0, used_in: 0, trace: None };
-            self.artifacts.insert(artifact.to_owned(), held);
-        }
-        let Some(held) = self.artifacts.get_mut(artifact) else { return Ok(Ok(())) };
+        let held = match self.artifacts.get_mut(artifact) {
+            Some(held) => held,
+            None => {
+                let loaded = load_artifact(store, partition, artifact)?;
+                self.artifacts.entry(artifact.to_owned()).or_insert(Held {
+                    artifact: loaded,
+                    partition,
+                    dirty: false,
+                    changed_in: 0,
+                    used_in: 0,
+                    trace: None,
+                })
+            }
+        };
         held.changed_in = self.number;
         held.used_in = self.number;
         held.trace = trace.or(held.trace.take());
         let applied = held.artifact.apply(event, order);
-        if !self.dirty.contains(artifact) {
-            self.dirty.insert(artifact.to_owned());
+        if !held.dirty {
+            held.dirty = true;
+            self.dirty.push(artifact.to_owned());
         }
         self.since.get_or_insert_with(Instant::now);
         Ok(applied)
@@ -117,23 +129,24 @@ impl Overlay {
             writes: Vec::new(),
             partitions: BTreeSet::new(),
         };
+        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+        self.dirty.sort_unstable();
         for key in std::mem::take(&mut self.dirty) {
             let Some(held) = self.artifacts.get_mut(&key) else { continue };
+            held.dirty = false;
             let trace = held.trace.take();
             let finished = held.artifact.finish();
             if !finished.changes.is_empty() {
                 batch.partitions.insert(held.partition);
             }
             meters.state_changes.inc_by(finished.changes.len() as u64);
+            let mut state =
+                CorrelatorState { artifact: key.clone(), format: STATE_FORMAT, ..CorrelatorState::default() };
             for change in finished.changes {
                 let gone = change.body.is_none();
-                let state = CorrelatorState {
-                    artifact: key.clone(),
-                    kind: change.kind.to_owned(),
-                    entity: change.entity,
-                    format: STATE_FORMAT,
-                    body: change.body.unwrap_or_default(),
-                };
+                change.kind.clone_into(&mut state.kind);
+                state.entity = change.entity;
+                state.body = change.body.unwrap_or_default();
                 let encoded = if gone { Ok(codec.tombstone(&state)) } else { codec.encode(&state) };
                 let encoded =
                     encoded.map_err(|source| CorrelatorError::Encode { artifact: key.clone(), source })?;
@@ -153,7 +166,7 @@ impl Overlay {
                 (span, parent)
             });
             for output in &finished.outputs {
-                meters.outputs.with(&[output.topic()]).inc();
+                *counts.entry(output.topic()).or_default() += 1;
                 if let Some(mut record) = encode_output(codec, &key, held.partition, output, meters)? {
                     if let Some((span, parent)) = &span {
                         telemetry::inject(&mut record.headers, parent);
@@ -162,6 +175,9 @@ impl Overlay {
                     batch.records.push(record);
                 }
             }
+        }
+        for (topic, count) in counts {
+            meters.outputs.with(&[topic]).inc_by(count);
         }
         self.records = 0;
         self.bytes = 0;

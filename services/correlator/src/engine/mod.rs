@@ -14,6 +14,7 @@ use plimsoll_kit::broker::{
     ProducerOptions, TopicPartition,
 };
 use plimsoll_kit::lifecycle::{Liveness, Readiness, ServiceContext};
+use plimsoll_kit::metrics::Counter;
 use plimsoll_kit::transport::Connections;
 use plimsoll_kit::{clock, dead_letter, telemetry};
 use plimsoll_schemas::codec::{Codec, CodecError};
@@ -34,6 +35,11 @@ use crate::store::{self, Store};
 const POLL_MAX_RECORDS: usize = 2_000;
 /// Longest wait for a record.
 const POLL_WAIT: Duration = Duration::from_millis(50);
+/// A batch of as many records within the interval is one of a backlog, or of ten thousand inputs in a second.
+const BUSY_MIN_RECORDS: usize = 1_000;
+/// Intervals that such a batch is gathered for: what changes more than once is then written once, and the time of each
+/// commit is spread over more.
+const BUSY_INTERVALS: u32 = 4;
 /// Wait after a failure, doubled up to `correlator.retry_max_ms` while it lasts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The loop is stuck after this long without a turn.
@@ -79,6 +85,8 @@ pub(crate) struct Engine<'a> {
     committer: Committer,
     overlay: Overlay,
     meters: Meters,
+    /// Counters of `meters.records` by full topic name: looking one up by its labels costs as much as a small join.
+    joined: BTreeMap<Arc<str>, Counter>,
     ready: Readiness,
     liveness: Liveness,
     state_topic: Arc<str>,
@@ -131,6 +139,7 @@ impl<'a> Engine<'a> {
             committer,
             overlay: Overlay::default(),
             meters: Meters::new(&context.metrics),
+            joined: BTreeMap::new(),
             ready,
             liveness: context.health.liveness("correlator", MAX_SILENCE),
             state_topic,
@@ -275,7 +284,13 @@ impl<'a> Engine<'a> {
                 }
             }
         };
-        self.meters.records.with(&[short(&record.topic, self.codec.prefix())]).inc();
+        if let Some(counter) = self.joined.get(&record.topic) {
+            counter.inc();
+        } else {
+            let counter = self.meters.records.with(&[short(&record.topic, self.codec.prefix())]);
+            counter.inc();
+            self.joined.insert(record.topic.clone(), counter);
+        }
         let trace = telemetry::extract(&record.headers);
         let store = self.store.clone();
         let (artifact, event, order) = (&decoded.artifact, decoded.event, decoded.order);
@@ -309,14 +324,18 @@ impl<'a> Engine<'a> {
     }
 
     fn is_due(&self) -> bool {
+        self.is_full() || self.overlay.since.is_some_and(|since| since.elapsed() >= self.interval())
+    }
+
+    /// How long the batch is gathered.
+    fn interval(&self) -> Duration {
         let interval = Duration::from_millis(self.section.commit_interval_ms);
-        self.is_full() || self.overlay.since.is_some_and(|since| since.elapsed() >= interval)
+        if self.overlay.records >= BUSY_MIN_RECORDS { interval * BUSY_INTERVALS } else { interval }
     }
 
     /// How long a poll may wait so that the batch is handed over in time.
     fn poll_wait(&self) -> Duration {
-        let interval = Duration::from_millis(self.section.commit_interval_ms);
-        let left = self.overlay.since.map(|since| interval.saturating_sub(since.elapsed()));
+        let left = self.overlay.since.map(|since| self.interval().saturating_sub(since.elapsed()));
         // While a commit is under way its end is looked for often, since the next batch may be waiting.
         let wait = if self.committer.is_busy() { Duration::from_millis(5) } else { POLL_WAIT };
         left.map_or(POLL_WAIT, |left| left.max(Duration::from_millis(1)).min(wait))

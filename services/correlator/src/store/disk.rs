@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 use super::{Store, StoreError, Write};
 
@@ -59,7 +59,8 @@ impl DiskStore {
 impl Store for DiskStore {
     fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
         // To the operating system, so that a killed process loses nothing of it.
-        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len());
+        batch = batch.durability(Some(PersistMode::Buffer));
         for (key, value) in writes {
             match value {
                 Some(value) => batch.insert(&self.entries, key.as_slice(), value.as_slice()),

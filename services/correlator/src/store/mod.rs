@@ -105,14 +105,17 @@ fn partition_prefix(kind: u8, partition: u32) -> Vec<u8> {
 
 /// Key of the entity whose message key in the state topic is `message_key`.
 pub fn data_key(partition: u32, message_key: &[u8]) -> Vec<u8> {
-    let mut key = partition_prefix(DATA, partition);
+    let mut key = Vec::with_capacity(1 + size_of::<u32>() + message_key.len());
+    key.push(DATA);
+    key.extend_from_slice(&partition.to_be_bytes());
     key.extend_from_slice(message_key);
     key
 }
 
 /// Value of an entity: its format, then its body.
 pub fn data_value(format: i32, body: &[u8]) -> Vec<u8> {
-    let mut value = format.to_be_bytes().to_vec();
+    let mut value = Vec::with_capacity(size_of::<i32>() + body.len());
+    value.extend_from_slice(&format.to_be_bytes());
     value.extend_from_slice(body);
     value
 }
