@@ -1,0 +1,257 @@
+//! Node.js: programs that look at or change what the hook rests on end as they do without it, and are seen all the same.
+//! Each program runs with and without the hook under several versions; those come from npm's registry, once.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
+#[path = "support/node.rs"]
+mod node_support;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plimsoll_runtime_agent::hooks::HookSession;
+use plimsoll_runtime_agent::hooks::language::Language;
+use plimsoll_runtime_agent::hooks::report::ReportKind;
+
+use node_support::{names, packages};
+use support::languages::program;
+
+const TOOLS: &str = include_str!("applications/node/tools/package.json");
+const VERSIONS: &str = include_str!("applications/node/versions.json");
+
+/// Name, text, and the packages that it loads, separated by blanks.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    (
+        "prototypes.js",
+        "Object.prototype.has = Object.prototype.construct = Object.prototype.apply = () => 1;
+         Object.prototype.deleteProperty = () => false;
+         Object.prototype.ownKeys = Object.prototype.load = () => [];
+         const { Worker } = require('worker_threads');
+         console.log(typeof require('left-pad'), delete require.cache[require.resolve('left-pad')]);
+         new Worker('require(\"semver\")', { eval: true }).on('exit', (code) => console.log('exit', code));
+         import('nanoid').then((module) => console.log(typeof module.nanoid));",
+        "left-pad nanoid semver",
+    ),
+    (
+        "patched.js",
+        "const fail = () => { throw new Error('patched') };
+         const fs = require('fs');
+         Array.prototype.push = Set.prototype.add = Set.prototype.has = fail;
+         String.prototype.startsWith = String.prototype.includes = String.prototype.split = fail;
+         RegExp.prototype.exec = fail;
+         fs.openSync = fs.writeSync = fs.closeSync = Buffer.from = Buffer.concat = fail;
+         Function.prototype.call = Function.prototype.apply = Function.prototype.bind = fail;
+         Reflect.defineProperty = Reflect.apply = Reflect.construct = fail;
+         process._rawDebug(typeof require('left-pad'));",
+        "left-pad",
+    ),
+    (
+        "frozen.js",
+        "for (const name of Object.getOwnPropertyNames(globalThis)) {
+           const value = globalThis[name];
+           if (typeof value !== 'function' || !/^[A-Z]/.test(name)) continue;
+           Object.freeze(value);
+           if (value.prototype) Object.freeze(value.prototype);
+         }
+         console.log(typeof require('left-pad'), typeof require('yaml').parse);
+         import('nanoid').then((module) => console.log(typeof module.nanoid));",
+        "left-pad nanoid yaml",
+    ),
+    (
+        "stacks.mjs",
+        "import { createRequire } from 'module';
+         import inner from './inner.cjs';
+         const require = createRequire(import.meta.url);
+         console.log(new Error('here').stack, inner, require('./inner.cjs'), (await import('./inner.mjs')).default);
+         console.log(Object.keys(require.cache).length, process.execArgv, process.argv.length);
+         try { require('./none.cjs') } catch (error) { console.log(error.code, error.requireStack, error.stack) }",
+        "",
+    ),
+    ("inner.cjs", "module.exports = new Error('inner').stack;", ""),
+    ("inner.mjs", "export default new Error('inner').stack;", ""),
+    (
+        "threads.js",
+        "const { Worker, isMainThread, parentPort } = require('worker_threads');
+         class Own extends Worker {}
+         if (isMainThread) {
+           const worker = new Worker(__filename);
+           console.log(worker instanceof Worker, worker.constructor === Worker, Worker.name, Worker.length);
+           worker.on('message', (message) => {
+             console.log(message);
+             const own = new Own('require(\"left-pad\")', { eval: true });
+             own.on('exit', (code) => console.log(own.constructor === Own, code));
+           });
+         } else parentPort.postMessage([Object.keys(require.cache).length, new Error().stack.split('\\n').length]);",
+        "left-pad",
+    ),
+    ("rejected.mjs", "import 'nanoid'; import('left-pad').then(() => { null.x });", "left-pad nanoid"),
+    ("syntax.js", "require('./wrong.cjs');", ""),
+    ("wrong.cjs", "var a = ;", ""),
+    (
+        "cluster.js",
+        "const cluster = require('cluster');
+         if (cluster.isPrimary) {
+           cluster.fork().on('message', console.log).on('exit', (code, signal) => console.log(code, signal));
+         } else { require('left-pad'); process.send(Object.keys(require.cache).length, () => process.exit(7)) }",
+        "left-pad",
+    ),
+    (
+        "children.js",
+        "const { fork, spawnSync, execFileSync } = require('child_process');
+         if (process.argv[2]) { console.log(process.execArgv, typeof require('semver')); process.exit(3) }
+         fork(__filename, ['x'], { execArgv: ['--no-warnings'] }).on('exit', (code) => {
+           console.log(code, spawnSync(process.execPath, ['-p', '1+1'], { env: {} }).stdout.toString());
+           console.log(execFileSync(process.execPath, ['-e', 'console.log(typeof require(\"yaml\"))']).toString());
+         });",
+        "semver yaml",
+    ),
+    (
+        "cache.js",
+        "const Module = require('module'), { cache } = require, id = require.resolve('left-pad');
+         require(id);
+         console.log(cache === Module._cache, id in cache, cache[id].loaded, cache[id].parent === module);
+         cache[id] = { exports: 42, id, loaded: true };
+         console.log(require('left-pad'), module.children.length, Object.getPrototypeOf(cache));
+         const other = { value: { exports: 43, loaded: true, id }, configurable: true, writable: true };
+         Object.defineProperty(cache, id, other);
+         console.log(require(id), delete cache[id], typeof require(id), Object.keys(cache).length);",
+        "left-pad",
+    ),
+    (
+        "end.js",
+        "process.on('exit', (code) => { console.log(code, process.eventNames().length); process.exitCode = 9 });
+         process.once('uncaughtException', (error) => console.log(error.message, require('left-pad').name));
+         throw new Error('late');",
+        "left-pad",
+    ),
+    ("killed.js", "require('left-pad'); process.kill(process.pid, 'SIGKILL'); for (;;);", "left-pad"),
+    (
+        // A loader on a thread of its own, as tsx, ts-node and agents of other vendors have one.
+        "loader.mjs",
+        "import { register } from 'node:module';
+         register(`data:text/javascript,${encodeURIComponent(`
+           export const resolve = (name, context, next) =>
+             name === 'virtual' ? { url: 'file:///virtual', shortCircuit: true } : next(name, context);
+           export const load = (url, context, next) => url.endsWith('virtual')
+             ? { format: 'module', source: 'export default 5', shortCircuit: true } : next(url, context);`)}`);
+         console.log((await import('virtual')).default, typeof (await import('nanoid')).nanoid);
+         console.log(typeof (await import('left-pad')).default);",
+        "left-pad nanoid",
+    ),
+    (
+        "hooks.mjs",
+        "import * as module from 'node:module';
+         module.registerHooks?.({ load: (url, context, next) => next(url, context) });
+         console.log(typeof (await import('nanoid')).nanoid, typeof (await import('left-pad')).default);",
+        "left-pad nanoid",
+    ),
+    (
+        "globals.js",
+        "console.log(require('vm').runInNewContext('typeof require'), new Function('return typeof process')());
+         console.log(Object.keys(globalThis).length, Object.getOwnPropertyNames(process).length);
+         console.error(new Error('here').stack);",
+        "",
+    ),
+];
+
+/// Options of Node.js, and of the application for it, with each of which the first program runs once more.
+const OPTIONS: &[(&[&str], &str)] = &[
+    (&["--frozen-intrinsics", "--no-warnings"], ""),
+    (&["--disable-proto=delete"], "--max-old-space-size=100"),
+    (&["--disallow-code-generation-from-strings"], "--require \"./own hook.cjs\" --title=a"),
+    (&[], "--no-such-option"),
+    (&[], "--require \"unterminated"),
+    (&["--permission", "--allow-fs-read=*", "--allow-worker"], ""),
+];
+
+fn versions() -> Vec<PathBuf> {
+    let Some(installed) = program("node", "apt install nodejs npm") else { return Vec::new() };
+    let others = packages("node-versions", VERSIONS).into_iter().flat_map(|folder| {
+        ["node22", "node24"].map(|name| folder.join("node_modules").join(name).join("bin/node"))
+    });
+    std::iter::once(installed).chain(others).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Without the process's number in a warning: `(node:4711) Warning: …`.
+fn said(bytes: &[u8]) -> String {
+    let text = text(bytes);
+    let lines = text.lines().map(|line| {
+        let number = line.strip_prefix("(node:").and_then(|rest| rest.split_once(") "));
+        number.map_or_else(|| line.to_owned(), |(_, warning)| warning.to_owned())
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a program with and without the hook; gives the packages that were reported.
+fn differential(root: &Path, make: impl Fn() -> Command, what: &str) -> BTreeSet<String> {
+    let plain = make().current_dir(root).output().unwrap();
+    let mut session = HookSession::start(root).unwrap();
+    let mut hooked = make();
+    session.environment().apply(&mut hooked);
+    let hooked = hooked.current_dir(root).output().unwrap();
+    assert_eq!(text(&hooked.stdout), text(&plain.stdout), "{what}");
+    assert_eq!(said(&hooked.stderr), said(&plain.stderr), "{what}");
+    assert_eq!(hooked.status, plain.status, "{what}");
+    let mut modules = BTreeSet::new();
+    session.drain(|_, report, _| match report.kind {
+        ReportKind::Module(Language::Node) => drop(modules.insert(text(&report.path))),
+        ReportKind::HookFailed(_) => panic!("{what}: {}", text(&report.name)),
+        _ => {}
+    });
+    names(&modules)
+}
+
+#[test]
+fn programs_end_as_they_do_without_the_hook() {
+    let Some(tools) = packages("node-tools", TOOLS) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    std::os::unix::fs::symlink(tools.join("node_modules"), root.join("node_modules")).unwrap();
+    for (name, text, _) in PROGRAMS {
+        fs::write(root.join(name), text).unwrap();
+    }
+    for node in versions() {
+        for (name, _, loaded) in PROGRAMS {
+            let what = format!("{} {name}", node.display());
+            let reported = differential(
+                root,
+                || {
+                    let mut command = Command::new(&node);
+                    command.arg(name);
+                    command
+                },
+                &what,
+            );
+            let expected: BTreeSet<String> = loaded.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(reported, expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn options_of_node_and_of_the_application_are_kept() {
+    let Some(tools) = packages("node-tools", TOOLS) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    std::os::unix::fs::symlink(tools.join("node_modules"), root.join("node_modules")).unwrap();
+    fs::write(root.join("own hook.cjs"), "globalThis.own = typeof require('yaml');").unwrap();
+    fs::write(root.join("app.js"), "console.log(typeof require('left-pad'), globalThis.own, process.title)")
+        .unwrap();
+    for node in versions() {
+        for (options, given) in OPTIONS {
+            let make = || {
+                let mut command = Command::new(&node);
+                command.args(*options).arg("app.js").env("NODE_OPTIONS", given);
+                command
+            };
+            differential(root, make, &format!("{} {options:?} {given}", node.display()));
+        }
+    }
+}
