@@ -242,10 +242,14 @@ public class Main {
             return (Class<?>) unsafe.getMethod("defineAnonymousClass", Class.class, byte[].class, Object[].class).invoke(field.get(null), Main.class, bytes, null);
         }
     }
+    /** Loads a class, and waits until it is unloaded: an agent holds it until it has told it. */
     static void drop(Path libs) throws Exception {
-        for (int i = 0; i < 3; i++) {
-            make(new URLClassLoader(new URL[]{libs.resolve("temporary.jar").toUri().toURL()}, null), "gone.Temporary");
-            System.gc();
+        for (int i = 0; i < 2; i++) {
+            URLClassLoader loader = new URLClassLoader(new URL[]{libs.resolve("temporary.jar").toUri().toURL()}, null);
+            make(loader, "gone.Temporary");
+            java.lang.ref.WeakReference<Object> gone = new java.lang.ref.WeakReference<>(loader);
+            loader = null;
+            for (int wait = 0; wait < 500 && gone.get() != null; wait++) { System.gc(); Thread.sleep(10); }
         }
     }
     public static void main(String[] arguments) throws Exception {
