@@ -93,6 +93,29 @@ fn composer_uses_nothing_and_checks_use_nothing() {
     }
 }
 
+/// What a fork included last, before it is killed, is told by nobody: that is said.
+#[test]
+fn a_fork_that_ends_by_force_is_a_loss() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("late.php"), "<?php class Late {}").unwrap();
+    for (end, lost) in [("posix_kill(getmypid(), SIGKILL);", true), ("", false)] {
+        let script = format!(
+            "<?php spl_autoload_register(function () {{ require 'late.php'; }}); \
+             if (!($pid = pcntl_fork())) {{ new Late; {end} exit; }} pcntl_waitpid($pid, $status);"
+        );
+        fs::write(root.join("app.php"), script).unwrap();
+        let mut php = Command::new("php");
+        php.arg("app.php");
+        let measured = measure(Way::Hooks, root, vec![php]);
+        assert_eq!(measured.lost(HOOK) > 0, lost, "{end} {:?}", measured.workload());
+        assert!(lost || measured.modules().contains("late.php"));
+    }
+}
+
 /// An archive is used where something in it is, and only then.
 #[test]
 fn archives_are_used_with_what_is_in_them() {

@@ -272,22 +272,35 @@ fn a_web_server_with_phps_module_is_seen() {
 }
 
 #[test]
-fn the_built_in_server_is_seen_whole() {
+fn the_built_in_server_is_seen_whole_without_a_router() {
     let Some(directory) = application() else { return };
     let root = fs::canonicalize(directory.path()).unwrap();
-    for way in Way::all() {
-        let written = root.join(format!("truth-{way:?}"));
-        let port = free_port();
-        let mut command = Command::new("php");
-        command.args(["-S", &format!("127.0.0.1:{port}")]).env("TRUTH", &written).stderr(Stdio::null());
-        let measured = serve(way, &root, command, Signal::INT, |server| {
-            for _ in 0..2 {
-                let answer = get(port, "/app.php", server);
-                assert!(answer.ends_with("2 snakeCase 1\n"), "{way:?} {answer}");
+    fs::write(root.join("router.php"), "<?php require 'app.php';").unwrap();
+    fs::write(root.join("hello.php"), "<?php echo 'hello';").unwrap();
+    // Another PHP says hello, as that which frameworks start the server by.
+    let script = "php hello.php >&2; exec php -S \"$@\"";
+    for router in [None, Some("router.php")] {
+        for way in Way::all() {
+            let written = root.join(format!("truth-{router:?}-{way:?}"));
+            let port = free_port();
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh", &format!("127.0.0.1:{port}")]).args(router);
+            command.env("TRUTH", &written).stderr(Stdio::null());
+            let measured = serve(way, &root, command, Signal::INT, |server| {
+                for _ in 0..2 {
+                    let answer = get(port, "/app.php", server);
+                    assert!(answer.ends_with("2 snakeCase 1\n"), "{router:?} {way:?} {answer}");
+                }
+            });
+            if way == Way::Hooks && router.is_some() {
+                assert!(measured.lost(HOOK) > 0, "{:?}", measured.workload());
+                let reasons = measured.workload().unavailable_probes;
+                assert!(reasons.values().any(|reason| reason.contains("router script")), "{reasons:?}");
+            } else {
+                assert_complete(way, HOOK, &measured);
+                assert_eq!(of_packages(measured.modules()), truth(&written, &root), "{router:?} {way:?}");
             }
-        });
-        assert_complete(way, HOOK, &measured);
-        assert_eq!(of_packages(measured.modules()), truth(&written, &root), "{way:?}");
+        }
     }
 }
 

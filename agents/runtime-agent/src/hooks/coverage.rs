@@ -7,6 +7,8 @@ use plimsoll_schemas::words::{observed, probe};
 
 use super::language::Language;
 use super::report::{Report, ReportKind};
+use crate::ebpf::event::split_arguments;
+use crate::sweep::language_on_jvm;
 
 /// Longest time from an interpreter's exec to its hello, in milliseconds; a slow start is no failure.
 const HELLO_MAX_MS: i64 = 10_000;
@@ -37,13 +39,13 @@ pub struct Coverage {
     lost: BTreeMap<&'static str, u64>,
     /// By probe and program.
     reasons: BTreeMap<(&'static str, String), String>,
-    /// Why a probe is not at work at all.
-    absent: BTreeMap<&'static str, String>,
     /// Processes that took the hook of a language, and those that did not: each counts once.
     hooked: HashSet<(u32, Language)>,
     refused: HashSet<(u32, Language)>,
     /// Numbers of both, by language.
     processes: BTreeMap<(Language, &'static str), u64>,
+    /// Why a probe is not at work at all.
+    absent: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug)]
@@ -111,18 +113,26 @@ impl Coverage {
     fn on_audit_started(&mut self, report: &Report, now_ms: i64) {
         // The same process again: what it was before never said hello.
         self.give_up(report.pid);
-        let first = self.first_process.is_none_or(|first| first == report.pid);
-        self.audit = Some(self.audit.unwrap_or(first) || first);
         for language in Language::ALL {
             self.hooked.remove(&(report.pid, language));
             self.refused.remove(&(report.pid, language));
         }
+        let first = self.first_process.is_none_or(|first| first == report.pid);
+        self.audit = Some(self.audit.unwrap_or(first) || first);
         if self.programs.len() < PROGRAMS_MAX || self.programs.contains_key(&report.pid) {
             self.programs.insert(report.pid, report.path.clone());
+        }
+        if report.path.ends_with(b"/java")
+            && let Some((language, _)) =
+                language_on_jvm(split_arguments(&report.name).get(1..).unwrap_or_default())
+        {
+            let reason = format!("runs on a JVM, which takes no {}", language.hook());
+            self.unmeasured(language.probe(), &report.path, &reason);
         }
         let Some(language) = Language::of_program(&report.path) else { return };
         self.forks_php |= language == Language::Php;
         if let Some(reason) = language.unseen_by_hook(&report.path, &report.name) {
+            self.refuse(report.pid, language);
             self.unmeasured(language.probe(), &report.path, reason);
         }
         if let Some(reason) = language.expects(&report.path, &report.name) {
@@ -132,7 +142,6 @@ impl Coverage {
 
     /// A program that is no interpreter by its name carries one.
     fn on_interpreter_library(&mut self, report: &Report, language: Language, now_ms: i64) {
-            self.refuse(report.pid, language);
         let program = self.programs.get(&report.pid).unwrap_or(&report.path).clone();
         // One that is has been judged by its arguments already.
         if Language::of_program(&program) == Some(language)
@@ -144,6 +153,7 @@ impl Coverage {
             // A web server: its requests say hello.
             self.forks_php = true;
             if let Some(reason) = language.unseen_by_hook(&program, b"") {
+                self.refuse(report.pid, language);
                 self.unmeasured(language.probe(), &program, reason);
             }
             return;
@@ -153,20 +163,23 @@ impl Coverage {
     }
 
     fn on_hook_started(&mut self, report: &Report, language: Language) {
-                self.refuse(report.pid, language);
         self.started.insert(language);
-        self.expected.remove(&(report.pid, language));
+        if self.hooked.len() < PROGRAMS_MAX && self.hooked.insert((report.pid, language)) {
+            *self.processes.entry((language, observed::AT_START)).or_default() += 1;
+        }
+        let before = self.expected.remove(&(report.pid, language));
         if language == Language::Php {
             let reason = "ended by force, before it told what it had included last".to_owned();
+            // A request of which the end was not told, and the next one.
+            if before.is_some_and(|before| before.since_ms.is_none()) {
+                self.unmeasured(language.probe(), &report.path, &reason);
+            }
             self.expect(report.pid, language, report.path.clone(), reason, None);
         }
         let known = self.programs.contains_key(&report.pid) || language == Language::Php && self.forks_php;
         if !known {
             let reason = format!(
                 "runs without the audit library, which would show interpreters without {}",
-        if self.hooked.len() < PROGRAMS_MAX && self.hooked.insert((report.pid, language)) {
-            *self.processes.entry((language, observed::AT_START)).or_default() += 1;
-        }
                 language.hook()
             );
             self.unmeasured(language.probe(), &report.path, &reason);
@@ -182,22 +195,13 @@ impl Coverage {
         since_ms: Option<i64>,
     ) {
         if self.expected.len() >= EXPECTED_MAX {
+            self.refuse(pid, language);
             self.unmeasured(language.probe(), &program, &reason);
             return;
         }
         self.expected.insert((pid, language), Expected { since_ms, program, reason });
     }
 
-    fn give_up(&mut self, pid: u32) {
-        for language in Language::ALL {
-            if let Some(expected) = self.expected.remove(&(pid, language)) {
-            self.refuse(pid, language);
-                self.unmeasured(language.probe(), &expected.program, &expected.reason);
-            }
-        }
-    }
-
-    /// Interpreters of which a report is still to come.
     /// A process of the language runs without the hook.
     pub fn refuse(&mut self, pid: u32, language: Language) {
         let hooked = self.hooked.contains(&(pid, language));
@@ -211,10 +215,19 @@ impl Coverage {
         self.processes.iter().map(|((language, how), count)| (*language, *how, *count))
     }
 
+    fn give_up(&mut self, pid: u32) {
+        for language in Language::ALL {
+            if let Some(expected) = self.expected.remove(&(pid, language)) {
+                self.refuse(pid, language);
+                self.unmeasured(language.probe(), &expected.program, &expected.reason);
+            }
+        }
+    }
+
+    /// Interpreters of which a report is still to come.
     pub fn expected(&self) -> Vec<u32> {
         self.expected.keys().map(|(pid, _)| *pid).collect()
     }
-                self.refuse(pid, language);
 
     /// Gives up on interpreters without a hello: those of `ended`, of which no report can come any more, and those that
     /// had time enough.
@@ -340,15 +353,6 @@ mod tests {
     }
 
     #[test]
-    fn hellos_and_their_absence() {
-        use Language::{Node, Python, Ruby};
-        use ReportKind::{AuditStarted, HookFailed, HookStarted, Object};
-        let (bash, python) = ("/bin/bash", "/usr/bin/python3");
-        check(&[], &[], "", "", "ld-audit, python-import");
-        check(&[report(AuditStarted, 1, "", bash)], &[1], "ld-audit true", "", "python-import");
-        // The first program took no library.
-        check(&[report(AuditStarted, 2, "", bash)], &[], "ld-audit false", "", "python-import");
-    #[test]
     fn each_process_counts_once_as_hooked_or_refused() {
         use Language::{Php, Python};
         use ReportKind::{AuditStarted, HookStarted};
@@ -382,11 +386,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn hellos_and_their_absence() {
+        use Language::{Node, Python, Ruby};
+        use ReportKind::{AuditStarted, HookFailed, HookStarted, Object};
+        let (bash, python) = ("/bin/bash", "/usr/bin/python3");
+        check(&[], &[], "", "", "ld-audit, python-import");
+        check(&[report(AuditStarted, 1, "", bash)], &[1], "ld-audit true", "", "python-import");
+        // The first program took no library.
+        check(&[report(AuditStarted, 2, "", bash)], &[], "ld-audit false", "", "python-import");
         let hooked = [
             report(AuditStarted, 1, "python3\0a.py", python),
             report(HookStarted(Python), 1, "cpython 3.11.2", python),
         ];
         check(&hooked, &[1], "ld-audit true, python-import true", "", "");
+        // Jython beside it.
+        let on_jvm =
+            report(AuditStarted, 2, "java\0-cp\0x.jar\0org.python.util.jython\0a.py", "/usr/bin/java");
+        check(
+            &[hooked[0].clone(), hooked[1].clone(), on_jvm],
+            &[1],
+            "ld-audit true, python-import true",
+            "python-import 1",
+            "python-import:/usr/bin/java",
+        );
         let isolated = [hooked[0].clone(), hooked[1].clone(), report(AuditStarted, 2, "python3\0-I", python)];
         check(&isolated, &[], "ld-audit true, python-import true", "", "");
         // Without the audit library nothing would tell of an interpreter without the hook.
@@ -396,15 +419,6 @@ mod tests {
             "python-import true",
             "python-import 1",
             "ld-audit, python-import:/usr/bin/python3",
-        // Jython beside it.
-        let on_jvm = report(AuditStarted, 2, "java\0-cp\0x.jar\0org.python.util.jython\0a.py", "/usr/bin/java");
-        check(
-            &[hooked[0].clone(), hooked[1].clone(), on_jvm],
-            &[1],
-            "ld-audit true, python-import true",
-            "python-import 1",
-            "python-import:/usr/bin/java",
-        );
         );
         check(
             &isolated,
@@ -503,6 +517,9 @@ mod tests {
             report(HookEnded(Php), 1, "", ""),
         ];
         check(&command, &[1], "ld-audit true, php-include true", "", "python-import");
+        let twice = [command[0].clone(), command[1].clone(), command[1].clone(), command[2].clone()];
+        let lost = "php-include:/usr/bin/php8.2, python-import";
+        check(&twice, &[1], "ld-audit true, php-include true", "php-include 1", lost);
     }
 
     #[test]

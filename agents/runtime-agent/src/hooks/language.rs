@@ -84,7 +84,7 @@ impl Language {
     /// The language whose interpreter a program is, by its name. audit.c knows the same beginnings.
     pub fn of_program(program: &[u8]) -> Option<Self> {
         let name = base_name(program);
-        if name.starts_with(b"python") || name.starts_with(b"pypy") {
+        if name.starts_with(b"python") || name.starts_with(b"pypy") || name.starts_with(b"graalpy") {
             return Some(Self::Python);
         }
         let end = name.iter().rposition(|byte| !byte.is_ascii_digit() && !b".-".contains(byte));
@@ -150,9 +150,16 @@ impl Language {
             &[b"-v", b"--version", b"-i", b"--info", b"-m", b"--modules", b"-h", b"--help"];
         const TESTING: &[&[u8]] = &[b"-t", b"-tt", b"--test"];
         let name = base_name(program);
-        // What carries PHP as a library is a web server.
-        if self != Self::Php || is_php(name) && !is_php_server(name) {
+        if self != Self::Php {
             return None;
+        }
+        // What carries PHP as a library is a web server.
+        if is_php(name) && !is_php_server(name) {
+            let words: Vec<&[u8]> = arguments.split(|byte| *byte == 0).skip(1).collect();
+            return php_options(&words).is_some_and(|options| options.serves && options.script).then_some(
+                "serves requests by a router script, in front of which PHP runs no auto_prepend_file, and so no include \
+                 hook",
+            );
         }
         let tests = is_php(name) && name.windows(3).any(|part| part == b"fpm");
         let mut words = arguments.split(|byte| *byte == 0).skip(1);
@@ -280,6 +287,23 @@ fn ruby(words: &[&[u8]]) -> Expected {
 }
 
 fn php(words: &[&[u8]]) -> Expected {
+    let options = php_options(words)?;
+    // Its requests say hello, where nothing keeps them from that.
+    if options.serves && options.without.is_none() { None } else { Some(options.without) }
+}
+
+/// What PHP's options say of its run.
+struct PhpOptions {
+    /// Why it goes without the include hook.
+    without: Option<&'static str>,
+    /// It is the built-in web server.
+    serves: bool,
+    /// A script stands behind its options.
+    script: bool,
+}
+
+/// `None`: it runs nothing.
+fn php_options(words: &[&[u8]]) -> Option<PhpOptions> {
     const UNSETTLED: &str = "was started with -n, which leaves the include hook out";
     const DISPLACED: &str = "has an auto_prepend_file on its command line, which replaces the include hook";
     const CODE: &str = "was started with code on its command line, which runs without the include hook";
@@ -296,9 +320,11 @@ fn php(words: &[&[u8]]) -> Expected {
             b"-v" | b"--version" | b"-i" | b"--info" | b"-m" | b"--modules" | b"-h" | b"--help"
             | b"--ini" | b"-l" | b"--syntax-check" | b"-w" | b"-s" | b"--rf" | b"--rc" | b"--re"
             | b"--ri" => return None,
-            b"-S" | b"--server" => serves = true,
+            [b'-', b'S', ..] | b"--server" => serves = true,
             b"-n" | b"--no-php-ini" => without = Some(UNSETTLED),
-            b"-r" | b"--run" | b"-R" | b"-B" | b"-a" => return Some(Some(CODE)),
+            b"-r" | b"--run" | b"-R" | b"-B" | b"-a" => {
+                return Some(PhpOptions { without: Some(CODE), serves: false, script: false });
+            }
             b"--" | b"-f" | b"--file" => break,
             _ => {
                 let glued = word.strip_prefix(b"-d").or_else(|| word.strip_prefix(b"--define="));
@@ -308,8 +334,7 @@ fn php(words: &[&[u8]]) -> Expected {
             }
         }
     }
-    // Its requests say hello, where nothing keeps them from that.
-    if serves && without.is_none() { None } else { Some(without) }
+    Some(PhpOptions { without, serves, script: rest.first().is_some_and(|script| !script.is_empty()) })
 }
 
 #[cfg(test)]
@@ -392,6 +417,9 @@ mod tests {
             ("/usr/bin/frankenphp", "frankenphp run", true),
             ("/usr/sbin/apache2", "apache2 -t", true),
             ("/usr/bin/php8.2", "php8.2 -S 127.0.0.1:80", false),
+            ("/usr/bin/php8.2", "php8.2 -S 127.0.0.1:80 -t public", false),
+            ("/usr/bin/php8.2", "php8.2 -S127.0.0.1:80 -t public vendor/server.php", true),
+            ("/usr/bin/php8.2", "php8.2 app.php -S 127.0.0.1:80", false),
             ("/usr/bin/swoole-cli", "swoole-cli server.php", false),
         ] {
             let found =
@@ -426,6 +454,7 @@ mod tests {
         for (program, expected) in [
             ("/usr/bin/python3.11", Some(Python)),
             ("/opt/pypy3", Some(Python)),
+            ("/opt/graalpy/bin/graalpy", Some(Python)),
             ("python", Some(Python)),
             ("/opt/python/run", None),
             ("/usr/bin/bpython", None),
