@@ -209,6 +209,12 @@
   }
 
   guard(() => {
+    // Deno takes NODE_OPTIONS, too, and loads modules by itself; so may Bun once.
+    const other = process.versions.deno ? 'Deno' : process.versions.bun ? 'Bun' : '';
+    if (other !== '') {
+      report('NF', `blind: is ${other}, which takes no hook of Node.js`, '');
+      return;
+    }
     const threads = require('worker_threads');
     const { isMainThread } = threads;
     report('NH', `node ${process.version}${isMainThread ? '' : ' worker'}`, process.execPath);
