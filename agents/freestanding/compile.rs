@@ -4,7 +4,7 @@
 
 const OPTIONS: [&str; 21] = [
     "-std=c11",
-    "-Os",
+    "-O2",
     "-g0",
     "-Wall",
     "-Wextra",
