@@ -179,6 +179,21 @@ pub fn is_package(path: &[u8]) -> bool {
     })
 }
 
+/// Whether a module is of the part of pm2 that asks its daemon to run an application, and whether of the daemon.
+pub fn daemon_of(path: &[u8]) -> (bool, bool) {
+    (path.ends_with(b"/pm2/lib/Client.js"), path.ends_with(b"/pm2/lib/Daemon.js"))
+}
+
+/// The application was handed to a daemon that is none of the workload's processes.
+pub fn of_daemon() -> Unmeasurable {
+    Unmeasurable {
+        ecosystem: "npm",
+        reason: "pm2 handed the application to its daemon, which ran before and is not watched; run pm2 kill first, or use \
+                 pm2-runtime"
+            .to_owned(),
+    }
+}
+
 /// Looks into a program for a native image's heap, or for Node.js, and into a script for the marks of a bundler.
 pub fn of_file(opened: File, path: &[u8]) -> Option<Found> {
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;

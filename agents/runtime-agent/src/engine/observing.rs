@@ -114,6 +114,14 @@ impl Engine {
             FileAction::Map => Language::of_library(&event.path) == Some(Language::Php),
             FileAction::Open => false,
         };
+        let carries_python =
+            event.action == FileAction::Map && Language::of_library(&event.path) == Some(Language::Python);
+        if carries_python && !event.resync && judged.is_none_or(|judged| judged == Reader::Plain) {
+            workload.set_carries_python(&process);
+        }
+        if reader == Reader::Embedded && unmeasurable::python::is_first_module(&event.path) {
+            workload.set_reads_python();
+        }
         // What ran from the first exec on is looked at again, too: after losses and once per epoch.
         if event.resync && keeps_php && !workload.is_watched_from_first_exec(probe::EBPF_FILES) {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));

@@ -146,6 +146,14 @@ pub struct Workload {
     alone: Option<Unmeasurable>,
     /// A package of Node.js was loaded from a file of its own.
     loads_packages: bool,
+    /// It asked the daemon of a process manager to run the application.
+    asks_daemon: bool,
+    /// That daemon is one of its own processes.
+    runs_daemon: bool,
+    /// A program that carries Python as a library.
+    carries_python: Option<String>,
+    /// Such a program read Python's own modules.
+    reads_python: bool,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -166,11 +174,11 @@ impl Workload {
             losses: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             observed: BTreeMap::new(),
+            programs: HashSet::new(),
             first_seen_ms: now_ms,
             attempts: 0,
             loss_base: 0,
             empty_polls: 0,
-            programs: HashSet::new(),
             pending: VecDeque::new(),
             index: HashMap::new(),
             modules: HashMap::new(),
@@ -180,6 +188,10 @@ impl Workload {
             looked_at: HashSet::new(),
             alone: None,
             loads_packages: false,
+            asks_daemon: false,
+            runs_daemon: false,
+            carries_python: None,
+            reads_python: false,
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),

@@ -35,11 +35,33 @@ impl Workload {
         }
     }
 
+    /// A program mapped Python's library, and is no interpreter by its name.
+    pub fn set_carries_python(&mut self, program: &str) {
+        if self.carries_python.is_none() {
+            self.carries_python = Some(program.to_owned());
+            self.changed = true;
+        }
+    }
+
+    /// A program that carries Python read the first of Python's modules from a file.
+    pub fn set_reads_python(&mut self) {
+        self.changed |= !self.reads_python;
+        self.reads_python = true;
+    }
+
     /// What it is said to be unable to measure.
     pub(super) fn unavailable_probes(&self) -> BTreeMap<String, String> {
         let mut unavailable = self.unavailable.clone();
         if let Some(alone) = self.alone.as_ref().filter(|_| !self.loads_packages) {
             unavailable.entry(alone.key()).or_insert_with(|| alone.reason.clone());
+        }
+        if self.asks_daemon && !self.runs_daemon {
+            let found = unmeasurable::of_daemon();
+            unavailable.entry(found.key()).or_insert(found.reason);
+        }
+        if let Some(program) = self.carries_python.as_ref().filter(|_| !self.reads_python) {
+            let found = unmeasurable::python::without_modules(program);
+            unavailable.entry(found.key()).or_insert(found.reason);
         }
         unavailable
     }
@@ -51,6 +73,12 @@ impl Workload {
         {
             self.loads_packages = true;
             self.changed |= self.alone.is_some();
+        }
+        if observation.kind == usage_kind::MODULE {
+            let (asks, runs) = unmeasurable::daemon_of(&observation.path);
+            self.changed |= asks && !self.asks_daemon || runs && !self.runs_daemon;
+            self.asks_daemon |= asks;
+            self.runs_daemon |= runs;
         }
         if let Some(found) = unmeasurable::of_path(&observation.path) {
             self.set_unmeasurable(found);
@@ -100,6 +128,23 @@ mod tests {
         load(&mut workload, "app/server.js");
         assert!(says(&workload));
         load(&mut workload, "app/node_modules/a/index.js");
+        assert!(!says(&workload));
+    }
+
+    #[test]
+    fn an_application_may_run_below_a_daemon_from_elsewhere() {
+        let mut workload = workload();
+        let says =
+            |workload: &Workload| workload.event().unavailable_probes.contains_key("not-measurable:npm");
+        let load = |workload: &mut Workload, path: &str| {
+            let module = Observation { kind: "module", ..observation(path, 1) };
+            workload.add(module, "node-module", String::new(), 1, 0, None);
+        };
+        load(&mut workload, "app/node_modules/pm2/lib/Utility.js");
+        assert!(!says(&workload));
+        load(&mut workload, "app/node_modules/pm2/lib/Client.js");
+        assert!(says(&workload));
+        load(&mut workload, "app/node_modules/pm2/lib/Daemon.js");
         assert!(!says(&workload));
     }
 
