@@ -25,7 +25,10 @@ lambda do
   # What other threads send here (Thread#raise, Timeout, Thread#kill) waits until the hook's own lines are done.
   deferred = { Object => :never }.freeze
   # Handlers of signals cannot be made to wait: what they raise in between is the application's, and goes on to it.
-  ours = lambda { |error| (error.backtrace || []).first.to_s.start_with?(own + ":") }
+  ours = lambda do |error|
+    # Parts of Ruby are written in Ruby.
+    (error.backtrace || []).find { |line| !line.start_with?("<internal:") }.to_s.start_with?(own + ":")
+  end
 
   # A descriptor for a moment only: a program may close those that it does not know.
   write_once = lambda do |path, flags, record|

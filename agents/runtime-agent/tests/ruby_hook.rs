@@ -32,8 +32,11 @@ fn what_stops_a_thread_arrives() {
     fs::write(root.join("interrupts.rb"), INTERRUPTS).unwrap();
     let mut session = HookSession::start(&root).unwrap();
     // Reports go to the FIFO and, once that is gone, to the file of losses; then nowhere: each has its own rescue.
-    for removed in ["", "reports", "losses"] {
+    for removed in ["", "reports", "losses", "full"] {
         fs::remove_file(session.directory().join(removed)).ok();
+        if removed == "full" {
+            std::os::unix::fs::symlink("/dev/full", session.directory().join("losses")).unwrap();
+        }
         let mut ruby = Command::new("ruby");
         ruby.arg("interrupts.rb").args([ROUNDS, "."]).current_dir(&root);
         session.environment().apply(&mut ruby);
