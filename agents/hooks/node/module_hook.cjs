@@ -13,18 +13,21 @@
   const FAILURES_MAX = 3;
   // All that is used later is taken now: an application may replace functions of modules and of intrinsic objects, or
   // give Object.prototype properties that a handler without a null prototype would inherit.
-  const { openSync, writeSync, closeSync, constants } = require('fs');
+  const { openSync, writeSync, closeSync, readFileSync, constants } = require('fs');
   const path = require('path');
+  const { dirname } = path;
   const { fileURLToPath, pathToFileURL } = require('url');
   const Module = require('module');
   const { construct, defineProperty } = Reflect;
   const { from: toBytes, concat } = Buffer;
   const { pid } = process;
+  const { parse } = JSON;
   const toText = String;
   const uncurried = Function.prototype.bind.bind(Function.prototype.call);
   const startsWith = uncurried(String.prototype.startsWith);
   const includes = uncurried(String.prototype.includes);
   const indexOf = uncurried(String.prototype.indexOf);
+  const lastIndexOf = uncurried(String.prototype.lastIndexOf);
   const slice = uncurried(String.prototype.slice);
   const part = uncurried(Buffer.prototype.subarray);
   const has = uncurried(Set.prototype.has);
@@ -40,6 +43,8 @@
   const thisFile = __filename;
   let lost = 0;
   let failures = 0;
+  // V8 is to be asked which scripts it parses, as soon as an ECMAScript module is required.
+  let asksV8 = false;
 
   function writeOnce(file, how, bytes) {
     const descriptor = openSync(file, how);
@@ -134,7 +139,13 @@
       __proto__: null,
       set(target, key, value) {
         target[key] = value;
-        guard(() => loaded(key));
+        guard(() => {
+          loaded(key);
+          if (asksV8 && typeof key === 'string' && isEsm(key)) {
+            asksV8 = false;
+            watchScripts();
+          }
+        });
         return true;
       },
       defineProperty(target, key, descriptor) {
@@ -166,10 +177,37 @@
     } else if (typeof Module.register === 'function') {
       // On a thread of its own, which has this hook too, where it must not begin again.
       const loader = pathToFileURL(path.join(__dirname, 'loader_hook.mjs')).href;
-      Module.register(loader, { __proto__: null, data: { __proto__: null, base } });
+      try {
+        Module.register(loader, { __proto__: null, data: { __proto__: null, base } });
+      } catch (error) {
+        report('NF', `blind: the application's own loader did not start (${toText(error && error.message)})`, '');
+      }
+      // That thread is not asked for what an ECMAScript module imports that was taken by require.
+      asksV8 = Boolean(process.features.require_module);
     } else {
       watchScripts();
     }
+  }
+
+  // Whether a file that require takes is an ECMAScript module, by its name and its package (nodejs.org/api/packages.html).
+  const kinds = { __proto__: null };
+  function isEsm(file) {
+    const ending = slice(file, lastIndexOf(file, '.'));
+    return ending === '.mjs' || (ending === '.js' && isOfEsm(dirname(file)));
+  }
+
+  function isOfEsm(directory) {
+    if (kinds[directory] === undefined) {
+      let type;
+      try {
+        type = parse(readFileSync(`${directory}/package.json`, 'utf8')).type === 'module';
+      } catch {
+        // The package begins further up.
+      }
+      const above = dirname(directory);
+      kinds[directory] = type === undefined ? above !== directory && isOfEsm(above) : type;
+    }
+    return kinds[directory];
   }
 
   // Before 18.19: what V8 itself says about each script that it parses.

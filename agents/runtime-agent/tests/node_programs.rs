@@ -157,6 +157,21 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// An ECMAScript module that imports another, both taken by `require` (from Node.js 20.19 on).
+const GRAPH: &[(&str, &str)] = &[
+    ("graph/app.cjs", "console.log(require('outer').a);"),
+    (
+        "graph/node_modules/outer/package.json",
+        r#"{ "name": "outer", "version": "1.0.0", "type": "module", "exports": "./i.js" }"#,
+    ),
+    ("graph/node_modules/outer/i.js", "export { x as a } from 'inner';"),
+    (
+        "graph/node_modules/inner/package.json",
+        r#"{ "name": "inner", "version": "1.0.0", "exports": "./i.mjs" }"#,
+    ),
+    ("graph/node_modules/inner/i.mjs", "export const x = 1;"),
+];
+
 /// Options of Node.js, and of the application for it, with each of which the first program runs once more.
 const OPTIONS: &[(&[&str], &str)] = &[
     (&["--frozen-intrinsics", "--no-warnings"], ""),
@@ -217,8 +232,12 @@ fn programs_end_as_they_do_without_the_hook() {
     for (name, text, _) in PROGRAMS {
         fs::write(root.join(name), text).unwrap();
     }
+    for (name, text) in GRAPH {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::write(root.join(name), text).unwrap();
+    }
     for node in versions() {
-        for (name, _, loaded) in PROGRAMS {
+        for (name, _, loaded) in PROGRAMS.iter().chain(&[("graph/app.cjs", "", "inner outer")]) {
             let what = format!("{} {name}", node.display());
             let reported = differential(
                 root,
