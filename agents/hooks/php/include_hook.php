@@ -45,11 +45,18 @@ ${"\0plimsoll"} = function () {
                 }
             }
         };
-        $failed = function ($error) use ($report) {
+        // Handlers of signals run in between the hook's own lines: what they throw is the application's.
+        $failed = function ($error) use ($report, $own) {
+            if ($error->getFile() !== $own) {
+                throw $error;
+            }
             try {
                 $report('HF', substr($error->getMessage(), 0, 300), '');
             } catch (Exception $error) {
             } catch (Throwable $error) {
+            }
+            if ($error->getFile() !== $own) {
+                throw $error;
             }
         };
 
@@ -58,14 +65,16 @@ ${"\0plimsoll"} = function () {
             set_error_handler(function () {
                 return true;
             });
+            $error = null;
             try {
                 $work();
             } catch (Exception $error) {
-                $failed($error);
             } catch (Throwable $error) {
-                $failed($error);
             }
             restore_error_handler();
+            if ($error !== null) {
+                $failed($error);
+            }
         };
 
         $hello = function () use (&$pid, $report) {
@@ -80,8 +89,8 @@ ${"\0plimsoll"} = function () {
             }
             foreach (get_included_files() as $file) {
                 if (!isset($reported[$file])) {
-                    $reported[$file] = true;
                     $report('HM', '', strncmp($file, 'phar://', 7) ? $file : substr($file, 7));
+                    $reported[$file] = true;
                 }
             }
         };

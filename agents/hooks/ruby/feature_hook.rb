@@ -85,8 +85,8 @@ lambda do
 
   loaded = lambda do |path|
     next if !path.is_a?(String) || !path.start_with?("/") || path == own || reported.key?(path)
-    reported[path] = true
     report.call("RM", "", path)
+    reported[path] = true
   end
 
   # Shared objects are no scripts: they stand in the list of features once they are loaded.

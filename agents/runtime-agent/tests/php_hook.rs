@@ -162,3 +162,25 @@ fn programs_do_what_they_do_without_it() {
     }
     assert!(differing.is_empty(), "without it, and with it: {differing:#?}");
 }
+
+#[test]
+fn what_a_handler_of_signals_throws_arrives() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(directory.path()).unwrap();
+    fs::write(root.join("interrupts.php"), include_str!("applications/php/interrupts.php")).unwrap();
+    let session = HookSession::start(&root).unwrap();
+    // At work with each class, and not once a second only.
+    let hook = session.directory().join("php/include_hook.php");
+    let text = fs::read_to_string(&hook).unwrap();
+    let busy = text.replace("$next = $now + 1.0;", "$next = $now;");
+    assert_ne!(busy, text);
+    fs::write(&hook, busy).unwrap();
+    let mut php = Command::new("php");
+    php.args(["interrupts.php", "100"]).current_dir(&root);
+    session.environment().apply(&mut php);
+    let output = php.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{output:?}");
+}
