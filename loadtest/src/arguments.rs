@@ -27,6 +27,11 @@ pub enum Command {
     Pipeline(PipelineOptions),
     /// Kills a correlator that holds many keys, and times its first output after the restart.
     Restart(RestartOptions),
+    /// The join alone, in this process and without servers, for counting its instructions:
+    ///
+    /// valgrind --tool=callgrind --toggle-collect='*Correlator::run*' --toggle-collect='*committer::Worker::run*'
+    /// plimsoll-loadtest replay --artifacts 5
+    Replay(LoadOptions),
     /// What the others start in processes of their own.
     #[command(hide = true)]
     Serve(ServeOptions),

@@ -64,6 +64,17 @@ impl Process {
         process_cpu(self.child.id())
     }
 
+    /// Most memory that it held so far, in bytes.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kilobytes.context("/proc/PID/status has no VmHWM")?.parse::<u64>()? * 1024)
+    }
+
     /// Kills it without a chance to tidy up.
     ///
     /// # Errors

@@ -5,6 +5,9 @@
 use std::time::{Duration, Instant};
 
 use plimsoll_correlator::wait_until_caught_up;
+use plimsoll_kit::broker::TopicPartition;
+use plimsoll_kit::transport::Connections;
+use plimsoll_schemas::topics::TOPICS;
 
 use crate::arguments::CorrelatorOptions;
 use crate::child::Process;
@@ -21,6 +24,10 @@ pub struct Measured {
     pub inputs: u64,
     pub wall: Duration,
     pub cpu: Duration,
+    /// Records written to all topics, those of the state among them; 0 of the peer.
+    pub written: u64,
+    /// Most memory held, in bytes; 0 of the peer.
+    pub resident_bytes: u64,
 }
 
 impl Measured {
@@ -66,9 +73,11 @@ pub fn run(servers: &Servers, options: &CorrelatorOptions) -> anyhow::Result<()>
             let prefix = format!("load{run_id}-{}-{round}", *kind as u8);
             let one = measure(servers, &load, *kind, &prefix, peer.as_ref())?;
             println!(
-                "{:24} {:9} inputs  {:7.2} s  {:7.2} CPU-s  {:8.0}/s  {:8.0}/CPU-s",
+                "{:24} {:9} inputs  {:8} written  {:5} MB  {:7.2} s  {:7.2} CPU-s  {:8.0}/s  {:8.0}/CPU-s",
                 kind.name(),
                 one.inputs,
+                one.written,
+                one.resident_bytes / 1_000_000,
                 one.wall.as_secs_f64(),
                 one.cpu.as_secs_f64(),
                 one.per_second(),
@@ -105,11 +114,11 @@ fn measure(
     let inputs = load.send(&connections)?;
     let state = std::env::temp_dir().join(prefix);
     let begun = Instant::now();
-    let (wall, cpu) = match (kind, peer) {
+    let (wall, cpu, resident_bytes) = match (kind, peer) {
         (Kind::Streams, Some(peer)) => {
             let mut process = peer.start(servers, &connections, &state)?;
             peer.wait(&connections, &mut process, RUN_LIMIT)?;
-            (begun.elapsed(), process.cpu()?)
+            (begun.elapsed(), process.cpu()?, 0)
         }
         _ => {
             let what = if kind == Kind::AtLeastOnce { "correlator-at-least-once" } else { "correlator" };
@@ -118,7 +127,7 @@ fn measure(
                 wait_until_caught_up(&connections, Instant::now() + RUN_LIMIT)?,
                 "the correlator did not catch up within {RUN_LIMIT:?}"
             );
-            (begun.elapsed(), process.cpu()?)
+            (begun.elapsed(), process.cpu()?, process.resident_bytes()?)
         }
     };
     if kind == Kind::Streams {
@@ -129,5 +138,18 @@ fn measure(
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
-    Ok(Measured { inputs, wall, cpu })
+    let written = if kind == Kind::Streams { 0 } else { written(&connections)? };
+    Ok(Measured { inputs, wall, cpu, written, resident_bytes })
+}
+
+/// Records in all topics that the correlator writes; markers of transactions count too.
+fn written(connections: &Connections) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for topic in TOPICS.iter().filter(|topic| topic.producers.contains(&"correlator")) {
+        for partition in 0..connections.partitions {
+            let at = TopicPartition::new(topic.full_name(&connections.prefix), partition);
+            sum += u64::try_from(connections.broker.watermarks(&at)?.high)?;
+        }
+    }
+    Ok(sum)
 }

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod jvm;
 pub mod oracle;
 pub mod pipeline;
+pub mod replay;
 pub mod restart;
 pub mod servers;
 pub mod streams;

@@ -4,7 +4,7 @@
 
 use clap::Parser as _;
 use plimsoll_loadtest::arguments::{Arguments, Command};
-use plimsoll_loadtest::{child, correlator, pipeline, restart};
+use plimsoll_loadtest::{child, correlator, pipeline, replay, restart};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,6 +14,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.command {
         Command::Correlator(options) => correlator::run(&arguments.servers, &options),
         Command::Pipeline(options) => pipeline::run(&arguments.servers, &options),
+        Command::Replay(options) => replay::run(&options),
         Command::Restart(options) => restart::run(&arguments.servers, &options),
         Command::Serve(options) => child::serve(&arguments.servers, &options),
     }

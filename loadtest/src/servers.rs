@@ -11,10 +11,10 @@ pub const PARTITIONS: u32 = 4;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Servers {
     /// Bootstrap server.
-    #[arg(long, env = "PLIMSOLL_TEST_KAFKA")]
+    #[arg(long, env = "PLIMSOLL_TEST_KAFKA", default_value = "")]
     pub kafka: String,
     /// Schema registry.
-    #[arg(long, env = "PLIMSOLL_TEST_SCHEMA_REGISTRY")]
+    #[arg(long, env = "PLIMSOLL_TEST_SCHEMA_REGISTRY", default_value = "")]
     pub registry: String,
     /// ClickHouse; only for `pipeline`.
     #[arg(long, env = "PLIMSOLL_TEST_CLICKHOUSE")]
@@ -39,6 +39,10 @@ impl Servers {
     /// # Errors
     /// A server that is not on loopback, or a wrong address.
     pub fn connect(&self, prefix: &str) -> anyhow::Result<Connections> {
+        ensure!(
+            !self.kafka.is_empty() && !self.registry.is_empty(),
+            "--kafka and --registry are needed; `cargo xtask stack run` starts both and says where they are"
+        );
         let all = [Some(&self.kafka), Some(&self.registry), self.clickhouse.as_ref()];
         for server in all.into_iter().flatten() {
             let host = server.split("://").last().unwrap_or(server);

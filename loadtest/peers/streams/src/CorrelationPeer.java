@@ -27,7 +27,8 @@ import org.apache.kafka.streams.state.*;
  */
 public final class CorrelationPeer {
   static final char SEPARATOR = 0x1f;
-  static final Duration COMMIT_INTERVAL = Duration.ofMillis(100);
+  /** What the correlator gathers for under such a load (BUSY_INTERVALS of its engine). */
+  static final Duration COMMIT_INTERVAL = Duration.ofMillis(400);
 
   public static void main(String[] arguments) throws Exception {
     String prefix = arguments[1];
