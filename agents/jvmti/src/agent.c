@@ -224,6 +224,15 @@ static void drain(interface jni)
 	}
 }
 
+/* Gives back what was queued before this place: a look has told it. */
+static void forget(interface jni, unsigned long until)
+{
+	jobject class;
+
+	while (queue_head < until && (class = pop()))
+		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
+}
+
 static void tell_counts(int at_once)
 {
 	static unsigned long long next_ms;
@@ -340,6 +349,7 @@ static void run(interface ti, interface jni, void *nothing)
 {
 	unsigned long long next_epoch = now_ms() + EPOCH_MS;
 	unsigned long long sigpipe = 1ull << (SIGPIPE - 1);
+	unsigned long queued;
 	const char *why;
 
 	(void)ti;
@@ -357,7 +367,9 @@ static void run(interface ti, interface jni, void *nothing)
 		fail(why);
 		nobody_reads = 1;
 	}
+	queued = __atomic_load_n(&queue_tail, __ATOMIC_SEQ_CST);
 	look(jni, 0);
+	forget(jni, queued);
 	drain(jni);
 	flush_batches();
 	report("JS", "", 0, "", 0);

@@ -249,6 +249,18 @@ static int boot_find(const char *name, size_t length)
 	return -1;
 }
 
+/* Packages of JDK 8's rt.jar. Others in no known archive may be of one that was appended. */
+static int is_of_the_rest(const char *name, size_t length)
+{
+	static const char *const prefixes[] = { "java/", "javax/", "sun/", "sunw/", "com/sun/", "jdk/", "oracle/",
+						"com/oracle/", "org/ietf/", "org/jcp/", "org/omg/", "org/w3c/", "org/xml/" };
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		if (starts_with(name, length, prefixes[i]))
+			return 1;
+	return 0;
+}
+
 /* The archive's real path behind an empty URL; the place's length, or 0. */
 static size_t boot_place(const char *name, size_t length, int may_be_rest, char *place)
 {
@@ -256,7 +268,7 @@ static size_t boot_place(const char *name, size_t length, int may_be_rest, char 
 	int archive = boot_find(name, length);
 	size_t at;
 
-	if (archive < 0 && may_be_rest)
+	if (archive < 0 && may_be_rest && is_of_the_rest(name, length))
 		archive = boot_rest;
 	if (archive < 0 && boot_looks < BOOT_LOOKS && now_ms() >= boot_next_ms) {
 		boot_looks++;
@@ -264,6 +276,8 @@ static size_t boot_place(const char *name, size_t length, int may_be_rest, char 
 		boot_add_open();
 		archive = boot_find(name, length);
 	}
+	if (archive < 0 && may_be_rest)
+		archive = boot_rest;
 	if (archive < 0)
 		return 0;
 	at = put_bytes(place, 0, url, sizeof(url));

@@ -65,7 +65,13 @@ mount --bind "$hook" "$root$hook" && mount --bind "$app" "$root/app" && exec chr
         let mut command = Command::new("sh");
         command.arg(&script);
         command.arg(&root).arg(app).arg(format!("{home}/bin/java")).args(log_options(is_8(home), "/app/log"));
-        command.args(["-Xbootclasspath/a:/app/libs/boot.jar", "-cp", "/app/classes", "Main", "/app/libs"]);
+        command.args([
+            "-javaagent:/app/libs/agent.jar=/app/libs/boot.jar",
+            "-cp",
+            "/app/classes",
+            "Main",
+            "/app/libs",
+        ]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&said).unwrap());
         let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
         agent.stop(false);

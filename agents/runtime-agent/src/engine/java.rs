@@ -15,7 +15,7 @@ use crate::java::helper::Outcome;
 use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
 use crate::java::{JavaConfig, JavaCoverage, JavaReports, StartHook, text_of};
-use crate::observe::{Observation, below};
+use crate::observe::Observation;
 use crate::procfs;
 use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
 
@@ -56,6 +56,12 @@ struct Watched {
 /// Whether the kernel told, or tells, all its execs.
 fn is_known_from_first_exec(workload: &Workload) -> bool {
     workload.watches.iter().any(|watch| watch.probe == probe::EBPF_FILES && watch.from_first_exec)
+}
+
+/// Whether a place is what is mounted there, a jar by itself for example, or lies within it.
+fn is_of_mount(place: &[u8], point: &[u8]) -> bool {
+    let ends = |rest: &[u8]| rest.is_empty() || rest.starts_with(b"/") || rest.starts_with(b"!/");
+    place.strip_prefix(point).is_some_and(ends)
 }
 
 struct Jvm {
@@ -319,7 +325,7 @@ impl Watched {
                 return;
             }
         };
-        let on_volume = jvm.mounts.iter().any(|point| below(&path, point).is_some());
+        let on_volume = jvm.mounts.iter().any(|point| is_of_mount(&path, point));
         let process = program.strip_prefix('/').unwrap_or(&program);
         for class in classes() {
             let observation = Observation {
@@ -392,6 +398,19 @@ mod tests {
         let complete = java.workloads[&1].coverage.workload_from_first_exec;
         let lost = workloads[&1].losses.get(&(probe::JVMTI.to_owned(), "boot".to_owned())).copied();
         assert_eq!((complete, lost), expected, "{offset_ms} {from_first_exec}");
+    }
+
+    #[test]
+    fn places_on_volumes() {
+        for (place, expected) in [
+            ("app/libs", true),
+            ("app/libs/a.jar", true),
+            ("app/libs!/a.jar", true),
+            ("app/libs2/a.jar", false),
+            ("app", false),
+        ] {
+            assert_eq!(is_of_mount(place.as_bytes(), b"app/libs"), expected, "{place}");
+        }
     }
 
     #[test]

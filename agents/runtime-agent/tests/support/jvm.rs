@@ -270,6 +270,15 @@ public class Main {
 }
 "#;
 
+/// An agent of the JVM's own kind that puts an archive onto the boot loader's path, as those that trace applications do.
+const APPENDS: &str = "
+public class Appends {
+    public static void premain(String archive, java.lang.instrument.Instrumentation jvm) throws Exception {
+        jvm.appendToBootstrapClassLoaderSearch(new java.util.jar.JarFile(archive));
+    }
+}
+";
+
 /// The application: classes in a directory, jars at `libs`.
 pub struct Application {
     pub root: tempfile::TempDir,
@@ -294,6 +303,11 @@ impl Application {
         for (file, part) in [("lib one%.jar", "lib"), ("boot.jar", "booted"), ("temporary.jar", "gone")] {
             archive(home, &libs.join(file), "cf", &[(&built, part)]);
         }
+        let agent = compile_for("8", home, &path.join("agent"), &[("Appends.java", APPENDS)], "");
+        std::fs::write(path.join("manifest"), "Premain-Class: Appends\n").unwrap();
+        let mut jar = Command::new(home.join("bin/jar"));
+        jar.env_remove("JAVA_TOOL_OPTIONS").arg("cfm").arg(libs.join("agent.jar")).arg(path.join("manifest"));
+        assert!(jar.arg("-C").arg(&agent).arg("Appends.class").status().unwrap().success());
         let sources = [
             ("Main.java", MAIN),
             ("Late.java", "public class Late {}"),
