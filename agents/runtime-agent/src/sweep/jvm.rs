@@ -58,7 +58,10 @@ mod tests {
         for (words, expected) in [
             ("-Xmx500m -cp /usr/share/jruby/lib/jruby.jar org.jruby.Main app.rb", Some(Language::Ruby)),
             ("-jar /opt/jruby-complete-9.4.jar app.rb", Some(Language::Ruby)),
-            ("-classpath /x.jar:/y.jar -Dpython.home=/x org.python.util.jython app.py", Some(Language::Python)),
+            (
+                "-classpath /x.jar:/y.jar -Dpython.home=/x org.python.util.jython app.py",
+                Some(Language::Python),
+            ),
             ("-jar jython-standalone-2.7.4.jar app.py", Some(Language::Python)),
             ("-jar app.jar org.jruby.Main", None),
             ("-cp x.jar com.example.App -jar jython.jar", None),

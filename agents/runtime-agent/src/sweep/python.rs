@@ -150,7 +150,11 @@ pub fn is_python(name: &str) -> bool {
         name.strip_prefix(prefix)
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || b".dmt".contains(&byte)))
     };
-    bare("python") || bare("pypy") || bare("graalpy") || name == "graalpython" || name.starts_with("platform-python")
+    bare("python")
+        || bare("pypy")
+        || bare("graalpy")
+        || name == "graalpython"
+        || name.starts_with("platform-python")
 }
 
 /// Judges the arguments of an interpreter.

@@ -26,6 +26,13 @@ pub(super) fn of_path(path: &[u8]) -> Option<Unmeasurable> {
             place()
         )));
     }
+    if is_bytecode_elsewhere(path) {
+        return Some(unmeasurable(format!(
+            "Python read its bytecode from a directory of its own (/{}), which does not tell whose it is; run the \
+             application without PYTHONPYCACHEPREFIX under observation",
+            place()
+        )));
+    }
     let tool = match () {
         () if path.split(|byte| *byte == b'/').any(is_pyinstaller_directory) => "PyInstaller",
         () if path.ends_with(b"/_internal/base_library.zip") => "PyInstaller",
@@ -37,6 +44,16 @@ pub(super) fn of_path(path: &[u8]) -> Option<Unmeasurable> {
          the application from installed packages under observation",
         place()
     )))
+}
+
+/// `six.cpython-311.pyc` that lies in no `__pycache__`, as PEP 3147 has it: it lies where PYTHONPYCACHEPREFIX says.
+fn is_bytecode_elsewhere(path: &[u8]) -> bool {
+    let mut parts = path.rsplit(|byte| *byte == b'/');
+    let (name, directory) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let tagged = [&b".cpython-"[..], b".pypy", b".graalpy"];
+    name.ends_with(b".pyc")
+        && directory != b"__pycache__"
+        && tagged.iter().any(|tag| memchr::memmem::find(name, tag).is_some())
 }
 
 /// `_MEIab12Cd`: where a program of PyInstaller unpacks itself.
@@ -116,6 +133,9 @@ mod tests {
             ("root/.pex/unzipped_pexes/1/ab/app.py", Some("PEX")),
             ("root/.pex/venvs/ab/cd/lib/python3.11/site-packages/six.py", Some("PEX")),
             ("home/me/venvs/a/lib/python3.11/site-packages/six.py", None),
+            ("var/cache/usr/lib/python3/dist-packages/six.cpython-311.pyc", Some("PYTHONPYCACHEPREFIX")),
+            ("usr/lib/python3/dist-packages/__pycache__/six.cpython-311.pyc", None),
+            ("app/six.pyc", None),
             (shiv.as_str(), Some("shiv")),
             (other.as_str(), None),
         ] {

@@ -1,0 +1,170 @@
+//! Applications that were packed: into programs, of which nothing can be told, and into archives.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::kit::{HOOK, folders, modules, not_measurable, write};
+use super::support;
+use super::support::languages::{Way, assert_complete, cached, copy_of, mark, measure};
+
+const PROGRAM: &str = "import six\nprint(six.__version__)\n";
+
+/// The packed applications, in the cache, as packing them takes its time.
+fn packed() -> Option<tempfile::TempDir> {
+    let folders = folders()?;
+    let name = folders.file_name().unwrap().to_str().unwrap().to_owned();
+    let made = cached(&format!("python-packed-{}", mark(&format!("{name}{PROGRAM}2"))), |made| {
+        write(made, &[("app.py", PROGRAM), ("zip/__main__.py", PROGRAM)]);
+        let run = |words: &[&str]| {
+            let mut command = support::python();
+            let path = [folders.join("tools"), folders.join("packages")];
+            command.args(words).current_dir(made).env("PYTHONPATH", std::env::join_paths(path).unwrap());
+            let output =
+                command.env("PEX_ROOT", made.join("pex-root")).output().map_err(|e| e.to_string())?;
+            match output.status.success() {
+                true => Ok(()),
+                false => Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr))),
+            }
+        };
+        let freeze = ["-m", "PyInstaller", "--log-level=ERROR", "--specpath=work"];
+        run(&[&freeze[..], &["--onefile", "--distpath=one-file", "--workpath=work/1", "app.py"]].concat())?;
+        run(&[&freeze[..], &["--onedir", "--distpath=one-folder", "--workpath=work/2", "app.py"]].concat())?;
+        run(&["-m", "cx_Freeze", "--silent", "--script=app.py", "--target-dir=cx-freeze"])?;
+        let wheels = folders.join("wheels");
+        let wheels = wheels.to_str().unwrap();
+        let pex = ["-m", "pex", "--no-pypi", "--no-build", "-f", wheels, "six", "packaging"];
+        run(&[&pex[..], &["--exe", "app.py", "-o", "app.pex"]].concat())?;
+        let site = ["-m", "pip", "install", "--quiet", "--no-index", "--find-links", wheels, "--target"];
+        run(&[&site[..], &["site", "six", "packaging"]].concat())?;
+        write(made, &[("site/entry.py", "import six\ndef main():\n    print(six.__version__)\n")]);
+        run(&["-m", "shiv", "--site-packages", "site", "-e", "entry:main", "-o", "shiv.pyz"])?;
+        run(&[&site[..], &["zip", "six", "packaging"]].concat())?;
+        run(&["-m", "zipapp", "zip", "-o", "zipapp.pyz"])?;
+        for rest in ["work", "pex-root", "site", "zip"] {
+            fs::remove_dir_all(made.join(rest)).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    })?;
+    Some(copy_of(&made))
+}
+
+fn plain(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("PYTHONPATH");
+    command
+}
+
+fn interpreted(archive: &Path) -> Command {
+    let mut command = support::python();
+    // Where these unpack themselves.
+    let home = archive.parent().unwrap().join("home");
+    command
+        .arg(archive)
+        .env_remove("PYTHONPATH")
+        .env("HOME", &home)
+        .env("XDG_CACHE_HOME", home.join("cache"));
+    command
+}
+
+#[test]
+fn frozen_programs_are_not_measurable() {
+    let Some(directory) = packed() else { return };
+    let root = directory.path();
+    for way in Way::all() {
+        for (program, tool) in [
+            ("one-file/app", "PyInstaller"),
+            ("one-folder/app/app", "PyInstaller"),
+            ("cx-freeze/app", "cx_Freeze"),
+        ] {
+            let measured = measure(way, root, vec![plain(root.join(program))]);
+            assert_eq!(measured.output, "1.16.0\n", "{way:?} {program}");
+            let reason = not_measurable(&measured);
+            assert!(reason.contains(tool) && reason.contains("run the application"), "{way:?}: {reason:?}");
+        }
+        // The interpreter itself is none of these.
+        let mut command = support::python();
+        command.args(["-c", "print(1)"]);
+        assert_eq!(not_measurable(&measure(way, root, vec![command])), "");
+    }
+}
+
+/// As Nuitka's programs do: Python's library, and none of its modules from files.
+#[test]
+fn python_as_a_library_without_its_modules() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    write(root, &[("app.py", "print(__import__('json').dumps(1))\n")]);
+    let script = "import sys, sysconfig\n\
+        print(sysconfig.get_paths()['include'], sysconfig.get_config_var('LIBDIR'), sysconfig.get_config_var('LDVERSION'), \
+        sysconfig.get_config_var('Py_ENABLE_SHARED'))";
+    let output = support::python().args(["-c", script]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [include, library, version, shared] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    if shared != "1" {
+        return println!("skipped: this Python has no shared library");
+    }
+    let build = |name: &str, body: &str| {
+        let code = root.join(format!("{name}.c"));
+        fs::write(&code, format!("#include <Python.h>\nint main(void) {{ {body} return 0; }}\n")).unwrap();
+        let built = Command::new("cc")
+            .arg(&code)
+            .arg("-o")
+            .arg(root.join(name))
+            .args([format!("-I{include}"), format!("-L{library}"), format!("-lpython{version}")])
+            .arg(format!("-Wl,-rpath,{library}"))
+            .status();
+        assert!(built.unwrap().success());
+        root.join(name)
+    };
+    // All of Python's interface and no start of it stands for one whose modules are inside.
+    let frozen = build("frozen", "puts(Py_GetVersion());");
+    let embedding =
+        build("embedding", "Py_Initialize(); PyRun_SimpleString(\"import json\"); Py_Finalize();");
+    if Way::all().contains(&Way::Ebpf) {
+        let measured = measure(Way::Ebpf, root, vec![plain(frozen.clone())]);
+        let reason = not_measurable(&measured);
+        assert!(reason.contains("/frozen carries Python") && reason.contains("Nuitka"), "{reason:?}");
+        let measured = measure(Way::Ebpf, root, vec![plain(embedding.clone())]);
+        assert_eq!(not_measurable(&measured), "");
+        assert!(measured.paths("module").iter().any(|path| path.to_str().unwrap().contains("/json/")));
+    }
+    let measured = measure(Way::Hooks, root, vec![plain(frozen)]);
+    assert!(measured.lost(HOOK) > 0 || !measured.is_watched_by(HOOK), "{:?}", measured.workload());
+    let measured = measure(Way::Hooks, root, vec![plain(embedding)]);
+    assert_complete(Way::Hooks, HOOK, &measured);
+    assert!(measured.paths("module").iter().any(|path| path.to_str().unwrap().contains("/json/")));
+}
+
+#[test]
+fn archives_are_measured_by_the_hook() {
+    let Some(directory) = packed() else { return };
+    let root = fs::canonicalize(directory.path()).unwrap();
+    let archive = |name: &str| {
+        let path = root.join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let measured = measure(Way::Hooks, &root, vec![interpreted(&archive("zipapp.pyz"))]);
+    assert_eq!(measured.output, "1.16.0\n");
+    assert_complete(Way::Hooks, HOOK, &measured);
+    let expected = BTreeSet::from(["zipapp.pyz/__main__.py".to_owned(), "zipapp.pyz/six.py".to_owned()]);
+    assert_eq!(modules(&measured), expected);
+    assert_eq!(not_measurable(&measured), "");
+    // These unpack themselves first, and run from there.
+    for (name, tool) in [("shiv.pyz", "shiv"), ("app.pex", "PEX")] {
+        for way in Way::all() {
+            let measured = measure(way, &root, vec![interpreted(&archive(name))]);
+            assert_eq!(measured.output, "1.16.0\n", "{way:?} {name}");
+            let reason = not_measurable(&measured);
+            assert!(reason.contains(tool) && reason.contains("SHIV_ROOT"), "{way:?} {name}: {reason:?}");
+            let unpacked = modules(&measured);
+            assert!(unpacked.iter().any(|path| path.ends_with("/six.py")), "{way:?} {name}: {unpacked:?}");
+            fs::remove_dir_all(root.join("home")).unwrap();
+        }
+    }
+}
