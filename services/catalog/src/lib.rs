@@ -37,6 +37,7 @@ use serde::Serialize;
 use survey::Survey;
 use tree::FileKind;
 
+pub use java::is_java_library_of;
 pub use os_release::OsRelease;
 pub use ownership::{Owner, OwnerPackage, Ownership, OwnershipIndex};
 pub use record::{Location, PackageKind, PackageRecord};

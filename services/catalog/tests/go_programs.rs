@@ -169,6 +169,7 @@ fn modules_are_what_go_says_however_the_program_was_linked() {
         let probes = if build.cgo == "1" { vec!["ebpf-files", "ld-audit"] } else { vec!["ebpf-files"] };
         for package in here {
             assert_eq!(package.not_measurable_reason, "", "{name}: {}", package.name);
+            assert!(package.architecture.starts_with("linux/"), "{name}: {:?}", package.architecture);
             assert_eq!(package.observable_by, probes, "{name}: {}", package.name);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use plimsoll_catalog::{OsRelease, PackageRecord};
+use plimsoll_catalog::{OsRelease, PackageRecord, is_java_library_of};
 use plimsoll_schemas::events::{Finding, ScanFindings, ScanPackage};
 use plimsoll_schemas::words::package_kind;
 use plimsoll_vulndb::{Assessment, Database, PackageQuery};
@@ -12,6 +12,8 @@ use plimsoll_vulndb::{Assessment, Database, PackageQuery};
 pub const FINDINGS_PER_CHUNK: usize = 400;
 /// Most bytes of findings of one record, which must stay below the codec's bound.
 const CHUNK_MAX_BYTES: usize = 600 * 1024;
+/// Most advisories of which `feeds` says why they do not apply.
+const NOT_APPLICABLE_MAX: usize = 50;
 /// Stands in `feeds` where the distribution's own package was assessed instead.
 const BY_OS_PACKAGE: &str = "by the operating system's package";
 
@@ -58,8 +60,11 @@ pub fn assess(
                 not_assessed_remedy: remedy.clone(),
                 ..base
             }),
-            Assessment::Assessed { feeds, findings, .. } => {
-                let base = ScanFindings { assessed: true, feeds: feeds.clone(), ..base };
+            Assessment::Assessed { feeds, findings, not_applicable, .. } => {
+                let why = not_applicable.iter().take(NOT_APPLICABLE_MAX);
+                let why = why.map(|one| format!("{} does not apply: {}", one.id, one.reason));
+                let feeds = feeds.iter().cloned().chain(why).collect();
+                let base = ScanFindings { assessed: true, feeds, ..base };
                 push_chunks(&mut out, &base, findings);
             }
         }
@@ -189,16 +194,6 @@ fn is_named_after(package: &ScanPackage, carrier: &str) -> bool {
     }
 }
 
-/// Debian calls the package of an artifact `libARTIFACT-java`, often with the major version behind the name, and that
-/// of several artifacts of one project after the project (`liblog4j2-java`, from `apache-log4j2`).
-fn is_java_library_of(name: &str, carrier: &str) -> bool {
-    let letters = |text: &str| -> String { text.chars().filter(char::is_ascii_lowercase).collect() };
-    let artifact = letters(name.rsplit(':').next().unwrap_or(name));
-    let project = carrier.strip_prefix("lib").and_then(|name| name.strip_suffix("-java")).unwrap_or(carrier);
-    let project = letters(project.trim_start_matches("apache-").trim_end_matches("-java"));
-    project.len() > 2 && artifact.starts_with(&project)
-}
-
 fn normal(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
@@ -212,6 +207,7 @@ fn query<'a>(package: &'a ScanPackage, distribution: Option<&'a OsRelease>) -> P
         source_name: &package.source_name,
         source_version: &package.source_version,
         distro_id: distribution.filter(|_| os).map_or("", |release| release.id.as_str()),
+        platform: if package.ecosystem == "golang" { &package.architecture } else { "" },
         distro_version: distribution.filter(|_| os).map_or("", |release| release.version_id.as_str()),
     }
 }
@@ -252,7 +248,12 @@ mod tests {
     }
 
     fn assessed() -> Assessment {
-        Assessment::Assessed { database_version: String::new(), feeds: Vec::new(), findings: Vec::new() }
+        Assessment::Assessed {
+            database_version: String::new(),
+            feeds: Vec::new(),
+            findings: Vec::new(),
+            not_applicable: Vec::new(),
+        }
     }
 
     /// `(ecosystem, name, path, nested path)` inside of `(OS package, its source)`: matched once or not.

@@ -3,7 +3,8 @@
 
 use crate::format::*;
 use crate::image::{Image, Read};
-use crate::query::Finding;
+use crate::platform::Import;
+use crate::query::{Finding, NotApplicable};
 use crate::ranges::{Cause, Hit, Installed};
 use crate::severity::{Rating, Severity};
 use crate::version::sort_by_version;
@@ -15,6 +16,8 @@ pub(crate) struct Matches {
     hits: Vec<(AffectedRow, Hit)>,
     /// (finding id, record number, position in `hits`): one for each vulnerability that a record stands for.
     findings: Vec<(u32, u32, usize)>,
+    /// Records that matched by version but do not apply.
+    pub not_applicable: Vec<NotApplicable>,
 }
 
 impl Matches {
@@ -73,7 +76,7 @@ fn finding(
         let imports = image.list(matched.row.imports)?;
         whole_module |= imports.len() == 0;
         for path in imports.iter() {
-            out.imports.push(image.string(path)?.to_owned());
+            out.imports.push(Import::path_of(image.string(path)?).to_owned());
         }
         if out.advisories.iter().all(|known| known != *id) {
             out.advisories.push((*id).to_owned());

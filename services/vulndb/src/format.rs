@@ -25,7 +25,7 @@
 /// First bytes of every database.
 pub const MAGIC: [u8; 8] = *b"PLIMVULN";
 /// Number of this layout. A reader refuses every other one.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = 512;
 /// Bytes that one checksum covers.
@@ -246,7 +246,8 @@ row! {
         versions,
         /// List reference: string ids of the findings (CVE ids where there are any), sorted.
         finding_ids,
-        /// List reference: sorted string ids, import paths of the Go packages that hold the vulnerability.
+        /// List reference: sorted string ids, import paths of the Go packages that hold the vulnerability, each with the
+        /// platforms that it is limited to (`platform::Import`).
         imports,
         /// String id: the distribution's own urgency.
         urgency,

@@ -11,6 +11,7 @@ mod finding;
 pub mod format;
 mod image;
 mod matching;
+mod platform;
 mod query;
 mod ranges;
 mod severity;
@@ -24,6 +25,6 @@ pub use build::{
 };
 pub use error::{BuildError, Damage, DatabaseError};
 pub use matching::Database;
-pub use query::{Assessment, Finding, NotAssessedCode, PackageQuery};
+pub use query::{Assessment, Finding, NotApplicable, NotAssessedCode, PackageQuery};
 pub use severity::Severity;
 pub use status::{DatabaseStatus, EcosystemStatus, FeedStatus, status};

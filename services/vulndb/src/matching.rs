@@ -3,9 +3,10 @@
 
 use crate::error::{Damage, DatabaseError};
 use crate::finding::Matches;
-use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow};
+use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow, RecordRow};
 use crate::image::{Image, Read};
-use crate::query::{Assessment, NotAssessedCode, PackageQuery};
+use crate::platform::Platform;
+use crate::query::{Assessment, NotApplicable, NotAssessedCode, PackageQuery};
 use crate::ranges::{Installed, evaluate};
 use crate::version::Scheme;
 use std::cmp::Ordering;
@@ -159,7 +160,7 @@ impl Database {
         for ecosystem in [&release, "Debian"] {
             ecosystems.extend(self.ecosystem_id(ecosystem)?);
         }
-        let matches = self.collect(ecosystems.into_iter(), name, &installed)?;
+        let matches = self.collect(ecosystems.into_iter(), name, &installed, None)?;
         let subject = ["source package ", name, " ", version].concat();
         Ok(self.answer(&subject, &release, &installed, matches)?)
     }
@@ -174,8 +175,9 @@ impl Database {
         let installed =
             Installed::parse(scheme, version).ok_or_else(|| unparseable(version, scheme.title()))?;
         let of_ecosystem = self.ecosystem_strings.iter().filter(|(base, _)| base == ecosystem);
-        let matches =
-            self.collect(of_ecosystem.map(|&(_, id)| id), &scheme.normalise_name(query.name), &installed)?;
+        let name = scheme.normalise_name(query.name);
+        let platform = Platform::parse(query.platform);
+        let matches = self.collect(of_ecosystem.map(|&(_, id)| id), &name, &installed, platform.as_ref())?;
         let subject = [query.name, " ", version].concat();
         Ok(self.answer(&subject, ecosystem, &installed, matches)?)
     }
@@ -186,6 +188,7 @@ impl Database {
         ecosystems: impl Iterator<Item = u32>,
         name: &str,
         installed: &Installed<'_>,
+        platform: Option<&Platform<'_>>,
     ) -> Read<Matches> {
         let mut matches = Matches::default();
         let Some(name) = self.image.find_string(name)? else { return Ok(matches) };
@@ -195,7 +198,7 @@ impl Database {
             if at < self.image.count::<PackageRow>() {
                 let package: PackageRow = self.image.row(at)?;
                 if (package.ecosystem, package.name) == wanted {
-                    self.collect_package(&package, installed, &mut matches)?;
+                    self.collect_package(&package, installed, platform, &mut matches)?;
                 }
             }
         }
@@ -206,6 +209,7 @@ impl Database {
         &self,
         package: &PackageRow,
         installed: &Installed<'_>,
+        platform: Option<&Platform<'_>>,
         matches: &mut Matches,
     ) -> Read<()> {
         let first = package.first_affected as usize;
@@ -213,11 +217,25 @@ impl Database {
         // A damaged count must not make this loop long.
         for index in first..first.saturating_add(package.affected_count as usize).min(rows) {
             let row: AffectedRow = self.image.row(index)?;
-            if let Some(hit) = evaluate(&self.image, &row, installed)? {
-                matches.add(&self.image, row, hit)?;
+            let Some(hit) = evaluate(&self.image, &row, installed)? else { continue };
+            match self.limit(&row, platform)? {
+                Some(not_applicable) => matches.not_applicable.push(not_applicable),
+                None => matches.add(&self.image, row, hit)?,
             }
         }
         Ok(())
+    }
+
+    /// Why a record does not apply to a program of this platform, if it does not.
+    fn limit(&self, row: &AffectedRow, platform: Option<&Platform<'_>>) -> Read<Option<NotApplicable>> {
+        let Some(platform) = platform else { return Ok(None) };
+        let mut texts = Vec::new();
+        for import in self.image.list(row.imports)?.iter() {
+            texts.push(self.image.string(import)?);
+        }
+        let Some(reason) = platform.excluded_by(&texts) else { return Ok(None) };
+        let record: RecordRow = self.image.row(row.record as usize)?;
+        Ok(Some(NotApplicable { id: self.image.string(record.id)?.to_owned(), reason }))
     }
 
     fn answer(
@@ -225,11 +243,14 @@ impl Database {
         subject: &str,
         feed: &str,
         installed: &Installed<'_>,
-        matches: Matches,
+        mut matches: Matches,
     ) -> Read<Assessment> {
+        let mut not_applicable = std::mem::take(&mut matches.not_applicable);
+        not_applicable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        not_applicable.dedup();
         let feeds = std::iter::once(feed.to_owned()).chain(self.lists.iter().cloned()).collect();
         let findings = matches.fold(&self.image, subject, installed)?;
-        Ok(Assessment::Assessed { database_version: self.version.clone(), feeds, findings })
+        Ok(Assessment::Assessed { database_version: self.version.clone(), feeds, findings, not_applicable })
     }
 
     pub(crate) fn feed_rows(&self) -> impl Iterator<Item = Read<FeedRow>> {

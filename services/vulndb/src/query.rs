@@ -23,6 +23,8 @@ pub struct PackageQuery<'a> {
     pub distro_id: &'a str,
     /// `VERSION_ID` of os-release (`12`).
     pub distro_version: &'a str,
+    /// Go: what the program was built for, `GOOS/GOARCH` (`linux/amd64`); empty where that is not known.
+    pub platform: &'a str,
 }
 
 /// The answer for one package.
@@ -38,6 +40,8 @@ pub enum Assessment {
         feeds: Vec<String>,
         /// Sorted by id.
         findings: Vec<Finding>,
+        /// Advisories of this version that do not apply all the same, and why; sorted by id.
+        not_applicable: Vec<NotApplicable>,
     },
     /// Nothing can be said about the package.
     NotAssessed {
@@ -58,6 +62,15 @@ impl Assessment {
             Assessment::NotAssessed { .. } => &[],
         }
     }
+}
+
+/// An advisory that names the package's version but does not apply to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotApplicable {
+    /// Id of the advisory.
+    pub id: String,
+    /// For people: `only for windows; this program was built for linux/amd64`.
+    pub reason: String,
 }
 
 /// Why a package was not assessed.

@@ -5,7 +5,7 @@
 
 mod support;
 
-use plimsoll_vulndb::{Assessment, Database, Finding, NotAssessedCode, Severity};
+use plimsoll_vulndb::{Assessment, Database, Finding, NotAssessedCode, PackageQuery, Severity};
 use std::collections::BTreeSet;
 use std::process::Command;
 use support::oracle::{self, Tool};
@@ -201,6 +201,41 @@ fn go_findings_name_the_packages() {
         (finding.imports, finding.fixed_versions),
         (vec!["math/big".to_owned()], vec!["1.15.5".to_owned()])
     );
+}
+
+/// Windows' own path handling, in a program for Linux, for Windows, and for nobody knows what.
+#[test]
+fn go_advisories_hold_for_their_platforms() {
+    let Some((_, path)) = sample_database() else { return };
+    let database = Database::open(path).unwrap();
+    for (platform, expect) in [
+        ("linux/amd64", Some("only for windows; this program was built for linux/amd64")),
+        ("windows/arm64", None),
+        ("", None),
+    ] {
+        let query = PackageQuery {
+            ecosystem: "golang",
+            name: "stdlib",
+            version: "1.19.5",
+            platform,
+            ..PackageQuery::default()
+        };
+        let Assessment::Assessed { findings, not_applicable, .. } = database.match_package(&query) else {
+            panic!("not assessed")
+        };
+        let reason =
+            not_applicable.iter().find(|one| one.id == "GO-2023-1568").map(|one| one.reason.as_str());
+        assert_eq!(reason, expect, "{platform}");
+        let is_found = findings.iter().any(|found| found.id == "CVE-2022-41722");
+        assert_eq!(
+            is_found,
+            expect.is_none(),
+            "{platform}: {:?}",
+            findings.iter().map(|f| &f.id).collect::<Vec<_>>()
+        );
+        // What holds everywhere is found everywhere.
+        assert!(findings.iter().any(|found| found.id == "CVE-2023-24538"), "{platform}");
+    }
 }
 
 /// RustSec also says which crates are unmaintained: known, but no vulnerability.

@@ -50,6 +50,8 @@ pub(crate) struct Linked<'a> {
     pub ecosystem: &'static str,
     pub name: &'a str,
     pub version: &'a str,
+    /// What the program was built for, as its language calls that; empty where it is not known.
+    pub architecture: &'a str,
     pub purl: String,
     pub dependencies: Vec<String>,
     /// Whether it owns the program's path: running the program is a use of it.
@@ -69,6 +71,7 @@ pub(crate) fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], linked: Linked<'_>
         linked.name.to_owned(),
         linked.version.to_owned(),
     );
+    record.architecture = linked.architecture.to_owned();
     record.purl = linked.purl;
     record.dependencies = linked.dependencies;
     record.locations = paths

@@ -47,6 +47,9 @@ pub(crate) struct BuildInfo {
     pub dependencies: Vec<Module>,
     pub vcs_revision: String,
     pub vcs_modified: bool,
+    /// What it was built for; empty before Go 1.18.
+    pub goos: String,
+    pub goarch: String,
     /// Whether more modules stood there than are kept.
     pub is_cut: bool,
 }
@@ -58,7 +61,7 @@ pub(crate) enum Found {
     Nothing,
     /// The header is there, but what it names is not.
     Damaged,
-    BuildInfo(BuildInfo),
+    BuildInfo(Box<BuildInfo>),
 }
 
 /// Looks where Go's own tool looks: the section, else the segments of a file without sections.
@@ -112,7 +115,7 @@ fn read(elf: &Elf<'_>, at: Range) -> io::Result<Found> {
     };
     let mut info = parse_modules(without_sentinels(&modules));
     info.toolchain = String::from_utf8_lossy(&toolchain).into_owned();
-    Ok(Found::BuildInfo(info))
+    Ok(Found::BuildInfo(Box::new(info)))
 }
 
 type Texts = Option<(Vec<u8>, Vec<u8>)>;
@@ -185,6 +188,11 @@ fn without_sentinels(text: &[u8]) -> &[u8] {
     if is_framed { &text[SENTINEL_BYTES..text.len() - SENTINEL_BYTES] } else { b"" }
 }
 
+/// Names of systems and architectures are plain words.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// The module that the last line named.
 enum Last {
     Main,
@@ -239,6 +247,8 @@ fn parse_modules(text: &[u8]) -> BuildInfo {
                     match key {
                         "vcs.revision" => info.vcs_revision = value.to_owned(),
                         "vcs.modified" => info.vcs_modified = value == "true",
+                        "GOOS" if is_word(value) => info.goos = value.to_owned(),
+                        "GOARCH" if is_word(value) => info.goarch = value.to_owned(),
                         _ => {}
                     }
                 }
@@ -247,4 +257,21 @@ fn parse_modules(text: &[u8]) -> BuildInfo {
         }
     }
     info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_were_built_for() {
+        for (settings, expect) in [
+            ("build\tGOARCH=amd64\nbuild\tGOOS=linux\n", "linux/amd64"),
+            ("build\tGOOS=windows/../x\nbuild\tGOARCH=\n", "/"),
+            ("build\tCGO_ENABLED=0\n", "/"),
+        ] {
+            let info = parse_modules(settings.as_bytes());
+            assert_eq!(format!("{}/{}", info.goos, info.goarch), expect, "{settings:?}");
+        }
+    }
 }

@@ -90,6 +90,7 @@ fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], program: &Program) {
             ecosystem: ECOSYSTEM,
             name: &module.path,
             version: &module.version,
+            architecture: &program.platform,
             purl: purl.build(),
             dependencies: Vec::new(),
             is_linked: matches!(module.linked, Linked::Function | Linked::Type),
@@ -160,6 +161,9 @@ fn digest(file: &dyn ReadAt) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Program {
     pub toolchain: String,
+    /// `GOOS/GOARCH`; empty where it is not known.
+    #[serde(default)]
+    pub platform: String,
     /// The standard library, the main module and the dependencies; replaced ones by what replaces them.
     pub modules: Vec<LinkedModule>,
     pub has_interpreter: bool,
@@ -201,7 +205,7 @@ fn read(file: &dyn ReadAt) -> io::Result<Option<Program>> {
     let Some(elf) = Elf::parse(file)? else { return Ok(None) };
     let budget = &mut Budget(MAX_READ_BYTES);
     let info = match build_info::find(&elf, budget)? {
-        Found::BuildInfo(info) => info,
+        Found::BuildInfo(info) => *info,
         Found::Damaged => return Ok(Some(Program::without_modules(Problem::DamagedBuildInfo))),
         Found::Nothing if function_table::has_section(&elf) => {
             return Ok(Some(Program::without_modules(Problem::NoBuildInfo)));
@@ -226,6 +230,11 @@ fn read(file: &dyn ReadAt) -> io::Result<Option<Program>> {
     let has_interpreter = elf.has_interpreter;
     Ok(Some(Program {
         modules: modules(&info, &linked),
+        platform: if info.goos.is_empty() || info.goarch.is_empty() {
+            String::new()
+        } else {
+            format!("{}/{}", info.goos, info.goarch)
+        },
         toolchain: info.toolchain,
         has_interpreter,
         problem,
@@ -242,7 +251,13 @@ fn is_packed(elf: &Elf<'_>) -> io::Result<bool> {
 
 impl Program {
     fn without_modules(problem: Problem) -> Self {
-        Self { toolchain: String::new(), modules: Vec::new(), has_interpreter: false, problem: Some(problem) }
+        Self {
+            toolchain: String::new(),
+            platform: String::new(),
+            modules: Vec::new(),
+            has_interpreter: false,
+            problem: Some(problem),
+        }
     }
 }
 

@@ -260,14 +260,20 @@ fn is_own_component(path: &[u8], carrier: &PackageRecord, component: &Component)
     if !is_library_place {
         return false;
     }
-    let plain = |name: &str| -> String {
-        name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
+    [&carrier.name, &carrier.source_name].iter().any(|name| is_java_library_of(&component.artifact, name))
+}
+
+/// Whether an OS package (or its source package) is called as Debian's Java policy calls the one of this artifact (with
+/// or without its group): `libARTIFACT-java`, often with the major version behind the name, and that of several artifacts
+/// of one project after the project (`liblog4j2-java`, from `apache-log4j2`).
+pub fn is_java_library_of(artifact: &str, carrier: &str) -> bool {
+    let letters = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
     };
-    let artifact = plain(&component.artifact);
-    let binary = carrier.name.strip_prefix("lib").and_then(|name| name.strip_suffix("-java"));
-    let source = carrier.source_name.trim_start_matches("apache-").trim_end_matches("-java");
-    let names = [plain(binary.unwrap_or(&carrier.name)), plain(source)];
-    !artifact.is_empty() && names.iter().any(|name| name.len() > 2 && artifact.starts_with(name.as_str()))
+    let artifact = letters(artifact.rsplit(':').next().unwrap_or(artifact));
+    let project = carrier.strip_prefix("lib").and_then(|name| name.strip_suffix("-java")).unwrap_or(carrier);
+    let project = letters(project.trim_start_matches("apache-").trim_end_matches("-java"));
+    project.len() > 2 && artifact.starts_with(&project)
 }
 
 #[cfg(test)]

@@ -119,6 +119,7 @@ fn add(
             ecosystem: ECOSYSTEM,
             name: &one.name,
             version: &one.version,
+            architecture: "",
             purl: purl(&one.name, &one.version),
             dependencies: one.dependencies.iter().filter_map(name_of).collect(),
             is_linked: true,

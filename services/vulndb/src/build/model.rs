@@ -78,7 +78,7 @@ pub(super) struct Affected {
     pub ranges: Vec<Range>,
     /// Canonical where the ecosystem has a version order.
     pub versions: Vec<Text>,
-    /// Import paths of the Go packages that hold the vulnerability; empty: the whole module.
+    /// Import paths of the Go packages that hold the vulnerability, with their platforms; empty: the whole module.
     pub imports: Vec<Text>,
     pub urgency: Text,
     pub rated: Rated,
@@ -158,7 +158,7 @@ fn reduce_affected(
         name: strings.number(&name),
         ranges,
         versions,
-        imports: osv.imports().map(|path| strings.number(path)).collect(),
+        imports: osv.imports().map(|import| strings.number(&import)).collect(),
         urgency: strings.number(osv.urgency().unwrap_or("")),
         rated: affected_rating(osv, strings),
     })

@@ -1,6 +1,7 @@
 //! One OSV record (OSV schema 1.7, <https://ossf.github.io/osv-schema/>): the fields that matching and
 //! display need. Never rejects a record for a field it does not use, nor for a `null` in place of a list.
 
+use crate::platform::Import;
 use serde::{Deserialize, Deserializer};
 
 /// Longest summary that is kept, in bytes.
@@ -130,12 +131,13 @@ impl OsvAffected {
         self.database_specific.as_ref()?.get("informational")?.as_str()
     }
 
-    /// Go: import paths of the packages that hold the vulnerability (go.dev/doc/security/vuln/database).
-    pub fn imports(&self) -> impl Iterator<Item = &str> {
+    /// Go: import paths of the packages that hold the vulnerability (go.dev/doc/security/vuln/database), each with the
+    /// platforms that it is limited to, as [`crate::platform::Import`] writes them.
+    pub fn imports(&self) -> impl Iterator<Item = String> {
         let imports = self.ecosystem_specific.as_ref().and_then(|specific| specific.get("imports"));
         let list = imports.and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
         let list = if list.len() > MAX_IMPORTS { &[] } else { list };
-        list.iter().filter_map(|import| import.get("path")?.as_str())
+        list.iter().filter_map(Import::of_json).map(|import| import.to_string())
     }
 }
 
@@ -164,11 +166,15 @@ mod tests {
         let imports = |json: String| -> Vec<String> {
             let affected: OsvAffected =
                 serde_json::from_str(&format!(r#"{{"ecosystem_specific":{{"imports":{json}}}}}"#)).unwrap();
-            affected.imports().map(str::to_owned).collect()
+            affected.imports().collect()
         };
         assert_eq!(
             imports(r#"[{"path":"a/b","symbols":["X"]},{"path":7},"c",null,{"goos":[]}]"#.into()),
             ["a/b"]
+        );
+        assert_eq!(
+            imports(r#"[{"path":"a","goos":["windows","js"],"goarch":["wasm"]},{"path":"b","goos":7,"goarch":[]}]"#.into()),
+            ["a goos=windows,js goarch=wasm", "b"]
         );
         for json in ["null", "7", "{}", r#""a""#, "[[]]"] {
             assert!(imports(json.into()).is_empty(), "{json}");

@@ -89,6 +89,7 @@ pub fn debian<'a>(release: &'a str, source: &'a str, version: &'a str) -> Packag
         source_version: version,
         distro_id: "debian",
         distro_version: release,
+        platform: "",
     }
 }
 
