@@ -115,7 +115,7 @@ pub fn say_identification(findings: &mut [ScanFindings], packages: &[PackageReco
 
 /// About what a finding takes in a record, in bytes.
 fn size_bytes(finding: &Finding) -> usize {
-    let lists = [&finding.aliases, &finding.advisories, &finding.fixed_versions];
+    let lists = [&finding.aliases, &finding.advisories, &finding.fixed_versions, &finding.imports];
     let texts = [
         &finding.id,
         &finding.severity,
@@ -228,6 +228,7 @@ fn finding(found: &plimsoll_vulndb::Finding) -> Finding {
         summary: found.summary.clone(),
         published_ms: found.published_ms,
         modified_ms: found.modified_ms,
+        imports: found.imports.clone(),
     }
 }
 

@@ -30,6 +30,7 @@ pub fn package(record: &PackageRecord, artifact: &str, scan_id: &str) -> ScanPac
         provided_by: record.provided_by.clone(),
         observable_by: record.observable_by.iter().map(|probe| (*probe).to_owned()).collect(),
         not_measurable_reason: record.not_measurable_reason.clone(),
+        identified_by: record.identified_by.to_owned(),
         loadable_file_count: i64::try_from(record.loadable_file_count).unwrap_or(i64::MAX),
         provides: record.provides.clone(),
         ..ScanPackage::default()

@@ -171,6 +171,7 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
             held_by: Vec::new(),
         },
         locations: locations(&package.locations),
+        identified_by: package.identified_by.clone(),
         source_name: package.source_name.clone(),
         source_version: package.source_version.clone(),
         architecture: package.architecture.clone(),

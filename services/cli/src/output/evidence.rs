@@ -44,6 +44,13 @@ impl Files {
         };
         let listed = package.files.len() + package.classes.len();
         let counted = usize::try_from(package.file_count + package.class_count).unwrap_or(usize::MAX);
+        if let Some(text) = self.find.as_deref().filter(|_| files.len() < listed) {
+            lines.push(format!(
+                "{} of {} contain {text:?}, the others are not shown",
+                number(files.len()),
+                number(listed)
+            ));
+        }
         if counted > listed {
             lines.push(format!("and {} more that were only counted", counted - listed));
         }
@@ -237,6 +244,8 @@ mod tests {
     fn a_text_finds_names_and_paths_in_any_case() {
         let find = |text: &str| Files { all: true, find: Some(text.into()) }.of(&package(31, 31)).len();
         assert_eq!((find("ORG.P1."), find("x.JAR"), find("none")), (15, 31, 0));
+        let lines = Files { all: true, find: Some("p1.c1".into()) }.lines(&package(31, 31));
+        assert_eq!(lines.last().unwrap(), "6 of 31 contain \"p1.c1\", the others are not shown");
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Finding {
     pub source: String,
     /// Why the package matched, for people.
     pub match_reason: String,
+    /// Import paths of the packages of a Go module that are affected; empty if all of them are, or it is not known.
+    #[serde(default)]
+    pub imports: Vec<String>,
     /// One-line summary from the advisory.
     pub summary: String,
     /// When it was published, RFC 3339.

@@ -78,6 +78,10 @@ pub struct Package {
     pub recommendation: Recommendation,
     /// Where it stands in the artifact, at most 100.
     pub locations: Vec<Location>,
+    /// By what a scan identified it where that may be wrong: pom.properties, directory of pom.xml, manifest, file name
+    /// or release file. In the answer of `plimsoll scan` only; findings say it in their `match_reason`.
+    #[serde(default)]
+    pub identified_by: String,
     /// Source package; empty outside of OS packages, and in answers about a component.
     pub source_name: String,
     /// Version of the source package.

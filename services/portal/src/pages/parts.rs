@@ -166,6 +166,8 @@ fn vulnerabilities(package: &Package) -> Markup {
 
 fn use_cell(package: &Package, address: &str) -> Markup {
     let total = package.file_count + package.class_count;
+    let listed = (package.files.len() + package.classes.len()).min(FILES_FOLDED);
+    let behind = total - i64::try_from(listed).unwrap_or(0);
     html! {
         (labels::usage(&package.usage))
         (labels::evidence(package.rung.as_deref()))
@@ -177,11 +179,18 @@ fn use_cell(package: &Package, address: &str) -> Markup {
                 summary { (used_counts(package)) }
                 ul.plain.files {
                     @for file in package.files.iter().chain(&package.classes).take(FILES_FOLDED) {
-                        li { (file_name(file)) " " span.muted { (file.kind) " · " (labels::rung_name(&file.rung)) } }
+                        li {
+                            (file_name(file)) " "
+                            span.muted {
+                                (file.kind) " · " (labels::rung_name(&file.rung)) " · first seen " (labels::time_ms(file.first_seen_ms, "–"))
+                                ", last " (labels::time_ms(file.last_seen_ms, "–"))
+                            }
+                        }
                     }
                 }
-                @if total > i64::try_from(FILES_FOLDED).unwrap_or(0) {
-                    p { a href={ (address) "#files" } { "All " (number(total)) " with times" } }
+                p {
+                    @if behind > 0 { (number(behind)) " more are not listed here. " }
+                    a href={ (address) "#files" } { "All " (number(total)) ", to be searched" }
                 }
             }
         }
@@ -268,6 +277,7 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
                             th scope="row" {
                                 a href=(links::vulnerability(&finding.vulnerability_id)) { (finding.vulnerability_id) }
                                 @if !finding.summary.is_empty() { p.muted { (finding.summary) } }
+                                (affected_imports(finding))
                             }
                             td {
                                 (labels::severity(&finding.severity)) " " (labels::exploited(finding.known_exploited))
@@ -293,6 +303,17 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
                     @if findings.is_empty() { tr { td.empty colspan="6" { "No finding fits." } } }
                 }
             }
+        }
+    }
+}
+
+/// Which packages of a module a finding is about, where the advisory says so.
+pub fn affected_imports(finding: &Finding) -> Markup {
+    html! {
+        @if !finding.imports.is_empty() {
+            div.muted { "Affected packages: " @for (number, path) in finding.imports.iter().enumerate() {
+                @if number > 0 { ", " } code { (path) }
+            } }
         }
     }
 }

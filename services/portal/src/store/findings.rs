@@ -102,7 +102,7 @@ pub(super) const BY_PRIORITY: Order = Order {
 
 const OWN_COLUMNS: &str = "artifact, package_id, vulnerability_id, purl, name, package_version, kind, ecosystem, \
      aliases, advisories, severity, cvss_vector, cvss_score, known_exploited, epss, fixed_versions, source, \
-     match_reason, summary, published_ms, modified_ms, priority, priority_reason";
+     match_reason, imports, summary, published_ms, modified_ms, priority, priority_reason";
 const USE_COLUMNS: &str = "`use`, use_reason, use_remedy, rung, first_used_ms, last_used_ms, coverage";
 
 pub(super) fn columns() -> String {
@@ -129,6 +129,7 @@ pub(super) struct FindingRow {
     fixed_versions: Vec<String>,
     source: String,
     match_reason: String,
+    imports: Vec<String>,
     summary: String,
     published_ms: i64,
     modified_ms: i64,
@@ -172,6 +173,7 @@ impl FindingRow {
             fixed_in: self.fixed_versions,
             source: self.source,
             match_reason: self.match_reason,
+            imports: self.imports,
             summary: self.summary,
             published: rfc3339(self.published_ms),
             modified: rfc3339(self.modified_ms),

@@ -251,6 +251,7 @@ impl PackageRow {
             class_count: self.class_count,
             files,
             classes,
+            identified_by: String::new(),
             source_name: self.source_name,
             source_version: self.source_version,
             architecture: self.architecture,

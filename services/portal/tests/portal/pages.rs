@@ -87,7 +87,9 @@ fn pages_page_and_fold_without_cutting() {
     assert_eq!(rows, MANY);
     // A package with many files folds them, says how many, and leads to all.
     let dashboard = portal.get(BASE).body;
-    assert!(dashboard.contains("130 files") && dashboard.contains("All 130 with times"));
+    assert!(dashboard.contains("130 files") && dashboard.contains("All 130, to be searched"), "{dashboard}");
+    assert!(dashboard.contains("110 more are not listed here"), "{dashboard}");
+    assert!(dashboard.contains("first seen <time datetime=\"2026-01-01T00:00:00.001Z\""), "{dashboard}");
     let mut path =
         format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
     let mut files = 0;
@@ -124,6 +126,18 @@ fn pages_say_how_each_language_was_observed() {
     }
     let artifact = portal.get(&format!("/artifacts/{}", plimsoll_schemas::identity::encode(ARTIFACT))).body;
     assert!(artifact.contains("3 Python processes observed from their start (ebpf-files)"), "{artifact}");
+}
+
+#[test]
+fn findings_name_the_affected_packages_of_a_module() {
+    let Some((_database, portal)) = fixture::start() else { return };
+    for path in ["/vulnerabilities/CVE-2020-28493".to_owned(), format!("{BASE}/findings")] {
+        let page = portal.get(&path).body;
+        let expect = "Affected packages: <code>example.org/module/&lt;b&gt;html&lt;/b&gt;</code>";
+        assert!(page.contains(expect), "{path}: {page}");
+    }
+    let findings = portal.json(&format!("/api/v1{BASE}/findings"));
+    assert_eq!(findings["items"][0]["imports"][0], "example.org/module/<b>html</b>");
 }
 
 #[test]

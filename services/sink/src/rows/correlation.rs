@@ -131,6 +131,7 @@ impl StateEvent for CorrelationFinding {
         row.column("fixed_versions", &finding.fixed_versions);
         row.column("source", &finding.source);
         row.column("match_reason", &finding.match_reason);
+        row.column("imports", &finding.imports);
         row.column("summary", &finding.summary);
         row.column("published_ms", &finding.published_ms);
         row.column("modified_ms", &finding.modified_ms);
