@@ -121,14 +121,13 @@ fn bundles_are_named_and_their_makers_use_nothing() {
     for (name, text) in FILES {
         fs::write(root.join(name), text).unwrap();
     }
-    for way in Way::all() {
-        if root.join("out").exists() {
-            fs::remove_dir_all(root.join("out")).unwrap();
-        }
-        let builds = BUILDS.iter().chain(COMPILED).map(|build| command(root, build)).collect();
-        let built = run_each(way, root, builds);
+    for (round, way) in Way::all().into_iter().enumerate() {
+        // All are made once; a few once more, for what their makers use.
+        let builds: Vec<&Build> =
+            BUILDS.iter().chain(COMPILED).step_by(if round == 0 { 1 } else { 5 }).collect();
+        let built = run_each(way, root, builds.iter().map(|build| command(root, build)).collect());
         assert_eq!(of_packages(built[0].measured.modules()), BTreeSet::new(), "{way:?}");
-        for (ran, build) in built.iter().zip(BUILDS.iter().chain(COMPILED)) {
+        for (ran, build) in built.iter().zip(&builds) {
             assert_eq!(ran.not_measurable(), None, "{way:?} {}", build.command);
         }
         let bundles = run_each(way, root, BUILDS.iter().map(|build| node(&[build.made])).collect());
