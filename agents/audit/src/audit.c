@@ -114,8 +114,8 @@ static void report(const char *kind, const char *name, size_t name_length, const
 /* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
 static int is_interpreter(const char *path, size_t length)
 {
-	static const char names[13][8] = { "python", "pypy",  "node",    "bun",	 "deno",    "ruby",   "php",
-					   "java",   "lsphp", "zts-php", "swoole", "franken", "graalpy" };
+	static const char names[17][8] = { "python", "pypy",  "node",    "bun",	 "deno",    "ruby",    "php", "java", "lsphp",
+					   "zts-php", "swoole", "franken", "graalpy", "uv",	 "npm",	 "pnpm", "yarn" };
 	size_t base = 0;
 
 	for (size_t i = 0; i < length; i++)

@@ -117,7 +117,9 @@ impl Hooks {
                 // What has ended by now is not known to be an installer's: npm's own scripts tell it by themselves.
                 let by_installer =
                     || procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent));
-                if (judged == Reader::Installer || by_installer()) && installers.len() < INSTALLERS_MAX {
+                // Without its words a tool that can run an application is not known to install.
+                let installs = judged == Reader::Installer && !arguments.is_empty();
+                if (installs || by_installer()) && installers.len() < INSTALLERS_MAX {
                     installers.insert(report.pid);
                 }
             }

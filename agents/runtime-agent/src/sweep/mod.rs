@@ -485,6 +485,16 @@ mod tests {
         assert_eq!(source.matches("starts_with(name.name, ").count(), JUDGED_BEGINNINGS.len());
     }
 
+    /// Tools that may run an application are known by their words only, which the audit library tells of these.
+    #[test]
+    fn the_audit_library_tells_the_words_of_tools() {
+        let audit = include_str!("../../../audit/src/audit.c");
+        for name in ["java", "uv", "uvx", "npm", "pnpm", "yarn", "graalpy"] {
+            let mut beginnings = (2..=name.len()).map(|length| format!("\"{}\"", &name[..length]));
+            assert!(beginnings.any(|known| audit.contains(&known)), "{name}");
+        }
+    }
+
     #[test]
     fn names_fit_the_kernels_key() {
         for name in IGNORED_PROGRAMS.iter().chain(JUDGED_PROGRAMS) {
