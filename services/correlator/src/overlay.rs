@@ -16,6 +16,9 @@ use crate::error::CorrelatorError;
 use crate::metrics::Meters;
 use crate::store::{Store, StoreError, Write, data_key, data_value, load_artifact};
 
+/// Records that an input leads to, about: room made for them at once.
+const RECORDS_PER_INPUT: usize = 3;
+
 struct Held {
     artifact: Artifact,
     partition: u32,
@@ -124,11 +127,12 @@ impl Overlay {
     pub fn seal(&mut self, codec: &Codec, meters: &Meters) -> Result<Batch, CorrelatorError> {
         let mut batch = Batch {
             number: self.number,
-            records: std::mem::take(&mut self.letters),
+            records: Vec::with_capacity(self.records * RECORDS_PER_INPUT),
             offsets: std::mem::take(&mut self.offsets),
-            writes: Vec::new(),
+            writes: Vec::with_capacity(self.records * RECORDS_PER_INPUT),
             partitions: BTreeSet::new(),
         };
+        batch.records.append(&mut self.letters);
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         self.dirty.sort_unstable();
         for key in std::mem::take(&mut self.dirty) {
@@ -165,9 +169,9 @@ impl Overlay {
                 telemetry::set_parent(&span, &parent);
                 (span, parent)
             });
-            for output in &finished.outputs {
+            for output in finished.outputs {
                 *counts.entry(output.topic()).or_default() += 1;
-                if let Some(mut record) = encode_output(codec, &key, held.partition, output, meters)? {
+                if let Some(mut record) = encode_output(codec, &key, held.partition, &output, meters)? {
                     if let Some((span, parent)) = &span {
                         telemetry::inject(&mut record.headers, parent);
                         span.in_scope(|| telemetry::inject_current(&mut record.headers));
@@ -216,11 +220,11 @@ fn encode_output(
     meters: &Meters,
 ) -> Result<Option<OutgoingRecord>, CorrelatorError> {
     let encoded = match output {
-        Output::Artifact(record) => codec.encode(record),
-        Output::Package(record) => codec.encode(record),
-        Output::Usage(record) => codec.encode(record),
-        Output::Finding(record) => codec.encode(record),
-        Output::Alert(record) => codec.encode(record),
+        Output::Artifact(record) => codec.encode(&**record),
+        Output::Package(record) => codec.encode(&**record),
+        Output::Usage(record) => codec.encode(&**record),
+        Output::Finding(record) => codec.encode(&**record),
+        Output::Alert(record) => codec.encode(&**record),
         Output::Tombstone { topic, entity } => {
             let topic = topics::full_name(codec.prefix(), topic);
             let key = message_key(artifact, entity);

@@ -15,6 +15,8 @@ use crate::usage::{Use, judge};
 
 /// Name of the artifact's own entry among the emitted.
 const ARTIFACT: &str = "artifact";
+/// Room for most records while they are hashed, in bytes.
+const HASHED_BYTES: usize = 2_048;
 /// Begin of the keys of hosts.
 const HOST_PREFIX: &str = "host/";
 
@@ -62,11 +64,11 @@ impl Artifact {
             self.send(&format!("package/{id}"), id, records, &mut outputs);
         }
         for id in self.alerts_to_build(&build) {
-            let record = self.alert_record(&id).map(Output::Alert);
+            let record = self.alert_record(&id).map(|record| Output::Alert(record.into()));
             let records = record.map(|record| (key(OutputTopic::Alert), record)).into_iter().collect();
             self.send(&format!("alert/{id}"), &id, records, &mut outputs);
         }
-        let record = self.artifact_record().map(Output::Artifact);
+        let record = self.artifact_record().map(|record| Output::Artifact(record.into()));
         let records = record.map(|record| (key(OutputTopic::Artifact), record)).into_iter().collect();
         self.send(ARTIFACT, "", records, &mut outputs);
         self.cache.clean();
@@ -231,19 +233,19 @@ impl Artifact {
             let view = View { package: &package, assessment: &assessment, judged, facts, held_by };
             match scope {
                 None => {
-                    let record = Output::Package(self.package_record(&view));
+                    let record = Output::Package(self.package_record(&view).into());
                     records.insert(key(OutputTopic::Package), record);
                     for record in self.finding_records(&view) {
                         let key =
                             EmittedKey { part: record.vulnerability_id.clone(), ..key(OutputTopic::Finding) };
-                        records.insert(key, Output::Finding(record));
+                        records.insert(key, Output::Finding(record.into()));
                     }
                 }
                 Some(path) => {
                     for record in self.usage_records(&view, path) {
                         let key =
                             EmittedKey { part: path.clone(), chunk: record.chunk, ..key(OutputTopic::Usage) };
-                        records.insert(key, Output::Usage(record));
+                        records.insert(key, Output::Usage(record.into()));
                     }
                 }
             }
@@ -284,7 +286,7 @@ impl Artifact {
     ) {
         let nothing = Emitted::new();
         let sent = self.emitted.get(name).unwrap_or(&nothing);
-        let mut buffer = Vec::new();
+        let mut buffer = Vec::with_capacity(HASHED_BYTES);
         let hashes: Vec<u64> = records.values().map(|record| record.hash(&mut buffer)).collect();
         if sent.len() == records.len() && sent.iter().eq(records.keys().zip(&hashes)) {
             return;

@@ -14,20 +14,19 @@ use crate::entity::{self, EmittedKey, OutputTopic};
 /// `producer_id` of all outputs; boot and sequence stay empty, since a replay must give the same bytes.
 pub(crate) const PRODUCER_ID: &str = "correlator";
 
-/// A record to send.
+/// A record to send. Boxed, since maps and lists of a kilobyte for each entry cost more than what stands in them.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant)] // Short-lived, and never held in great numbers.
 pub enum Output {
     /// correlation.artifacts.
-    Artifact(CorrelationArtifact),
+    Artifact(Box<CorrelationArtifact>),
     /// correlation.packages.
-    Package(CorrelationPackage),
+    Package(Box<CorrelationPackage>),
     /// correlation.usage.
-    Usage(CorrelationUsage),
+    Usage(Box<CorrelationUsage>),
     /// correlation.findings.
-    Finding(CorrelationFinding),
+    Finding(Box<CorrelationFinding>),
     /// correlation.alerts.
-    Alert(CorrelationAlert),
+    Alert(Box<CorrelationAlert>),
     /// The entity of the topic is gone.
     Tombstone {
         /// Topic without prefix and generation.
@@ -122,11 +121,11 @@ mod tests {
         let package = CorrelationPackage { package_id: "p".into(), ..CorrelationPackage::default() };
         let alert = CorrelationAlert { alert_id: "p".into(), ..CorrelationAlert::default() };
         let cases = [
-            (Output::Usage(usage), key(OutputTopic::Usage, "a%20b/c/1", 3)),
-            (Output::Finding(finding), key(OutputTopic::Finding, "CVE-1", 0)),
-            (Output::Package(package), key(OutputTopic::Package, "", 0)),
-            (Output::Alert(alert), key(OutputTopic::Alert, "", 0)),
-            (Output::Artifact(CorrelationArtifact::default()), key(OutputTopic::Artifact, "", 0)),
+            (Output::Usage(usage.into()), key(OutputTopic::Usage, "a%20b/c/1", 3)),
+            (Output::Finding(finding.into()), key(OutputTopic::Finding, "CVE-1", 0)),
+            (Output::Package(package.into()), key(OutputTopic::Package, "", 0)),
+            (Output::Alert(alert.into()), key(OutputTopic::Alert, "", 0)),
+            (Output::Artifact(Box::default()), key(OutputTopic::Artifact, "", 0)),
         ];
         for (record, key) in cases {
             let tombstone = Output::tombstone("p", &key);

@@ -251,11 +251,11 @@ pub fn reference(connections: &Connections) -> Content {
         for output in finished.outputs {
             use plimsoll_correlator_core::Output;
             let record = match &output {
-                Output::Artifact(record) => codec.encode(record),
-                Output::Package(record) => codec.encode(record),
-                Output::Usage(record) => codec.encode(record),
-                Output::Finding(record) => codec.encode(record),
-                Output::Alert(record) => codec.encode(record),
+                Output::Artifact(record) => codec.encode(&**record),
+                Output::Package(record) => codec.encode(&**record),
+                Output::Usage(record) => codec.encode(&**record),
+                Output::Finding(record) => codec.encode(&**record),
+                Output::Alert(record) => codec.encode(&**record),
                 Output::Tombstone { .. } => continue,
             };
             let record = record.unwrap();
