@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Most files looked at to find one that exists; a package with so many missing ones counts as measurable.
-const MAX_EXISTENCE_CHECKS: usize = 64;
+const MAX_EXISTENCE_CHECKS: usize = bound(4_096, 64);
 /// Most diversions read.
 const MAX_DIVERSIONS: usize = bound(100_000, 1_000);
 /// Most links read of one alternative, its slaves included.
