@@ -28,6 +28,7 @@ const MARKS: &[(&str, &str)] = &[
     ("webpackChunk", "webpack"),
     ("/*! For license information please see ", "webpack"),
     ("__turbopack_context__", "Turbopack"),
+    ("[turbopack]_runtime.js", "Turbopack"),
     ("__commonJS = (cb", "esbuild"),
     ("__commonJS=(", "esbuild"),
     // The same helper minified: `var s=(r,e)=>()=>(e||r((e={exports:{}}).exports,e),e.exports)`.
@@ -198,6 +199,7 @@ mod tests {
             ("exports.id=12,exports.ids=[12],exports.modules={7:(e,t,r)=>{}};", Made::By("webpack")),
             ("exports.id = 12;\nexports.ids = [12];\nexports.modules = {\n", Made::By("webpack")),
             ("(self.webpackChunkapp=self.webpackChunkapp||[]).push([[12],{}]);", Made::By("webpack")),
+            ("var R=require(\"../chunks/ssr/[turbopack]_runtime.js\")(\"a\")", Made::By("Turbopack")),
             ("module.exports={exports:{}};\n", Made::AsOneOfMany),
             ("var __toESM = (mod) => mod;\n", Made::AsOneOfMany),
             ("function getDefaultExportFromCjs (x) {", Made::By("rollup")),
