@@ -139,6 +139,9 @@ fn check_use(options: &[&str], probe: &str) {
     assert_eq!(never["use"], "unused", "{never:#}");
     assert_eq!(never["coverage"]["from_first_exec"], true);
     assert_eq!(never["coverage"]["probes"], serde_json::json!([probe]));
+    let observed = serde_json::json!([{"ecosystem": "pypi", "probe": probe, "how": "at-start", "processes": 1,
+        "workload_count": 1, "counts": {}, "reasons": []}]);
+    assert_eq!(report["observed"], observed);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_portal::model::{Observed, Package, UsedFile};
-use plimsoll_portal::text::number;
+use plimsoll_portal::text::{count_of, number};
 use plimsoll_portal::time::rfc3339;
 use plimsoll_schemas::words::{language, observed as how, package_kind, probe, usage, usage_kind};
 
@@ -141,7 +141,7 @@ pub fn observed(packages: &[Package], observed: &[Observed]) -> String {
     for ((_, ecosystem), group) in &groups {
         let words: Vec<&str> = group.probes.iter().map(|name| probe::describe(name)).collect();
         let lost = if group.events_lost > 0 {
-            format!("; {} events lost", number(group.events_lost))
+            format!("; {} lost", count_of(group.events_lost, "event", "events"))
         } else {
             String::new()
         };
