@@ -298,6 +298,21 @@ def replace(system, name, wrap):
     setattr(system, name, wrapped)
 
 
+def is_main_interpreter():
+    set_wakeup = contents_of(modules.get("_signal")).get("set_wakeup_fd")
+    if set_wakeup is None:
+        return True
+    try:
+        before = set_wakeup(-1)
+    except ValueError as error:
+        if not is_ours(error):
+            raise
+        return False
+    if before != -1:
+        set_wakeup(before)
+    return True
+
+
 def start(ours):
     import _frozen_importlib as system
 
@@ -318,8 +333,8 @@ def start(ours):
         spec = contents_of(module).get("__spec__")
         if spec is not None and module is not ours:
             note_module(spec, module)
-    # A subinterpreter has no words: what is left in one at the end must not run, as CPython's exit code can change by it.
-    if "atexit" in sys.builtin_module_names and contents_of(sys).get("argv") != [""]:
+    # What is left in a subinterpreter at the end must not run, as CPython's exit code can change by it.
+    if "atexit" in sys.builtin_module_names and is_main_interpreter():
         ours_alone = "atexit" not in modules
         import atexit
 
