@@ -122,10 +122,10 @@ fn every_record_and_field_is_documented() {
 #[test]
 fn the_sinks_plans_outlive_the_records_that_they_cut() {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-    let statements =
+    let mut statements =
         plimsoll_schemas::migrations::MIGRATIONS.iter().flat_map(|migration| migration.statements());
     let about = |statement: &String| statement.contains("sink_plans") && statement.contains("TTL ");
-    let newest = statements.filter(about).last().expect("sink_plans has a TTL");
+    let newest = statements.rfind(about).expect("sink_plans has a TTL");
     let (_, interval) = newest.rsplit_once("INTERVAL ").unwrap();
     let days: i64 = interval.strip_suffix(" DAY").expect("in days").parse().unwrap();
     for topic in TOPICS.iter().filter(|topic| !topic.compact) {
