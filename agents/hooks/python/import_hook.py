@@ -299,9 +299,10 @@ def replace(system, name, wrap):
 
 
 def is_main_interpreter():
+    # Its start alone brings this module; later it works in the main interpreter only.
     set_wakeup = contents_of(modules.get("_signal")).get("set_wakeup_fd")
     if set_wakeup is None:
-        return True
+        return False
     try:
         before = set_wakeup(-1)
     except ValueError as error:
