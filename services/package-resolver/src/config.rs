@@ -43,6 +43,9 @@ pub struct ResolverSettings {
     pub published_max_entries: usize,
     /// Most events that wait for the broker; above, requests fail and are to be asked again.
     pub queue_max_events: usize,
+    /// Of a host, look only at what lies near the paths that are asked for, instead of walking all of it once: right where
+    /// little is asked for, in a short life.
+    pub near: bool,
     /// Longest file whose contents are compared with the image's, in bytes.
     pub compared_file_max_bytes: u64,
 }
@@ -57,6 +60,7 @@ impl Default for ResolverSettings {
             index_cache_max_bytes: 256 * 1024 * 1024,
             published_max_entries: 400_000,
             queue_max_events: 100_000,
+            near: false,
             compared_file_max_bytes: 1024 * 1024 * 1024,
         }
     }

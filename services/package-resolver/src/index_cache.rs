@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_catalog::tree::path as paths;
+use plimsoll_catalog::tree::{Near, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, Warning};
 use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS};
 
@@ -24,6 +24,8 @@ const TICK_MS: i64 = 20;
 const COVER_INTERVAL: Duration = Duration::from_secs(2);
 /// See [`COVER_INTERVAL`].
 const COVER_REST: u32 = 10;
+/// Most indexes of what lies near the asked paths that are built for one root; then one of the whole root is.
+const MAX_NEAR_BUILDS: u32 = 8;
 /// How often a request looks whether another one has built the index that it waits for.
 const BUILD_WAIT: Duration = Duration::from_millis(500);
 
@@ -37,13 +39,47 @@ pub struct Indexed {
     changing: bool,
     built: Instant,
     build_time: Duration,
+    /// Of what lies near the asked paths only.
+    is_near: bool,
 }
 
 impl Indexed {
-    fn build(tree: &DirectoryTree) -> Self {
+    /// The index for these paths of the root: of what lies near them where that is certain to tell their owners.
+    fn build_for(root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Self {
+        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(surroundings) = &mut *near {
+            for path in asked {
+                surroundings.add(tree, path);
+            }
+            surroundings.builds += 1;
+            if surroundings.builds <= MAX_NEAR_BUILDS {
+                let indexed = Self { is_near: true, ..Self::build(tree, &Near::new(tree, surroundings)) };
+                if asked.iter().all(|path| surroundings.is_certain(tree, &indexed.index, path)) {
+                    return indexed;
+                }
+            }
+        }
+        *near = None;
+        drop(near);
+        Self::build(tree, tree)
+    }
+
+    /// Good for these paths of the root, as far as what lies near them goes.
+    fn is_near_enough(&self, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> bool {
+        if !self.is_near {
+            return true;
+        }
+        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(surroundings) = &mut *near else { return false };
+        let mut is_known =
+            |path: &[u8]| !surroundings.add(tree, path) && surroundings.is_certain(tree, &self.index, path);
+        asked.iter().all(|path| is_known(path))
+    }
+
+    fn build(tree: &DirectoryTree, seen: &dyn FileTree) -> Self {
         let begun_ms = plimsoll_kit::clock::now_ms();
         let begun = Instant::now();
-        let (outcome, index) = plimsoll_catalog::catalog_with_ownership(tree);
+        let (outcome, index) = plimsoll_catalog::catalog_with_ownership(seen);
         let changed_ms = |path: &[u8]| tree.metadata(path).ok().and_then(|found| found.changed_ms);
         let newest_ms = index.databases().filter_map(changed_ms).max().unwrap_or(0);
         let hides_owners = |warning: &Warning| {
@@ -53,7 +89,7 @@ impl Indexed {
         };
         let gaps = outcome.warnings.into_iter().filter(hides_owners).collect();
         let changing = newest_ms + TICK_MS >= begun_ms;
-        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed() }
+        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed(), is_near: false }
     }
 
     /// Good for these paths: their databases are in it, or it is too early to look for them again.
@@ -165,7 +201,8 @@ impl IndexCache {
     /// system does.
     pub fn find(&self, artifact: &str, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Found {
         loop {
-            if let Some(found) = self.look(artifact, root, tree).filter(|found| found.current.serves(asked)) {
+            let serves = |found: &Indexed| found.serves(asked) && found.is_near_enough(root, tree, asked);
+            if let Some(found) = self.look(artifact, root, tree).filter(|found| serves(&found.current)) {
                 return found;
             }
             let mut state = self.lock();
@@ -181,7 +218,7 @@ impl IndexCache {
             }
         }
         let guard = Building { cache: self, artifact };
-        let indexed = Arc::new(Indexed::build(tree));
+        let indexed = Arc::new(Indexed::build_for(root, tree, asked));
         self.builds.inc();
         self.build_seconds.observe(indexed.build_time.as_secs_f64());
         tracing::debug!(

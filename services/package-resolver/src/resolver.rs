@@ -73,7 +73,7 @@ impl Resolver {
         let patience = settings.request_deadline() / 2;
         let workers = metrics.gauge("workers", "Threads that look into roots, stuck ones included");
         Ok(Arc::new(Self {
-            roots: Roots::new(settings.max_roots),
+            roots: Roots::new(settings.max_roots, settings.near),
             indexes: IndexCache::new(settings.index_cache_max_bytes, patience, metrics),
             contents: Contents::new(settings.compared_file_max_bytes),
             published: Published::new(settings.published_max_entries),

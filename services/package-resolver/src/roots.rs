@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plimsoll_catalog::tree::TreeError;
+use plimsoll_catalog::tree::{Surroundings, TreeError};
 use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 
 use crate::beneath;
@@ -30,6 +30,8 @@ pub struct Root {
     pub waiting: Mutex<Waiting>,
     /// The index of the last answer.
     pub last: LastIndex,
+    /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
+    pub near: Mutex<Option<Surroundings>>,
     /// The connection that announced it.
     connection: u64,
 }
@@ -124,6 +126,8 @@ type Key = (String, String);
 pub struct Roots {
     roots: Mutex<HashMap<Key, Arc<Root>>>,
     max_roots: usize,
+    /// Of hosts only what lies near the asked paths is looked at.
+    is_near: bool,
 }
 
 /// The bound is reached.
@@ -134,9 +138,9 @@ pub struct Roots {
 pub struct TooManyRoots(usize);
 
 impl Roots {
-    /// Holds at most `max_roots`.
-    pub fn new(max_roots: usize) -> Self {
-        Self { roots: Mutex::default(), max_roots }
+    /// Holds at most `max_roots`; `is_near` as `resolver.near` says.
+    pub fn new(max_roots: usize, is_near: bool) -> Self {
+        Self { roots: Mutex::default(), max_roots, is_near }
     }
 
     /// Takes a root; one of the same workload is replaced.
@@ -148,7 +152,9 @@ impl Roots {
         if roots.len() >= self.max_roots && !roots.contains_key(&key) {
             return Err(TooManyRoots(roots.len()));
         }
+        let is_host = !announced.component && !announced.is_replica;
         let root = Root {
+            near: Mutex::new((self.is_near && is_host).then(Surroundings::default)),
             directory: announced.directory,
             upper: announced.upper,
             layers: Mutex::default(),

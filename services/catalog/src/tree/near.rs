@@ -4,8 +4,8 @@
 use super::{
     Contents, DirectoryEntry, FileKind, FileTree, Metadata, Resolved, TreeError, Walk, WalkSummary, path,
 };
-use crate::ECOSYSTEMS;
 use crate::digest::{Digested, DigestedFiles, Digester};
+use crate::{ECOSYSTEMS, OwnershipIndex};
 use std::collections::BTreeSet;
 
 /// Where Debian's packages record their gems, far from the files of these.
@@ -16,6 +16,8 @@ const GEMS_OF_PACKAGES: &[u8] = b"usr/share/rubygems-integration";
 pub struct Surroundings {
     directories: BTreeSet<Vec<u8>>,
     files: BTreeSet<Vec<u8>>,
+    /// How many indexes were built of them; counted by who builds them.
+    pub builds: u32,
 }
 
 impl Surroundings {
@@ -30,6 +32,22 @@ impl Surroundings {
             changes |= self.add_spelling(tree, path);
         }
         changes
+    }
+
+    /// Whether an index of what lies near `asked` tells its owners for certain, having been asked to [`Self::add`] it: an
+    /// installation that lies far away can name files of a project, which nothing near them tells.
+    pub fn is_certain(&self, tree: &dyn FileTree, index: &OwnershipIndex, asked: &[u8]) -> bool {
+        if index.lookup(asked).is_some() {
+            return true;
+        }
+        let outer = memchr::memmem::find(asked, b"!/").map_or(asked, |at| &asked[..at]);
+        let resolved = tree.resolve(outer).map_or_else(|_| outer.to_vec(), |resolved| resolved.path);
+        let above = |is_it: &dyn Fn(&[u8]) -> bool| {
+            path::ancestors(&resolved).filter(|directory| !directory.is_empty()).any(|directory| {
+                tree.list(directory).is_ok_and(|entries| entries.iter().any(|entry| is_it(&entry.name)))
+            })
+        };
+        if is_source(&resolved) { above(&|name| name == b"os.py") } else { !above(&is_manifest) }
     }
 
     fn add_spelling(&mut self, tree: &dyn FileTree, file: &[u8]) -> bool {
@@ -113,19 +131,39 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
     let above = path::file_name(parent);
     let ends_with = |ends: &[&[u8]]| ends.iter().any(|end| name.ends_with(end));
     match name {
-        b"site-packages" | b"dist-packages" | b"node_modules" | b"vendor" | b"specifications"
-        | b"META-INF" | b"EGG-INFO" => true,
+        // Of `bin/x` and `share/x` in a prefix, the record lies in its `lib/python3/site-packages`.
+        b"lib" | b"lib64" | b"site-packages" | b"dist-packages" | b"node_modules" | b"vendor"
+        | b"specifications" | b"META-INF" | b"EGG-INFO" => true,
+        b"ruby" => is_library(above),
         b"composer" => above == b"vendor",
         b"default" => above == b"specifications",
         b"gems" => above == b"ruby",
         _ => {
             ends_with(&[b".dist-info", b".egg-info", b".egg"])
                 || parent == GEMS_OF_PACKAGES
+                || (is_library(above) && name.starts_with(b"python"))
                 || parent.ends_with(b"ruby/gems")
                 || (above == b"node_modules" && name.starts_with(b"@"))
                 || path::components(parent).any(|part| part == b"META-INF")
         }
     }
+}
+
+fn is_library(directory: &[u8]) -> bool {
+    directory == b"lib" || directory == b"lib64"
+}
+
+/// Code of a language in which a project can be installed in place. Python's own library has an `os.py` above it.
+fn is_source(file: &[u8]) -> bool {
+    const ENDINGS: [&[u8]; 9] = [b".py", b".pyc", b".pyi", b".js", b".cjs", b".mjs", b".ts", b".rb", b".php"];
+    ENDINGS.iter().any(|end| file.ends_with(end))
+}
+
+/// What a project has that can be installed in place: editable (Python), by a link (Node.js, Composer), by path (Bundler).
+fn is_manifest(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] =
+        [b"pyproject.toml", b"setup.py", b"setup.cfg", b"package.json", b"composer.json"];
+    NAMES.contains(&name) || [b".gemspec".as_slice(), b".egg-info"].iter().any(|end| name.ends_with(end))
 }
 
 fn is_kind(tree: &dyn FileTree, file: &[u8], kind: FileKind) -> bool {
@@ -134,11 +172,8 @@ fn is_kind(tree: &dyn FileTree, file: &[u8], kind: FileKind) -> bool {
 
 /// An archive, which is looked into where it stands.
 fn is_archive(file: &[u8]) -> bool {
-    let digesters = ECOSYSTEMS.iter().flat_map(|ecosystem| ecosystem.digesters());
-    digesters.into_iter().any(|digester| match digester.files {
-        DigestedFiles::Named { by_path, .. } => by_path(file),
-        DigestedFiles::Binaries => false,
-    })
+    const ENDINGS: [&[u8]; 8] = [b".jar", b".war", b".ear", b".zip", b".egg", b".whl", b".pyz", b".pex"];
+    ENDINGS.iter().any(|end| file.ends_with(end))
 }
 
 /// Whether the file is a database itself: an archive, or a program with a list of what is linked in.
@@ -201,8 +236,20 @@ impl FileTree for Near<'_> {
             return self.tree.walk(start, visit);
         }
         let mut summary = WalkSummary { partial: true, ..WalkSummary::default() };
+        let mut skipped: Vec<Vec<u8>> = Vec::new();
+        // Sorted, so that a directory is skipped before those below it.
         for directory in &self.surroundings.directories {
-            if !self.surroundings.visit(self.tree, directory, &mut summary, visit) {
+            if skipped.iter().any(|above| directory == above || path::is_below(directory, above)) {
+                continue;
+            }
+            let mut noting = |path: &[u8], kind: FileKind| {
+                let next = visit(path, kind);
+                if next == Walk::SkipDirectory {
+                    skipped.push(path.to_vec());
+                }
+                next
+            };
+            if !self.surroundings.visit(self.tree, directory, &mut summary, &mut noting) {
                 break;
             }
         }

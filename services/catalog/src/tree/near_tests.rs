@@ -24,12 +24,12 @@ fn what_is_far_is_not_looked_at() {
     let mut surroundings = Surroundings::default();
     assert!(surroundings.add(&tree, b"opt/a/site-packages/near.py"));
     let index = OwnershipIndex::build(&Near::new(&tree, &surroundings));
-    assert_eq!(owners(&index, "opt/a/site-packages/near.py"), "near record code");
+    assert_eq!(owners(&index, "opt/a/site-packages/near.py"), "near dist-info code");
     assert_eq!(owners(&index, "opt/b/site-packages/far.py"), "-");
     // Nothing new lies near this, but near that.
     assert!(!surroundings.add(&tree, b"opt/a/site-packages/other.py"));
     assert!(!surroundings.add(&tree, b"etc/hosts"));
     assert!(surroundings.add(&tree, b"opt/b/site-packages/far.py"));
     let index = OwnershipIndex::build(&Near::new(&tree, &surroundings));
-    assert_eq!(owners(&index, "opt/b/site-packages/far.py"), "far record code");
+    assert_eq!(owners(&index, "opt/b/site-packages/far.py"), "far dist-info code");
 }

@@ -29,7 +29,11 @@ impl Resolver {
         let directory = std::env::temp_dir().join(format!("plimsoll-{}", &random_id()[..12]));
         make_private(&directory)?;
         let settings =
-            ResolverSettings { socket: directory.join("resolver.sock"), ..ResolverSettings::default() };
+            ResolverSettings {
+            socket: directory.join("resolver.sock"),
+            near: true,
+            ..ResolverSettings::default()
+        };
         let context = ServiceContext::detached(crate::command::info());
         let running = InProcess::start(&settings, connections.clone(), &context)?;
         Ok(Self { running, directory })
