@@ -67,7 +67,9 @@ fn tcp(address: SocketAddr, method: &str, path: &str, timeout: Duration) -> anyh
 
 /// HTTP/1.0, so that the answer is neither chunked nor kept alive.
 fn exchange(mut stream: impl Read + Write, method: &str, host: &str, path: &str) -> anyhow::Result<String> {
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")?;
+    // At once: PHP's own server answers, and closes, before it has read what comes in parts.
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_LIMIT_BYTES).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
