@@ -10,6 +10,7 @@
 #include "kernel.h"
 #include "report.h"
 #include "boot.h"
+#include "generators.h"
 #include "place.h"
 #include "perf_data.h"
 
@@ -28,6 +29,8 @@
 #define PATH_MAX_BYTES 4096
 /* Least time between two reports of counts. */
 #define COUNTS_MS 1000
+/* Longest name that is told of a class without a place, and of its loader's class. */
+#define EXAMPLE_MAX_BYTES 512
 
 struct slot {
 	/* Less the slot's own index, so that all begin with zero. */
@@ -43,6 +46,10 @@ static int sleeping, dying, done;
 static interface tools;
 static int attached;
 static unsigned long hidden, generated, counts_told;
+/* Classes that came from somewhere, but nothing tells from where, and what is told of the first of them. */
+static unsigned long nowhere, nowhere_told;
+static char nowhere_class[EXAMPLE_MAX_BYTES], nowhere_loader[EXAMPLE_MAX_BYTES];
+static size_t nowhere_class_length, nowhere_loader_length;
 /* Unloaded before the agent came; what the JVM counts is since its start. */
 static unsigned long unloaded_before;
 
@@ -129,6 +136,24 @@ static int is_hidden(const char *name, size_t length)
 	return digits && base < length;
 }
 
+/* Not to be told is not to be in use, for whoever reads this: so it is either known to be generated, or counted as lost. */
+static void without_place(interface jni, jobject loader, const char *name, size_t length)
+{
+	char class[EXAMPLE_MAX_BYTES];
+	size_t class_length = 0;
+
+	if (is_generated(name, length) ||
+	    (loader && generates(tools, jni, loader, class, sizeof(class), &class_length))) {
+		generated++;
+		return;
+	}
+	if (!nowhere++) {
+		nowhere_class_length =
+			put_bytes(nowhere_class, 0, name, length < sizeof(nowhere_class) ? length : sizeof(nowhere_class));
+		nowhere_loader_length = put_bytes(nowhere_loader, 0, class, class_length);
+	}
+}
+
 static void tell_name(interface jni, jobject class, const char *name, size_t length)
 {
 	char place[PLACE_MAX_BYTES];
@@ -145,11 +170,7 @@ static void tell_name(interface jni, jobject class, const char *name, size_t len
 		tell(name, length, place, place_length);
 		break;
 	case FOUND_NONE:
-		/* Others came from somewhere: not to be told is not to be in use, for whoever reads this. */
-		if (is_generated(name, length))
-			generated++;
-		else
-			lost++;
+		without_place(jni, loader, name, length);
 		break;
 	case FOUND_TOO_LONG:
 		lost++;
@@ -183,7 +204,7 @@ static void tell_class(interface jni, jobject class)
 /* Tells all loaded classes; those without a place were counted already, or are now. */
 static void look(interface jni, int again)
 {
-	unsigned long hidden_before = hidden, generated_before = generated;
+	unsigned long hidden_before = hidden, generated_before = generated, nowhere_before = nowhere;
 	jobject *classes = 0;
 	jint count = 0;
 
@@ -203,6 +224,9 @@ static void look(interface jni, int again)
 	if (again) {
 		hidden = hidden_before;
 		generated = generated_before;
+		/* The first one may be among those that the queue could not take. */
+		if (nowhere_before)
+			nowhere = nowhere_before;
 	}
 }
 
@@ -231,6 +255,22 @@ static void forget(interface jni, unsigned long until)
 
 	while (queue_head < until && (class = pop()))
 		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
+}
+
+static void tell_nowhere(void)
+{
+	char text[2 * EXAMPLE_MAX_BYTES + 32];
+	size_t length;
+
+	if (nowhere == nowhere_told)
+		return;
+	nowhere_told = nowhere;
+	length = put_number(text, 0, nowhere);
+	text[length++] = '\n';
+	length = put_bytes(text, length, nowhere_class, nowhere_class_length);
+	text[length++] = '\n';
+	length = put_bytes(text, length, nowhere_loader, nowhere_loader_length);
+	report("JN", text + 1, length - 1, "", 0);
 }
 
 static void tell_counts(int at_once)
@@ -330,6 +370,7 @@ static void finish(interface jni)
 {
 	drain(jni);
 	flush_batches();
+	tell_nowhere();
 	tell_counts(1);
 	report("JE", "", 0, "", 0);
 }
@@ -372,6 +413,7 @@ static void run(interface ti, interface jni, void *nothing)
 	forget(jni, queued);
 	drain(jni);
 	flush_batches();
+	tell_nowhere();
 	report("JS", "", 0, "", 0);
 	while (!nobody_reads) {
 		int ends = __atomic_load_n(&dying, __ATOMIC_SEQ_CST);
@@ -386,6 +428,7 @@ static void run(interface ti, interface jni, void *nothing)
 			look(jni, 1);
 		}
 		flush_batches();
+		tell_nowhere();
 		tell_counts(0);
 		__atomic_store_n(&sleeping, 1, __ATOMIC_SEQ_CST);
 		if (!is_waiting() && !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))

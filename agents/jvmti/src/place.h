@@ -169,28 +169,6 @@ static enum found by_code_source(interface jni, jobject class, char *place, size
 	return found;
 }
 
-/* Names that only generated classes have. */
-static int is_generated(const char *name, size_t length)
-{
-	/* Of the JDK's engines, and of libraries that make classes. */
-	static const char *const prefixes[] = { "jdk/internal/reflect/Generated", "sun/reflect/Generated",
-						"jdk/nashorn/internal/scripts/", "die/verwandlung/" };
-	static const char *const parts[] = { "$$", "$ByteBuddy$", "$MockitoMock$", "$HibernateProxy$" };
-	size_t base = 0;
-
-	for (size_t i = 0; i < length; i++) {
-		if (name[i] == '/')
-			base = i + 1;
-		for (size_t p = 0; name[i] == '$' && p < sizeof(parts) / sizeof(parts[0]); p++)
-			if (starts_with(name + i, length - i, parts[p]))
-				return 1;
-	}
-	for (size_t p = 0; p < sizeof(prefixes) / sizeof(prefixes[0]); p++)
-		if (starts_with(name, length, prefixes[p]))
-			return 1;
-	return starts_with(name + base, length - base, "$Proxy");
-}
-
 /* Packages that only the runtime's own archives may have, in every version. */
 static int is_of_the_runtime(const char *name, size_t length)
 {

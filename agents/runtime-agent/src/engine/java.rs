@@ -91,7 +91,9 @@ impl Java {
 
     /// A tree whose JVMs take the agent at their start.
     pub fn add_tree(&mut self, id: u64, start: StartHook) {
-        self.workloads.entry(id).or_default().start = Some(start);
+        let watched = self.workloads.entry(id).or_default();
+        watched.start = Some(start);
+        watched.coverage.starts_with_agent();
     }
 
     /// A process has mapped a JVM.

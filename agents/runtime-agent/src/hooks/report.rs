@@ -47,6 +47,9 @@ pub enum JvmReport {
     Told,
     /// `JG`: numbers of hidden and of generated classes.
     Counts,
+    /// `JN`: classes that came from somewhere, but nothing tells from where; name: how many so far, line feed, the first
+    /// one, line feed, its loader's class.
+    Nowhere,
     /// `JF`: it cannot work; name: why.
     Failed,
     /// `JE`: the JVM ends, and everything was told.
@@ -54,11 +57,12 @@ pub enum JvmReport {
 }
 
 impl JvmReport {
-    const ALL: [(&'static [u8], Self); 6] = [
+    const ALL: [(&'static [u8], Self); 7] = [
         (b"JH", Self::Started),
         (b"JC", Self::Classes),
         (b"JS", Self::Told),
         (b"JG", Self::Counts),
+        (b"JN", Self::Nowhere),
         (b"JF", Self::Failed),
         (b"JE", Self::Ended),
     ];

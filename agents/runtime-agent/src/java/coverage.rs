@@ -11,6 +11,12 @@ use crate::workload::ObservedNumbers;
 
 /// JVMs named with the reason why they are not measured.
 const REASONS_MAX: usize = 16;
+/// Why a JVM was not observed that ended early: the agent's variable was set for it, but did not reach it.
+const WITHOUT_OPTION: &str = "was started without JAVA_TOOL_OPTIONS, which `plimsoll run` had set, and ended before it could be \
+    attached to; let what starts it (a start script with `unset` or `env -i`, for example) keep that variable";
+/// The same where nothing was set.
+const ENDED_BEFORE: &str =
+    "ended before its agent was at work; start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS";
 /// JVMs of a workload that are remembered.
 const JVMS_MAX: usize = 4_096;
 
@@ -35,6 +41,12 @@ pub struct JavaCoverage {
     jvms: HashMap<u32, Jvm>,
     counted: Counted,
     lost: u64,
+    /// JVMs of it have the agent's option in their environment, unless something takes it out.
+    starts_with_agent: bool,
+    /// Classes without a place that each JVM told so far.
+    nowhere: HashMap<u32, u64>,
+    /// The same by program, with the words about the first.
+    nowhere_of: BTreeMap<String, (u64, String)>,
     /// By program.
     reasons: BTreeMap<String, String>,
 }
@@ -61,6 +73,7 @@ impl JavaCoverage {
             JvmReport::Counts => {
                 self.counted.told(pid, &String::from_utf8_lossy(&report.name));
             }
+            JvmReport::Nowhere => self.nowhere(pid, program, &super::text_of(&report.name)),
             JvmReport::Failed => {
                 let why: String = super::text_of(&report.name).chars().take(200).collect();
                 self.give_up(pid, program, &format!("has an agent that failed: {why}; please report this"));
@@ -68,6 +81,33 @@ impl JavaCoverage {
             JvmReport::Ended => self.set(pid, Jvm::Settled),
             JvmReport::Classes | JvmReport::Told => {}
         }
+    }
+
+    /// The tree's command gets an environment that brings the agent into its JVMs.
+    pub fn starts_with_agent(&mut self) {
+        self.starts_with_agent = true;
+    }
+
+    /// Classes came from no place that anybody could tell: `number` so far, the first one, and its loader's class.
+    fn nowhere(&mut self, pid: u32, program: &str, text: &str) {
+        let mut lines = text.split('\n').map(|line| line.replace('/', "."));
+        let number: u64 = lines.next().and_then(|number| number.parse().ok()).unwrap_or(1);
+        let known = self.nowhere.entry(pid).or_default();
+        let more = number.saturating_sub(*known);
+        *known = (*known).max(number);
+        self.lost += more;
+        if self.nowhere_of.len() >= REASONS_MAX && !self.nowhere_of.contains_key(program) {
+            return;
+        }
+        let (sum, _) = self.nowhere_of.entry(program.to_owned()).or_insert_with(|| {
+            let short = |name: Option<String>| name.unwrap_or_default().chars().take(120).collect::<String>();
+            let (class, loader) = (short(lines.next()), short(lines.next()));
+            let loader =
+                if loader.is_empty() { "the boot loader".to_owned() } else { format!("loader {loader}") };
+            tracing::warn!(program, class, loader, "not measured: jvmti: a class has no code source");
+            (0, format!("first: {class} of {loader}"))
+        });
+        *sum += more;
     }
 
     /// A process has mapped a JVM.
@@ -119,12 +159,12 @@ impl JavaCoverage {
             self.counted.begin(pid, observed::REFUSED);
         }
         self.counted.end(pid);
+        self.nowhere.remove(&pid);
         match was {
-            Some(Jvm::Found) => self.lose(
-                1,
-                program,
-                "ended before its agent was at work: start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS",
-            ),
+            Some(Jvm::Found) => {
+                let reason = if self.starts_with_agent { WITHOUT_OPTION } else { ENDED_BEFORE };
+                self.lose(1, program, reason);
+            }
             Some(Jvm::Working) => self.lose(
                 1,
                 program,
@@ -198,6 +238,14 @@ impl JavaCoverage {
             .iter()
             .map(|(program, reason)| (format!("{probe}:{program}"), reason.clone()))
             .collect();
+        for (program, (number, first)) in &self.nowhere_of {
+            let (classes, have) = if *number == 1 { ("class", "has") } else { ("classes", "have") };
+            let reason = format!(
+                "{number} {classes} of {program} {have} no code source ({first}), so nobody can tell which archives they came \
+                 from; no restart changes this: judge its packages by what the application needs"
+            );
+            unavailable.entry(format!("{probe}:{program}")).or_insert(reason);
+        }
         if self.watched.is_none() {
             let reason = self.reasons.values().next().cloned();
             unavailable.insert(probe.to_owned(), reason.unwrap_or_else(|| "no JVM has started".to_owned()));
