@@ -7,7 +7,7 @@ use plimsoll_schemas::words::{ownership_state, vulnerable};
 use crate::apply::identity_of;
 use crate::artifact::Artifact;
 use crate::entity::PathKey;
-use crate::limits::ALERT_VULNERABILITIES_MAX;
+use crate::limits::{ALERT_OWNERS_MAX, ALERT_VULNERABILITIES_MAX};
 use crate::output::PRODUCER_ID;
 use crate::package::severity_rank;
 
@@ -43,9 +43,10 @@ impl Artifact {
             return Some(record);
         };
         record.ownership_state.clone_from(&ownership.state);
-        record.owners.clone_from(&ownership.owners);
+        record.owners = ownership.owners.iter().take(ALERT_OWNERS_MAX).cloned().collect();
         record.emitted_at_ms = record.emitted_at_ms.max(ownership.resolved_at_ms);
-        let (mut yes, mut unassessed) = (false, ownership.owners.is_empty());
+        let all_known = ownership.state != ownership_state::UNRESOLVED && !ownership.owners.is_empty();
+        let (mut yes, mut unassessed) = (false, !all_known);
         for owner in &ownership.owners {
             let Some(package) = self.known(&owner.package_id) else {
                 unassessed = true;

@@ -2,8 +2,8 @@
 //! A merge must never depend on what other topics have said already, except to refuse room to what was superseded.
 
 use plimsoll_schemas::events::{
-    PackageOwnership, RuntimeAlert, RuntimeUsage, RuntimeWorkload, ScanArtifact, ScanFindings, ScanPackage,
-    UsageItem,
+    Owner, PackageOwnership, RuntimeAlert, RuntimeUsage, RuntimeWorkload, ScanArtifact, ScanFindings,
+    ScanPackage, UsageItem,
 };
 use plimsoll_schemas::identity::component_path;
 use plimsoll_schemas::words::{
@@ -127,12 +127,16 @@ impl Artifact {
             return Err(Refusal::new("owner-without-package", display(&path)));
         }
         // What could not be found out never replaces what was, whichever came later.
-        let rank = |state: &str, order: Order| (state != ownership_state::UNRESOLVED, order);
-        let new_rank = rank(&record.state, order);
-        if self.ownership.get(&path).is_some_and(|kept| rank(&kept.state, kept.order) > new_rank) {
+        let rank = |state: &str, owners: &[Owner], order: Order| {
+            (state != ownership_state::UNRESOLVED || !owners.is_empty(), order)
+        };
+        let new_rank = rank(&record.state, &record.owners, order);
+        let old_rank = self.ownership.get(&path).map(|kept| rank(&kept.state, &kept.owners, kept.order));
+        if old_rank.is_some_and(|old_rank| old_rank > new_rank) {
             return Ok(());
         }
-        let owned = record.state == ownership_state::OWNED;
+        // Unresolved with owners: these are some of them, and the use is theirs.
+        let owned = record.state != ownership_state::UNOWNED;
         let ownership = Ownership {
             order,
             state: record.state,

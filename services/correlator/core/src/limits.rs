@@ -50,6 +50,8 @@ pub const COMPONENTS_MAX: usize = 100;
 pub const VULNERABILITIES_MAX: usize = 200;
 /// Vulnerabilities summed up per alert.
 pub const ALERT_VULNERABILITIES_MAX: usize = 50;
+/// Owners that an alert names; all of them are asked for vulnerabilities.
+pub const ALERT_OWNERS_MAX: usize = 500;
 /// Locations shown per package.
 pub const LOCATIONS_MAX: usize = 100;
 /// Other packages named per package whose use is ambiguous.

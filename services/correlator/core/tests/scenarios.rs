@@ -67,7 +67,7 @@ fn the_whole_table() {
     assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (16, 2, 2));
     assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 16);
     assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 2));
-    assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (2, 2, 1));
+    assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (4, 4, 3));
     assert_eq!(record.warnings[0].code, "scan-incomplete");
     assert_eq!(record.scan_id, "s2");
 }
@@ -84,6 +84,10 @@ fn each_component_has_its_own_use() {
     // The worker was watched late: what it did not use is not known.
     assert_eq!(usage("worker", "bash"), ("not_measured".into(), 0, 0));
     assert_eq!(usage("worker", "libc-2"), ("used".into(), 1, 0));
+    // Of Python only a linter ran there; where it ran first, an application followed.
+    assert_eq!(usage("lint", "py-never"), ("not_measured".into(), 0, 0));
+    assert_eq!(usage("lint", "perl"), ("unused".into(), 0, 0));
+    assert_eq!(usage("build", "py-never"), ("unused".into(), 0, 0));
     let record = end.usage("worker", "bash").unwrap();
     assert!(record.recommendation_text.starts_with("Observe first: "), "{}", record.recommendation_text);
     assert!(end.usage("web", "old").is_none(), "what vanished from the scan is gone");
@@ -244,6 +248,59 @@ fn a_host_lists_for_a_component_only_what_it_used() {
     assert_eq!(end.package("perl").r#use, "unused");
 }
 
+/// A linter or an installer alone proves nothing about its ecosystem's packages, now or once its workload is folded.
+#[test]
+fn a_workload_of_tools_alone_establishes_nothing_about_their_ecosystem() {
+    let packages = [package("s", "bash", "os", &[]), package("s", "py-flask", "application", &[])];
+    let run_of = |id: &str, tool: Option<&str>, at_ms: i64| {
+        let mut run = workload(id, "web", T0, T0 + at_ms, true);
+        let reason = |tool: &str| format!("no application ran, only {tool}; run the application");
+        run.unavailable_probes =
+            tool.map(|tool| ("not-measured:pypi".to_owned(), reason(tool))).into_iter().collect();
+        run.stopped_at_ms = T0 + at_ms;
+        Event::Workload(run)
+    };
+    for (runs, expect, reason, watched) in [
+        (vec![run_of("w1", Some("pip"), 1000)], "not_measured", "only pip", 0),
+        (
+            vec![run_of("w1", Some("pip"), 1000), run_of("w2", Some("mypy"), 900)],
+            "not_measured",
+            "only mypy",
+            0,
+        ),
+        (vec![run_of("w1", None, 1000)], "unused", "in 1 workload", 1),
+        (vec![run_of("w1", Some("pip"), 1000), run_of("w2", None, 900)], "unused", "in 1 workload", 1),
+        // pip, then the application, in one workload.
+        (vec![run_of("w1", Some("pip"), 1000), run_of("w1", None, 2000)], "unused", "in 1 workload", 1),
+    ] {
+        for folded in [false, true] {
+            let mut orders = vec![numbered(runs.clone())];
+            orders.push(orders[0].iter().rev().cloned().collect());
+            for order in orders {
+                let mut artifact = Artifact::new(IMAGE);
+                for (event, order) in numbered(scan("s", &packages)).into_iter().chain(order) {
+                    artifact.apply(event, order).unwrap();
+                }
+                let mut end = Compacted::default();
+                end.take(artifact.finish());
+                if folded {
+                    for (event, order) in numbered(vec![Event::Tick { now_ms: T0 + 9 * DAY_MS }]) {
+                        artifact.apply(event, order).unwrap();
+                    }
+                    end.take(artifact.finish());
+                    assert!(!end.state.keys().any(|(kind, _)| *kind == "workload"));
+                }
+                let flask = end.package("py-flask");
+                let coverage = flask.coverage.as_ref().unwrap();
+                assert_eq!(flask.r#use, expect, "{runs:?} folded: {folded}: {}", flask.use_reason);
+                assert!(flask.use_reason.contains(reason), "{}", flask.use_reason);
+                assert_eq!(coverage.workload_count_from_first_exec, watched, "{runs:?} folded: {folded}");
+                assert_eq!(end.package("bash").r#use, "unused", "{runs:?}");
+            }
+        }
+    }
+}
+
 /// The scan and the run may be of different directories: then nothing was watched using what was scanned.
 #[test]
 fn a_component_that_ran_on_other_packages_is_not_measured() {
@@ -306,4 +363,32 @@ fn an_unreadable_entity_is_an_error_not_a_guess() {
     for (kind, entity, format, body) in cases {
         assert!(Artifact::load(IMAGE, [(kind, entity, format, body)]).is_err(), "{kind}");
     }
+}
+
+#[test]
+fn owners_that_could_not_all_be_named_hold_back_what_may_be_one_of_them() {
+    let packages = ["py-named", "py-left-out", "bash"]
+        .map(|name| package("s", name, if name.starts_with("py") { "application" } else { "os" }, &[]));
+    let path = String::from_utf8(packages[0].locations[0].path.clone()).unwrap();
+    let path = format!("{}/tool", path.rsplit_once('/').unwrap().0);
+    let cut = PackageOwnership { state: "unresolved".into(), ..owned(&path, "image", "py-named", "code") };
+    let events = |ownership: &[PackageOwnership]| {
+        let mut events = scan("s", &packages);
+        events.push(Event::Workload(workload("w", "web", T0, T0 + 1000, true)));
+        events.push(Event::Usage(usage("w", "web", vec![item(&path, "module", "loaded", T0 + 5)])));
+        events.extend(ownership.iter().cloned().map(Event::Ownership));
+        numbered(events)
+    };
+    let check = |ownership: &[PackageOwnership], expect: [&str; 3]| {
+        let events = events(ownership);
+        for events in [events.clone(), events.into_iter().rev().collect::<Vec<_>>()] {
+            let end = run(events);
+            let got = packages.clone().map(|package| end.package(&package.name).r#use.clone());
+            assert_eq!(got, expect);
+        }
+    };
+    check(&[owned(&path, "image", "py-named", "code")], ["used", "unused", "unused"]);
+    check(std::slice::from_ref(&cut), ["used", "not_measured", "not_measured"]);
+    // Who could not look at all takes nothing back.
+    check(&[cut, not_owned(&path, "unresolved")], ["used", "not_measured", "not_measured"]);
 }
