@@ -204,8 +204,8 @@ impl Codec {
     /// # Errors
     /// As [`Codec::decode`].
     pub fn decode_value<E: Event>(&self, value: &[u8]) -> Result<E, CodecError> {
-        let [MAGIC, a, b, c, d, body @ ..] = value else { return Err(CodecError::NotFramed(value.len())) };
-        let schema = self.reader(u32::from_be_bytes([*a, *b, *c, *d]))?;
+        let (id, body) = unframed(value).ok_or(CodecError::NotFramed(value.len()))?;
+        let schema = self.reader(id)?;
         if schema.record() != E::RECORD {
             let reason = "the record was written with the schema of another event".to_owned();
             return Err(CodecError::Undecodable { topic: E::TOPIC, reason });
@@ -273,4 +273,14 @@ fn read_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 
 fn write_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+/// Id of the schema that an encoded value was written with; `None` if it is not framed as Confluent's wire format says.
+#[must_use]
+pub fn schema_id(value: &[u8]) -> Option<u32> {
+    unframed(value).map(|(id, _)| id)
+}
+
+fn unframed(value: &[u8]) -> Option<(u32, &[u8])> {
+    let [MAGIC, a, b, c, d, body @ ..] = value else { return None };
+    Some((u32::from_be_bytes([*a, *b, *c, *d]), body))
 }

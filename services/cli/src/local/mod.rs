@@ -4,6 +4,7 @@
 mod joiner;
 mod report;
 mod resolver;
+mod schemas;
 mod state;
 
 use std::path::Path;
@@ -49,8 +50,7 @@ impl Local {
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let file = StateFile::lock(directory)?;
         let broker = file.load()?;
-        let connections = Connections::from_memory(broker.clone());
-        connections.prepare_once()?;
+        let connections = schemas::connect(directory, &broker)?;
         let correlator = Joiner::start(connections.clone())?;
         Ok(Self { file, broker, connections, correlator })
     }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_kit::broker::{Bytes, ReaderOptions, TopicPartition, read_to_end};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_kit::transport::Connections;
 use plimsoll_portal::model::Report;
 use plimsoll_portal::time::rfc3339;
 use plimsoll_scanner::Component;
@@ -16,6 +15,7 @@ use plimsoll_schemas::codec::Codec;
 use plimsoll_schemas::event::Event;
 use plimsoll_schemas::events::{CorrelationArtifact, CorrelationUsage};
 
+use super::schemas;
 use super::state::peek;
 use crate::output::{artifact, observed, package_from_usage, totals};
 
@@ -28,9 +28,7 @@ const READ_MAX: Duration = Duration::from_secs(60);
 /// If the state cannot be read.
 pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<Report>> {
     let Some(broker) = peek(directory)? else { return Ok(None) };
-    let connections = Connections::from_memory(broker.clone());
-    connections.prepare_once()?;
-    let codec = connections.codec();
+    let codec = schemas::connect(directory, &broker)?.codec();
     let mut chunks: BTreeMap<(String, String), Vec<CorrelationUsage>> = BTreeMap::new();
     let mut artifacts = BTreeSet::new();
     for usage in latest::<CorrelationUsage>(&broker, &codec)? {

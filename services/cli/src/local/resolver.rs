@@ -28,8 +28,7 @@ impl Resolver {
         // Short, since a socket's path may have 107 bytes only.
         let directory = std::env::temp_dir().join(format!("plimsoll-{}", &random_id()[..12]));
         make_private(&directory)?;
-        let settings =
-            ResolverSettings {
+        let settings = ResolverSettings {
             socket: directory.join("resolver.sock"),
             near: true,
             ..ResolverSettings::default()

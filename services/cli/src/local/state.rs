@@ -10,6 +10,8 @@ use anyhow::Context as _;
 use plimsoll_kit::broker::memory::MemoryBroker;
 use rustix::fs::{FlockOperation, flock};
 
+use super::schemas;
+
 /// Largest state that is read, in bytes.
 const STATE_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
@@ -90,6 +92,10 @@ impl StateFile {
     /// # Errors
     /// If the new file cannot be written; the old one stays.
     pub fn save(&self, broker: &MemoryBroker) -> anyhow::Result<()> {
+        if let Some(directory) = self.path.parent() {
+            // First, so that no state is without them.
+            schemas::keep(directory)?;
+        }
         let new = self.path.with_extension("new");
         let mut file = OpenOptions::new()
             .create(true)
