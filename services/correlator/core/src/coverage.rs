@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub other_root: bool,
     /// Why a probe that counts did not run, by the agent.
     pub unavailable: String,
+    /// Why events of a probe that counts were lost, by the agent.
+    pub lost_reason: String,
     /// Usage items dropped because of a bound.
     pub overflow: i64,
     /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
@@ -142,6 +144,11 @@ impl Artifact {
                 intervals.extend(watched.iter().copied());
                 if watched[0].from_first_exec || watched.iter().any(|interval| interval.from_first_exec) {
                     facts.lossy |= lost > 0;
+                    if let Some(reason) = workload.reasons(probe).min().filter(|_| lost > 0)
+                        && (facts.lost_reason.is_empty() || *reason < facts.lost_reason)
+                    {
+                        facts.lost_reason.clone_from(reason);
+                    }
                     facts.gap |= !gapless(watched);
                     let same_root = scanned_root.is_none_or(|hash| hash == workload.root_package_hash);
                     facts.other_root |= !same_root;

@@ -106,7 +106,7 @@ impl Workload {
     }
 
     /// Why a probe could not observe, each with its remedy.
-    fn reasons<'a>(&'a self, probe: &'a str) -> impl Iterator<Item = &'a String> {
+    pub(crate) fn reasons<'a>(&'a self, probe: &'a str) -> impl Iterator<Item = &'a String> {
         let about = move |key: &str| {
             key.strip_prefix(probe).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         };

@@ -236,6 +236,9 @@ fn judge_lack(
     let probes = package.observable_by.join(" or ");
     if !facts.watched {
         let reason = format!("no workload was watched by {probes}");
+        if let Some((why, remedy)) = facts.unavailable.rsplit_once("; ") {
+            return (usage::NOT_MEASURED, format!("{reason}: {why}"), remedy.to_owned());
+        }
         let remedy = if facts.unavailable.is_empty() {
             format!("let the runtime agent watch it with {probes}, then restart the workload")
         } else {
@@ -257,7 +260,15 @@ fn judge_lack(
             return (usage::NOT_MEASURED, reason, remedy.to_owned());
         }
         let reason = if facts.lossy {
-            format!("events were lost while {probes} watched")
+            let reason = format!("events were lost while {probes} watched");
+            // A new run does not always help: the agent knows.
+            if let Some((why, remedy)) = facts.lost_reason.rsplit_once("; ") {
+                return (usage::NOT_MEASURED, format!("{reason}: {why}"), remedy.to_owned());
+            }
+            match facts.lost_reason.as_str() {
+                "" => reason,
+                why => format!("{reason}: {why}"),
+            }
         } else if facts.gap {
             format!("watching by {probes} was interrupted")
         } else {

@@ -94,6 +94,30 @@ fn table_of_use() {
         Case { from_first_exec: 0, change: |_, facts, _| facts.lossy = true, ..WATCHED },
         ("not_measured", "deployed", "events were lost"),
     );
+    let lossy = |change| Case { from_first_exec: 0, change, ..WATCHED };
+    check(
+        lossy(|_, facts, _| {
+            facts.lossy = true;
+            facts.lost_reason = "/java was killed".into();
+        }),
+        ("not_measured", "deployed", "events were lost while ebpf-files watched: /java was killed"),
+    );
+    check(
+        lossy(|_, facts, _| {
+            facts.lossy = true;
+            facts.lost_reason = "12 classes have no code source; judge it yourself".into();
+        }),
+        ("not_measured", "deployed", "watched: 12 classes have no code source"),
+    );
+    check(
+        Case {
+            from_first_exec: 0,
+            watched: false,
+            change: |_, facts, _| facts.unavailable = "/java ended; keep the variable".into(),
+            ..WATCHED
+        },
+        ("not_measured", "deployed", "no workload was watched by ebpf-files: /java ended"),
+    );
     check(
         Case { from_first_exec: 0, change: |_, facts, _| facts.gap = true, ..WATCHED },
         ("not_measured", "deployed", "interrupted"),
