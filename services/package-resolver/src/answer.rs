@@ -1,6 +1,7 @@
 //! Answers who owns a path of a root: the package databases, drift against the image, and the file's identity.
 //! Never answers "unowned" when it could not look, and never follows a link out of the root.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +22,11 @@ use crate::roots::Root;
 
 /// Most digests of files remembered.
 const CONTENTS_MAX_ENTRIES: usize = 50_000;
-/// Most owners of one path that are named: a namespace file may be listed by very many packages, and as many be merged
-/// into one archive.
-const OWNERS_MAX: usize = 500;
+/// Most bytes of the owners of one path that are named, about 4,000 of them: programs are linked from thousands of crates
+/// or modules, and the event has to fit into a record of 1 MiB, in the topic and in the correlator's state.
+const OWNERS_MAX_BYTES: usize = 700 * 1024;
+/// What an owner takes beside its texts: their lengths, in bytes.
+const OWNER_FRAME_BYTES: usize = 32;
 
 /// Which state of which file: device, inode, size, and time of the last change in seconds and nanoseconds.
 type FileState = (u64, u64, i64, i64, i64);
@@ -223,7 +226,6 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
         .owners
         .iter()
         .filter(counts)
-        .take(OWNERS_MAX)
         .map(|owner| Owner {
             package_id: owner.package.package_id.clone(),
             purl: owner.package.purl.clone(),
@@ -234,14 +236,34 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
             class_prefixes: owner.class_prefixes.to_vec(),
         })
         .collect();
-    if found.owners.len() > OWNERS_MAX {
-        tracing::warn!(
-            "{} has {} owners, of which {OWNERS_MAX} are named",
-            paths::display(path),
-            found.owners.len()
-        );
-    }
     (!owners.is_empty()).then_some(owners)
+}
+
+/// Leaves out owners beyond `max_bytes`; how many. Those of the crowd's ecosystem go first: the program of a package must
+/// not lose its package to the crates that are linked into it.
+fn bound_owners(owners: &mut Vec<Owner>, max_bytes: usize) -> usize {
+    let size = |owner: &Owner| -> usize {
+        let texts =
+            [&owner.package_id, &owner.purl, &owner.name, &owner.version, &owner.kind, &owner.ecosystem];
+        let prefixes = owner.class_prefixes.iter().map(|prefix| prefix.len() + 4).sum::<usize>();
+        texts.into_iter().map(String::len).sum::<usize>() + prefixes + OWNER_FRAME_BYTES
+    };
+    if owners.iter().map(size).sum::<usize>() <= max_bytes {
+        return 0;
+    }
+    let mut crowds: HashMap<String, usize> = HashMap::new();
+    owners.iter().for_each(|owner| *crowds.entry(owner.ecosystem.clone()).or_default() += 1);
+    owners.sort_by_key(|owner| crowds[&owner.ecosystem]);
+    let mut left = max_bytes;
+    let fits = |owner: &&Owner| {
+        let rest = left.checked_sub(size(owner));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    let kept = owners.iter().take_while(fits).count();
+    let cut = owners.len() - kept;
+    owners.truncate(kept);
+    cut
 }
 
 fn by_index(
@@ -260,7 +282,7 @@ fn by_index(
         resolved_at_ms: now_ms,
         ..PackageOwnership::default()
     };
-    let Some(owners) = owners else {
+    let Some(mut owners) = owners else {
         entry.role = plimsoll_catalog::role_of(canonical).as_str().into();
         return entry;
     };
@@ -271,6 +293,18 @@ fn by_index(
         entry.role = found.role.as_str().into();
     }
     entry.state = ownership_state::OWNED.into();
+    match bound_owners(&mut owners, OWNERS_MAX_BYTES) {
+        0 => {}
+        cut => {
+            // The owners that are named are; but any package may be one of those that are not.
+            entry.state = ownership_state::UNRESOLVED.into();
+            entry.reason = format!(
+                "it has {} owners, of which the {} that fit into {OWNERS_MAX_BYTES} bytes are named",
+                owners.len() + cut,
+                owners.len()
+            );
+        }
+    }
     entry.owners = owners;
     entry
 }
@@ -331,4 +365,34 @@ fn refuse(artifact: &str, path: &[u8], now_ms: i64) -> Option<PackageOwnership> 
 /// Whether an event may carry the path of this answer.
 pub fn is_publishable(entry: &PackageOwnership) -> bool {
     !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(crates: usize, max_bytes: usize, kept: usize) {
+        let owner = |ecosystem: &str, number: usize| Owner {
+            package_id: format!("{number:064}"),
+            ecosystem: ecosystem.into(),
+            ..Owner::default()
+        };
+        let mut owners: Vec<Owner> = (0..crates).map(|number| owner("cargo", number)).collect();
+        owners.extend([owner("pypi", crates), owner("debian", crates + 1)]);
+        let cut = bound_owners(&mut owners, max_bytes);
+        assert_eq!((owners.len(), cut), (kept, crates + 2 - kept), "{crates} {max_bytes}");
+        for ecosystem in ["pypi", "debian"] {
+            assert!(owners.iter().any(|owner| owner.ecosystem == ecosystem), "{crates}: {ecosystem} is cut");
+        }
+    }
+
+    #[test]
+    fn the_crowd_is_cut_before_what_carries_it() {
+        check(532, OWNERS_MAX_BYTES, 534);
+        check(4_000, OWNERS_MAX_BYTES, 4_002);
+        // 64 + 5 + 32 bytes for each crate, 3 less and 3 less for the others.
+        check(4_000, 10_202 - 1, 101);
+        check(4_000, 10_202, 101);
+        check(100_000, OWNERS_MAX_BYTES, 7_097);
+    }
 }

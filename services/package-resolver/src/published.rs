@@ -61,7 +61,9 @@ impl Published {
     fn known_of(&self, entry: &PackageOwnership) -> Known {
         let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.package_id.as_str()).collect();
         let says = (&entry.path, &entry.state, owners, &entry.method, &entry.role);
-        Known { content: self.contents.hash_one(says), resolved: entry.state != ownership_state::UNRESOLVED }
+        // Who names some owners knew more than who could not look.
+        let resolved = entry.state != ownership_state::UNRESOLVED || !entry.owners.is_empty();
+        Known { content: self.contents.hash_one(says), resolved }
     }
 }
 
@@ -76,7 +78,10 @@ mod tests {
             path: path.as_bytes().to_vec(),
             file_identity: identity.into(),
             state: state.into(),
-            owners: vec![Owner { package_id: owner.into(), ..Owner::default() }],
+            owners: owner
+                .split_whitespace()
+                .map(|id| Owner { package_id: id.into(), ..Owner::default() })
+                .collect(),
             ..PackageOwnership::default()
         }
     }
@@ -95,6 +100,10 @@ mod tests {
         check("a", "image", "unresolved", "", false);
         check("a", "image", "owned", "2", true);
         check("a", "sha256:0", "owned", "2", true);
+        // So many that only some could be named: that is more than nothing.
+        check("c", "image", "unresolved", "1", true);
+        check("c", "image", "unresolved", "", false);
+        check("c", "image", "unresolved", "1 2", true);
         check("b", "image", "unowned", "", true);
         published.take_back(&[entry("b", "image", "unowned", "")]);
         check("b", "image", "unowned", "", true);

@@ -1,6 +1,7 @@
 //! The Unix socket: takes connections and frames, checks them, and hands them to the resolver.
 //! Never lets one connection's error touch another, and never keeps a descriptor that belongs to no request.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use plimsoll_kit::lifecycle::ShutdownToken;
 use plimsoll_kit::unix::{ChannelError, Frame, UnixChannel, UnixServer};
+use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::identity::ArtifactKey;
 use plimsoll_schemas::resolver_protocol::{
     REQUEST_MAX_PATH_BYTES, REQUEST_MAX_PATHS, ResolverReply, ResolverRequest,
@@ -51,6 +53,15 @@ enum ProtocolError {
     User(u32),
     #[error(transparent)]
     Channel(#[from] ChannelError),
+}
+
+/// An entry that names one owner of each ecosystem, for a reply of many paths with crowds of owners: all were published.
+fn shortened(entry: &PackageOwnership) -> PackageOwnership {
+    let mut seen = HashSet::new();
+    let is_new = |owner: &&Owner| seen.insert(owner.ecosystem.clone());
+    let owners =
+        entry.owners.iter().filter(is_new).map(|owner| Owner { class_prefixes: Vec::new(), ..owner.clone() });
+    PackageOwnership { owners: owners.collect(), ..entry.clone() }
 }
 
 /// Serves until the end is asked for.
@@ -113,6 +124,13 @@ impl Replies {
         // Plain structs of strings and numbers always serialise.
         let bytes = serde_json::to_vec(reply).unwrap_or_default();
         let sent = match (channel.send(&bytes, &[]), reply) {
+            (Err(ChannelError::FrameTooLong(_)), ResolverReply::Ownership { request_id, entries })
+                if entries.iter().any(|entry| entry.owners.len() > 1) =>
+            {
+                let (request_id, entries) = (*request_id, entries.iter().map(shortened).collect());
+                drop(channel);
+                return self.send(&ResolverReply::Ownership { request_id, entries });
+            }
             (Err(ChannelError::FrameTooLong(size)), ResolverReply::Ownership { request_id, .. }) => {
                 let reason =
                     format!("the answer has {size} bytes, too many for a frame; ask for fewer paths");
@@ -227,5 +245,32 @@ fn no_descriptors(descriptors: &[OwnedFd]) -> Result<(), ProtocolError> {
     match descriptors.len() {
         0 => Ok(()),
         got => Err(ProtocolError::Descriptors { expected: "none", got }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn crowds_of_owners_are_left_out_of_a_reply_that_has_no_room_for_them() {
+        let owner = |ecosystem: &str| Owner {
+            ecosystem: ecosystem.into(),
+            class_prefixes: vec!["a".repeat(2_000)],
+            ..Owner::default()
+        };
+        let mut owners = vec![owner("cargo"); 10_000];
+        owners.push(owner("pypi"));
+        let entry = PackageOwnership { state: "owned".into(), owners, ..PackageOwnership::default() };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let replies =
+            Replies { channel: Mutex::new(UnixChannel::from(ours)), broken: AtomicBool::new(false) };
+        replies.send(&ResolverReply::Ownership { request_id: 7, entries: vec![entry] });
+        let frame = UnixChannel::from(theirs).receive(FRAME_TIMEOUT).unwrap().unwrap();
+        let reply: ResolverReply = serde_json::from_slice(&frame.bytes).unwrap();
+        let ResolverReply::Ownership { request_id: 7, entries } = reply else { panic!("{reply:?}") };
+        let kept: Vec<&str> = entries[0].owners.iter().map(|owner| owner.ecosystem.as_str()).collect();
+        assert_eq!((entries[0].state.as_str(), kept), ("owned", vec!["cargo", "pypi"]));
     }
 }

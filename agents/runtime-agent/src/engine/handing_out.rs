@@ -202,7 +202,10 @@ impl Engine {
             if let Some(entry) = entry {
                 pending.item.file_identity.clone_from(&entry.file_identity);
             }
-            let told = entry.is_some_and(|entry| entry.state != ownership_state::UNRESOLVED);
+            let told = entry.is_some_and(|entry| {
+                // With too many owners to name them all, asking again brings no more.
+                entry.state != ownership_state::UNRESOLVED || !entry.owners.is_empty()
+            });
             let asked = pending.attempts > 0;
             if asked && !told && pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX
             {
