@@ -54,8 +54,12 @@ impl Indexed {
             surroundings.builds += 1;
             if surroundings.builds <= MAX_NEAR_BUILDS {
                 let indexed = Self { is_near: true, ..Self::build(tree, &Near::new(tree, surroundings)) };
-                if asked.iter().all(|path| surroundings.is_certain(tree, &indexed.index, path)) {
-                    return indexed;
+                match asked.iter().find(|path| !surroundings.is_certain(tree, &indexed.index, path)) {
+                    None => return indexed,
+                    Some(path) => {
+                        let path = paths::display(path);
+                        tracing::debug!(path, "may be owned by what lies far away: the whole root is walked");
+                    }
                 }
             }
         }

@@ -47,6 +47,11 @@ impl Surroundings {
                 tree.list(directory).is_ok_and(|entries| entries.iter().any(|entry| is_it(&entry.name)))
             })
         };
+        // What an interpreter's own directories of packages hold is recorded beside it.
+        let is_site = |part: &[u8]| part == b"site-packages" || part == b"dist-packages";
+        if path::components(&resolved).any(is_site) {
+            return true;
+        }
         if is_source(&resolved) { above(&|name| name == b"os.py") } else { !above(&is_manifest) }
     }
 
