@@ -61,6 +61,8 @@ static int is_generator(const char *loader, size_t length)
 		"org/openjdk/nashorn/internal/runtime/NashornLoader",
 		"jdk/nashorn/internal/runtime/linker/JavaAdapterClassLoader$1",
 		"org/openjdk/nashorn/internal/runtime/linker/JavaAdapterClassLoader$1",
+		"jdk/nashorn/internal/runtime/linker/JavaAdapterServices$1",
+		"org/openjdk/nashorn/internal/runtime/linker/JavaAdapterServices$1",
 		/* Compilers of expressions and queries. */
 		"org/codehaus/commons/compiler/util/reflect/ByteArrayClassLoader",
 		"org/codehaus/janino/JavaSourceClassLoader",

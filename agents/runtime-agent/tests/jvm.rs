@@ -241,4 +241,31 @@ fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
     let lost: Vec<i64> =
         workload.losses.iter().filter(|loss| loss.probe == "jvmti").map(|loss| loss.events_lost).collect();
     assert_eq!(lost, [1], "{workload:?}");
+    let told =
+        |reason: &String| reason.contains("1 class without a code source (first: Part of loader Mute)");
+    assert!(workload.unavailable_probes.values().any(told), "{workload:?}");
+}
+
+/// As start scripts do: the JVM is gone before it can be attached to, and whoever reads this did use `plimsoll run`.
+#[test]
+fn a_start_script_that_removes_the_variable_is_named() {
+    let Some(javac) = with_javac() else { return };
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let (agent, collected) = support::start(config(UseEbpf::Required));
+    let tree = support::tree(&agent, root.path());
+    let mut command = Command::new("env");
+    command
+        .args(["-u", "JAVA_TOOL_OPTIONS"])
+        .arg(javac.join("bin/java"))
+        .arg("-cp")
+        .arg(classes)
+        .arg("Short");
+    assert!(tree.spawn(command).unwrap().wait().unwrap().success());
+    agent.stop(false);
+    let workload = &collected.workloads()[0];
+    let reason = workload.unavailable_probes.get("jvmti").map(String::as_str).unwrap_or_default();
+    assert!(reason.contains("JAVA_TOOL_OPTIONS, which `plimsoll run` had set"), "{workload:?}");
 }

@@ -9,21 +9,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use plimsoll_runtime_agent::config::UseEbpf;
+use plimsoll_schemas::events::Observed;
 use support::jvm::{Classes, compare, compile, config, logged, reported, with_javac};
 use support::languages::{cached, fetch, mark, program};
 
 const APPLICATION: &str = include_str!("applications/jvm/pom.xml");
 const TOOLS: &str = include_str!("applications/jvm/tools.pom.xml");
+const CLOJURE: &str = include_str!("applications/jvm/clojure.pom.xml");
 const JAVA: &str = include_str!("applications/jvm/App.java");
 const KOTLIN: &str = include_str!("applications/jvm/app.kt");
 const SCALA: &str = include_str!("applications/jvm/app.scala");
 
-/// Libraries and compiled classes, made once: `libs`, `tools`, `kotlin`, `scala`.
+/// Libraries and compiled classes, made once: `libs`, `tools`, `clojure`, `kotlin`, `scala`.
 fn prepared(home: &Path) -> Option<PathBuf> {
     program("mvn", "apt install maven")?;
-    let name = format!("jvm-application-{}", mark(&[APPLICATION, TOOLS, KOTLIN, SCALA].concat()));
+    let name = format!("jvm-application-{}", mark(&[APPLICATION, TOOLS, CLOJURE, KOTLIN, SCALA].concat()));
     cached(&name, |folder| {
-        for (pom, to) in [(APPLICATION, "libs"), (TOOLS, "tools")] {
+        for (pom, to) in [(APPLICATION, "libs"), (TOOLS, "tools"), (CLOJURE, "clojure")] {
             fs::write(folder.join("pom.xml"), pom).map_err(|error| error.to_string())?;
             let output = format!("-DoutputDirectory={}", folder.join(to).display());
             let mut maven = Command::new("mvn");
@@ -62,7 +64,7 @@ fn jar_of(folder: &Path, begin: &str) -> PathBuf {
 }
 
 /// Runs it hooked, compares with the JVM's log, and gives its output and its classes.
-fn run(home: &Path, root: &Path, arguments: &[&str]) -> (String, Classes) {
+fn run(home: &Path, root: &Path, least_generated: i64, arguments: &[&str]) -> (String, Classes) {
     let (agent, collected) = support::start(config(UseEbpf::Off));
     let tree = support::tree(&agent, root);
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -77,6 +79,9 @@ fn run(home: &Path, root: &Path, arguments: &[&str]) -> (String, Classes) {
     for workload in collected.workloads() {
         assert!(workload.watched.iter().any(|watch| watch.probe == "jvmti" && watch.from_first_exec));
         assert!(!workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
+        let generated = |observed: &Observed| observed.counts.get("classes-generated").copied().unwrap_or(0);
+        let generated: i64 = workload.observed.iter().map(generated).sum();
+        assert!(generated >= least_generated, "{workload:?}");
     }
     (String::from_utf8(output.stdout).unwrap(), reported)
 }
@@ -130,7 +135,7 @@ fn java_in_a_fat_jar() {
     let jar = fat_jar(&home, &prepared, root.path());
     let other = jar_of(&prepared.join("tools"), "commons-codec-");
     let jar_name = jar.to_str().unwrap();
-    let (output, classes) = run(&home, root.path(), &["-jar", jar_name, other.to_str().unwrap()]);
+    let (output, classes) = run(&home, root.path(), 0, &["-jar", jar_name, other.to_str().unwrap()]);
     assert!(output.contains("{\"a\":1} 9dd4e461268c8034f5c8564e155c67a6"), "{output}");
     let place = |class: &str| classes.get(class).map(|places| places.iter().cloned().collect::<Vec<_>>());
     let jar = fs::canonicalize(&jar).unwrap().to_str().unwrap().to_owned();
@@ -173,11 +178,31 @@ fn kotlin_and_scala() {
         let jar = jar_of(&prepared.join("tools"), library);
         let class_path =
             format!("{}:{}/*", prepared.join(language).display(), prepared.join("tools").display());
-        let (output, classes) = run(&home, root.path(), &["-cp", &class_path, main]);
+        let (output, classes) = run(&home, root.path(), 0, &["-cp", &class_path, main]);
         assert!(output.contains(expected), "{output}");
         let name = jar.file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(archives(&classes), BTreeSet::from([name]), "of {language}, nothing else is used");
         let own = fs::canonicalize(prepared.join(language)).unwrap();
         assert_eq!(classes[main].iter().next().map(String::as_str), own.to_str());
     }
+}
+
+/// It compiles what it runs, libraries among it, into classes that no archive has: these are no loss.
+#[test]
+fn clojure() {
+    let Some(home) = with_javac() else { return };
+    let Some(prepared) = prepared(&home) else { return };
+    let root = tempfile::tempdir().unwrap();
+    let class_path = format!("{}/*", prepared.join("clojure").display());
+    let program =
+        "(require '[clojure.data.json :as json]) (defn f [x] (inc x)) (println (json/write-str {:a (f 1)}))";
+    let (output, classes) = run(&home, root.path(), 50, &["-cp", &class_path, "clojure.main", "-e", program]);
+    assert!(output.contains("{\"a\":2}"), "{output}");
+    let name =
+        |begin| jar_of(&prepared.join("clojure"), begin).file_name().unwrap().to_str().unwrap().to_owned();
+    let used = ["clojure-", "spec.alpha-"].map(name);
+    assert_eq!(archives(&classes), BTreeSet::from(used), "all others have sources only");
+    assert!(
+        !classes.keys().any(|class| class.starts_with("user$") || class.starts_with("clojure.data.json"))
+    );
 }

@@ -239,10 +239,10 @@ impl JavaCoverage {
             .map(|(program, reason)| (format!("{probe}:{program}"), reason.clone()))
             .collect();
         for (program, (number, first)) in &self.nowhere_of {
-            let (classes, have) = if *number == 1 { ("class", "has") } else { ("classes", "have") };
             let reason = format!(
-                "{number} {classes} of {program} {have} no code source ({first}), so nobody can tell which archives they came \
-                 from; no restart changes this: judge its packages by what the application needs"
+                "{program} has {} without a code source ({first}): nobody can tell from which archive; a new run changes \
+                 nothing, so judge its packages by what the application needs",
+                some_classes(*number)
             );
             unavailable.entry(format!("{probe}:{program}")).or_insert(reason);
         }
@@ -251,6 +251,15 @@ impl JavaCoverage {
             unavailable.insert(probe.to_owned(), reason.unwrap_or_else(|| "no JVM has started".to_owned()));
         }
         unavailable
+    }
+}
+
+/// A number of classes in words that seldom change: each change is told of all packages.
+fn some_classes(number: u64) -> String {
+    match number {
+        1 => "1 class".to_owned(),
+        2..16 => format!("{number} classes"),
+        _ => format!("at least {} classes", 1_u64 << number.ilog2()),
     }
 }
 
@@ -323,6 +332,64 @@ mod tests {
         check(&[START, Found(2), Attached(2, Some(3))], Some(true), 3, "jvmti:/java");
         check(&[START, Found(2), Attached(2, None)], Some(true), 1, "jvmti:/java");
         check(&[Step::Report(1, JvmReport::Failed, "why"), Gone(1)], None, 1, "jvmti jvmti:/java");
+    }
+
+    /// The reasons for the probe and for one program, after a history.
+    fn check_reason(starts_with_agent: bool, steps: &[Step], expected: &str) {
+        let mut coverage = JavaCoverage::default();
+        if starts_with_agent {
+            coverage.starts_with_agent();
+        }
+        for step in steps {
+            match step {
+                Step::Report(pid, kind, name) => {
+                    let report = Report {
+                        kind: ReportKind::Jvm(*kind),
+                        pid: *pid,
+                        lost: 0,
+                        truncated: false,
+                        name: (*name).into(),
+                        path: Vec::new(),
+                    };
+                    coverage.on_report(*pid, *kind, &report, "/java");
+                }
+                Found(pid) => coverage.found(*pid),
+                Gone(pid) => coverage.gone(*pid, "/java"),
+                Lossy(_) | Attached(..) | GiveUp(_) => {}
+            }
+        }
+        let reasons = coverage.unavailable("jvmti");
+        assert!(reasons["jvmti:/java"].contains(expected), "{reasons:?}");
+        assert_eq!(reasons["jvmti:/java"].matches("; ").count(), 1, "a remedy: {reasons:?}");
+    }
+
+    #[test]
+    fn reasons() {
+        let nowhere = |pid, text| Step::Report(pid, JvmReport::Nowhere, text);
+        let first = "has 1 class without a code source (first: a.B of loader x.Y): nobody can tell";
+        check_reason(true, &[START, nowhere(1, "1\na/B\nx/Y")], first);
+        let two = [nowhere(1, "2\na/B\nx/Y"), nowhere(1, "9\na/B\nx/Y"), nowhere(2, "4\na/C\nx/Z")];
+        check_reason(true, &two, "has 13 classes without a code source (first: a.B of loader x.Y)");
+        check_reason(
+            true,
+            &[nowhere(1, "700\na/B\n")],
+            "at least 512 classes without a code source (first: a.B of the boot",
+        );
+        check_reason(true, &[nowhere(1, "")], "has 1 class");
+        check_reason(
+            true,
+            &[Found(1), Gone(1)],
+            "was started without JAVA_TOOL_OPTIONS, which `plimsoll run` had set",
+        );
+        check_reason(false, &[Found(1), Gone(1)], "start it with `plimsoll run`");
+    }
+
+    #[test]
+    fn classes_without_a_place_are_lost_once() {
+        let nowhere = |pid, text| Step::Report(pid, JvmReport::Nowhere, text);
+        let one = [START, nowhere(1, "3\na/B\nx/Y"), nowhere(1, "3\na/B\nx/Y"), nowhere(1, "5\na/B\nx/Y")];
+        check(&one, Some(true), 5, "jvmti:/java");
+        check(&[START, nowhere(1, "3\n\n"), END, Gone(1), nowhere(1, "2\n\n")], Some(true), 5, "jvmti:/java");
     }
 
     #[test]
