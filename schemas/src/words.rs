@@ -22,6 +22,9 @@ pub mod probe {
 
     /// Stands before an ecosystem among a workload's unavailable probes: no probe can measure its packages there.
     pub const NOT_MEASURABLE_PREFIX: &str = "not-measurable:";
+    /// The same for an ecosystem of which only tools ran there, whose loads do not count: nothing that runs an
+    /// application was watched, so that its packages are not known to be unused.
+    pub const NOT_MEASURED_PREFIX: &str = "not-measured:";
 
     /// What a probe looks at, in words for people; an unknown one is named as it is.
     pub fn describe(probe: &str) -> &str {

@@ -13,8 +13,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use node_support::{HOOK, names, node, of_packages, packages, run_each};
-use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure};
+use node_support::{HOOK, names, node, of_packages, only_tools, packages, run_each};
+use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program};
 
 const RUNNERS: &str = include_str!("applications/node/runners.json");
 const RUNTIMES: &str = include_str!("applications/node/runtimes.json");
@@ -79,7 +79,11 @@ fn managers_use_nothing_and_run_the_application() {
             let root = projects.path().join(name);
             let quiet = measure(way, &root, vec![tool(&tools, script, install)]);
             assert_eq!(names(&of_packages(quiet.modules())), set(&[]), "{way:?} {name} {install:?}");
+            let said = only_tools(&quiet).unwrap_or_default();
+            let manager = if name == "pnp" { "yarn" } else { name };
+            assert!(said.contains(&format!("only {manager}, whose")), "{way:?} {name} {install:?}: {said}");
             let loud = measure(way, &root, vec![tool(&tools, script, run)]);
+            assert_eq!(only_tools(&loud), None, "{way:?} {name} {run:?}");
             assert!(loud.output.contains("true function function"), "{way:?} {name}: {}", loud.output);
             assert_complete(way, HOOK, &loud);
             let hidden = loud.workload().unavailable_probes.get("not-measurable:npm").cloned();
@@ -94,6 +98,47 @@ fn managers_use_nothing_and_run_the_application() {
             } else {
                 assert_eq!(names(&of_packages(modules)), expected, "{way:?} {name} {run:?}");
             }
+        }
+    }
+}
+
+/// What a linter, or whatever starts one, does says nothing about what the application needs.
+#[test]
+fn where_only_tools_ran_it_is_said() {
+    if program("npm", "apt install nodejs npm").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir_all(root.join("node_modules/eslint/bin")).unwrap();
+    fs::create_dir_all(root.join("node_modules/levn")).unwrap();
+    let write = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
+    write("node_modules/eslint/bin/eslint.js", "require('levn'); console.log('linted');\n");
+    write("node_modules/levn/index.js", "");
+    write("app.js", "require('levn'); console.log('ran');\n");
+    write(
+        "package.json",
+        r#"{"scripts":{"lint":"node node_modules/eslint/bin/eslint.js","start":"node app.js"}}"#,
+    );
+    let npm = |script: &str| {
+        let mut npm = Command::new("npm");
+        npm.args(["--silent", "run", script]).env("npm_config_update_notifier", "false");
+        npm
+    };
+    let eslint = || node(&["node_modules/eslint/bin/eslint.js"]);
+    for way in Way::all() {
+        for (commands, expected) in [
+            (vec![eslint()], true),
+            (vec![node(&["--version"]), npm("lint")], true),
+            (vec![npm("lint"), npm("start")], false),
+            (vec![node(&["app.js"]), eslint()], false),
+        ] {
+            let what = format!("{way:?} {commands:?}");
+            let measured = measure(way, root, commands);
+            let said = only_tools(&measured);
+            assert_eq!(said.is_some(), expected, "{what}: {said:?}");
+            assert!(said.is_none_or(|said| said.contains("only eslint, whose")), "{what}");
+            assert_eq!(names(&of_packages(measured.modules())).is_empty(), expected, "{what}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure};
+use support::languages::{Measured, Way, assert_complete, below, cached, copy_of, fetch, mark, measure};
 
 /// The probe where eBPF is not at work.
 const HOOK: &str = "python-import";
@@ -138,7 +138,22 @@ fn pip_and_compilers_use_nothing_and_modules_run() {
         ];
         let quiet = measure(way, root, quiet);
         assert_eq!(of_packages(quiet.modules()), BTreeSet::new(), "{way:?}");
+        let only_tools = |measured: &Measured| {
+            measured.workload().unavailable_probes.get("not-measured:pypi").cloned().unwrap_or_default()
+        };
+        assert!(
+            only_tools(&quiet).contains("only compileall and pip, whose"),
+            "{way:?} {:?}",
+            quiet.workload()
+        );
+        let both = vec![
+            python(root, &["-m", "pip", "list", "--path", "packages"]),
+            python(root, &["-m", "flask", "--help"]),
+        ];
+        let both = measure(way, root, both);
+        assert_eq!(only_tools(&both), "", "{way:?} an application ran, too");
         let loud = measure(way, root, vec![python(root, &["-m", "flask", "--help"])]);
+        assert_eq!(only_tools(&loud), "", "{way:?}");
         let modules = of_packages(loud.modules());
         assert!(modules.contains("packages/flask/cli.py"), "{way:?} {modules:?}");
         assert_complete(way, HOOK, &loud);

@@ -169,6 +169,11 @@ impl Engine {
             event.exec_id,
             Image { executable: event.path.clone(), arguments: event.arguments.clone(), reader },
         );
+        if let Some((ecosystem, role)) = sweep::role_of(&event.path, &event.arguments, reader)
+            && let Some(workload) = self.workloads.get_mut(&event.workload)
+        {
+            workload.note_role(ecosystem, role);
+        }
         if let Some(workload) = self.workloads.get_mut(&event.workload)
             && workload.base.command.is_empty()
         {

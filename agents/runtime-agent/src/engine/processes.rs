@@ -10,7 +10,7 @@ use crate::ebpf::event::{FileAction, FileEvent};
 use crate::ebpf::wire::Tracked;
 use crate::hooks::language::Language;
 use crate::observe::reader_of;
-use crate::sweep::Reader;
+use crate::sweep::{Reader, Role};
 use crate::workload::ObservedKey;
 
 /// Processes of all workloads that are told apart; those that ended make room, and more are not counted.
@@ -82,6 +82,12 @@ impl Engine {
         }
     }
 
+    fn note_application(&mut self, workload: u64, language: Language) {
+        if let Some(workload) = self.workloads.get_mut(&workload) {
+            workload.note_role(language.ecosystem(), Role::Application);
+        }
+    }
+
     /// An exec of an interpreter, or the mapping of one: the process may be gone at the next look.
     pub(super) fn count_process(&mut self, event: &FileEvent, reader: Option<Reader>) {
         let language = match event.action {
@@ -90,6 +96,10 @@ impl Engine {
             _ => None,
         };
         let Some(language) = language else { return };
+        // An interpreter was judged by its command line; this is what carries one.
+        if event.action == FileAction::Map && reader.is_none_or(|reader| reader == Reader::Plain) {
+            self.note_application(event.workload, language);
+        }
         let process = Process { workload: event.workload, pid: event.pid, exec_id: event.exec_id, language };
         if self.processes.is_new(process) {
             self.count(process);
@@ -105,7 +115,13 @@ impl Engine {
             let language = language(reader)?;
             Some(Process { workload: tracked.workload, pid: *pid, exec_id: tracked.exec_id, language })
         };
-        let running = tracked.iter().filter_map(process).collect();
+        let running: HashSet<Process> = tracked.iter().filter_map(process).collect();
+        // Whose command line was not seen cannot be told from an application.
+        for process in &running {
+            if !self.images.contains_key(&process.exec_id) {
+                self.note_application(process.workload, process.language);
+            }
+        }
         for process in self.processes.look(running) {
             self.count(process);
         }

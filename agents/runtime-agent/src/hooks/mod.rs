@@ -28,7 +28,7 @@ pub use session::{HookError, HookSession};
 use crate::ebpf::event::split_arguments;
 use crate::java::is_jvm;
 use crate::procfs;
-use crate::sweep::{self, Reader};
+use crate::sweep::{self, Reader, Role};
 use crate::unmeasurable;
 use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
 use coverage::{Coverage, probe_of};
@@ -55,6 +55,8 @@ struct Inner {
     in_use: InUse,
     /// Processes of installers, compilers and the like: what they load is no use of the application.
     installers: HashSet<u32>,
+    /// Processes of package managers that start what they run in others.
+    front_ends: HashSet<u32>,
     next_epoch: Instant,
     /// Processes that opened a JVM, not taken yet.
     jvms: Vec<u32>,
@@ -72,6 +74,7 @@ impl Hooks {
             places: Places::default(),
             in_use: InUse::default(),
             installers: HashSet::new(),
+            front_ends: HashSet::new(),
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
         })))
@@ -101,7 +104,7 @@ impl Hooks {
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, installers, next_epoch, jvms } = &mut *self.0;
+        let Inner { session, places, in_use, installers, front_ends, next_epoch, jvms } = &mut *self.0;
         session.drain(|coverage, report, time_ms| {
             if report.kind == ReportKind::Object && is_jvm(&report.path) && jvms.len() < JVMS_MAX {
                 jvms.push(report.pid);
@@ -109,6 +112,7 @@ impl Hooks {
             if report.kind == ReportKind::AuditStarted {
                 in_use.forget(report.pid);
                 installers.remove(&report.pid);
+                front_ends.remove(&report.pid);
                 let arguments = split_arguments(&report.name);
                 if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
                     workload.set_unmeasurable(found);
@@ -121,10 +125,32 @@ impl Hooks {
                 let installs = judged == Reader::Installer && !arguments.is_empty();
                 if (installs || by_installer()) && installers.len() < INSTALLERS_MAX {
                     installers.insert(report.pid);
+                    if let Some((ecosystem, tool)) =
+                        sweep::role_of(&report.path, &arguments, Reader::Installer)
+                    {
+                        workload.note_role(ecosystem, tool);
+                    }
+                } else if !sweep::is_application(&report.path, &arguments)
+                    && front_ends.len() < INSTALLERS_MAX
+                {
+                    front_ends.insert(report.pid);
                 }
             }
-            if matches!(report.kind, ReportKind::Module(_)) && installers.contains(&report.pid) {
-                return;
+            if let ReportKind::Module(language) | ReportKind::HookStarted(language) = report.kind {
+                // A worker that a tool forked has its program, which no library tells again.
+                let is_fork = coverage.program(report.pid).is_none();
+                if is_fork && procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent)) {
+                    installers.insert(report.pid);
+                }
+                let is_tool = installers.contains(&report.pid);
+                // Node.js says hello in the scripts that npm runs while it installs, too; of these no module is told.
+                let proves = language != Language::Node || matches!(report.kind, ReportKind::Module(_));
+                if proves && !is_tool && !front_ends.contains(&report.pid) {
+                    workload.note_role(language.ecosystem(), Role::Application);
+                }
+                if is_tool && matches!(report.kind, ReportKind::Module(_)) {
+                    return;
+                }
             }
             for one in uses(places, coverage, &report) {
                 add(workload, &one, time_ms);

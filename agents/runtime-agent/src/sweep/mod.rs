@@ -7,7 +7,10 @@ mod node;
 mod node_words;
 mod php;
 mod python;
+mod role;
 mod ruby;
+
+pub use role::{Role, is_application, role_of};
 
 pub use jvm::language_of as language_on_jvm;
 pub use python::is_python;

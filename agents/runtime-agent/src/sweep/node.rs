@@ -121,14 +121,32 @@ const BUILDER_OPTIONS: Options =
 /// The only words by which webpack serves; others are its entries.
 const WEBPACK_SERVING: &[&str] = &["serve", "server", "s"];
 
+/// Package managers that start what they run as processes of their own.
+const FRONT_ENDS: &[&str] = &["npm", "npx", "yarn", "yarnpkg", "pnpm", "pnpx", "corepack"];
+
 /// Judges the arguments of Node.js.
 pub(super) fn judge(arguments: &[String]) -> Reader {
+    match script_of(arguments) {
+        Ok(at) => judge_tool(&tool_of(&arguments[at]), arguments.get(at + 1..).unwrap_or_default()),
+        Err(reader) => reader,
+    }
+}
+
+/// Whether Node.js runs a package manager, which starts the application in another process.
+pub(super) fn is_front_end(arguments: &[String]) -> bool {
+    script_of(arguments).is_ok_and(|at| FRONT_ENDS.contains(&tool_of(&arguments[at]).as_str()))
+}
+
+/// Where the script stands; without one, what Node.js does.
+fn script_of(arguments: &[String]) -> Result<usize, Reader> {
     let mut at = 0;
     while let Some(argument) = arguments.get(at) {
         match argument.as_str() {
             // A check of syntax, and the preparation of a single executable, read only.
-            "-c" | "--check" | "--experimental-sea-config" | "--build-sea" => return Reader::Installer,
-            "-e" | "--eval" | "-p" | "--print" | "-pe" | "-" | "--run" | "--test" => return Reader::Node,
+            "-c" | "--check" | "--experimental-sea-config" | "--build-sea" => return Err(Reader::Installer),
+            "-e" | "--eval" | "-p" | "--print" | "-pe" | "-" | "--run" | "--test" => {
+                return Err(Reader::Node);
+            }
             "--" => {
                 at += 1;
                 break;
@@ -138,10 +156,7 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
             _ => break,
         }
     }
-    match arguments.get(at) {
-        Some(script) => judge_tool(&tool_of(script), arguments.get(at + 1..).unwrap_or_default()),
-        None => Reader::Node,
-    }
+    if at < arguments.len() { Ok(at) } else { Err(Reader::Node) }
 }
 
 /// Bun and Deno install and run in one program.

@@ -159,20 +159,31 @@ pub fn is_python(name: &str) -> bool {
 
 /// Judges the arguments of an interpreter.
 pub(super) fn judge(arguments: &[String]) -> Reader {
+    tool_of(arguments).map_or(Reader::Python, |(tool, rest)| judge_tool(&tool, rest))
+}
+
+/// Whether the interpreter runs a package manager, which hands over to the application.
+pub(super) fn is_front_end(arguments: &[String]) -> bool {
+    tool_of(arguments).is_some_and(|(tool, _)| RUNNERS.contains(&without_version(&tool)))
+}
+
+/// What runs, as a tool would be called, and its arguments; `None` if it is certainly the application.
+fn tool_of(arguments: &[String]) -> Option<(String, &[String])> {
+    let after = |index: usize| arguments.get(index..).unwrap_or_default();
+    let of_module = |index: usize| {
+        let module = arguments.get(index).map_or("", |module| module.split('.').next().unwrap_or(""));
+        Some((module.to_owned(), after(index + 1)))
+    };
     let mut rest = arguments.iter().enumerate();
     while let Some((index, argument)) = rest.next() {
         if argument == "-m" {
-            let module = arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
-            return judge_tool(module, arguments.get(index + 2..).unwrap_or_default());
+            return of_module(index + 1);
         }
         if let Some(module) = argument.strip_prefix("-m").filter(|_| !argument.starts_with("--")) {
-            return judge_tool(
-                module.split('.').next().unwrap_or(""),
-                arguments.get(index + 1..).unwrap_or_default(),
-            );
+            return Some((module.split('.').next().unwrap_or("").to_owned(), after(index + 1)));
         }
         if argument == "-c" || argument == "-" {
-            return Reader::Python;
+            return None;
         }
         if argument == "-W" || argument == "-X" || argument == "--check-hash-based-pycs" {
             rest.next();
@@ -184,20 +195,17 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
                 && !flags.starts_with('-')
                 && flags.ends_with('m')
             {
-                let module =
-                    arguments.get(index + 1).map_or("", |module| module.split('.').next().unwrap_or(""));
-                return judge_tool(module, arguments.get(index + 2..).unwrap_or_default());
+                return of_module(index + 1);
             }
             continue;
         }
         let script = base_name(argument.as_bytes());
-        let tail = arguments.get(index + 1..).unwrap_or_default();
         // `python /usr/lib/python3/dist-packages/pip install` runs the directory as pip. A name with `.py` is the
         // application's, unless it is installed.
         let tool = script.strip_suffix(".py").filter(|_| is_in_bin(argument)).unwrap_or(&script);
-        return if MODULES_ONLY.contains(&tool) { Reader::Python } else { judge_tool(tool, tail) };
+        return (!MODULES_ONLY.contains(&tool)).then(|| (tool.to_owned(), after(index + 1)));
     }
-    Reader::Python
+    None
 }
 
 fn judge_tool(tool: &str, rest: &[String]) -> Reader {

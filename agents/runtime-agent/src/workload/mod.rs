@@ -4,6 +4,7 @@
 mod events;
 mod observed;
 mod scripts;
+mod tools;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -12,6 +13,8 @@ use plimsoll_schemas::words::probe;
 
 use crate::observe::{Observation, below};
 use crate::unmeasurable::Unmeasurable;
+
+use tools::Tools;
 
 pub use observed::{ObservedKey, ObservedNumbers};
 
@@ -154,6 +157,8 @@ pub struct Workload {
     carries_python: Option<String>,
     /// Such a program read Python's own modules.
     reads_python: bool,
+    /// Ecosystems of which tools or an application ran.
+    tools: Tools,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -192,6 +197,7 @@ impl Workload {
             runs_daemon: false,
             carries_python: None,
             reads_python: false,
+            tools: Tools::default(),
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),

@@ -63,6 +63,7 @@ impl Workload {
             let found = unmeasurable::python::without_modules(program);
             unavailable.entry(found.key()).or_insert(found.reason);
         }
+        unavailable.extend(self.tools.not_measured());
         unavailable
     }
 

@@ -62,6 +62,11 @@ impl Ran {
     }
 }
 
+/// Why packages are not known to be unused where nothing but tools ran.
+pub fn only_tools(measured: &Measured) -> Option<String> {
+    measured.workload().unavailable_probes.get("not-measured:npm").cloned()
+}
+
 /// Runs each command in a tree of its own, one after the other. What was loaded is one list for all.
 pub fn run_each(way: Way, root: &Path, commands: Vec<Command>) -> Vec<Ran> {
     let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };

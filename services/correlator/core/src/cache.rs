@@ -9,6 +9,7 @@ use crate::coverage::Facts;
 use crate::credit::Credits;
 use crate::entity::PathKey;
 use crate::hold::Needs;
+use crate::package::Known;
 use crate::usage::{Unresolved, Use};
 
 /// Whose use is looked at: the whole artifact's (`None`) or one component's, by its path.
@@ -45,8 +46,8 @@ pub(crate) struct Cache {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScopeCache {
-    /// By the probes that could observe a package.
-    pub coverage: BTreeMap<Vec<String>, Facts>,
+    /// By the ecosystem of a package, and the probes that could observe it.
+    pub coverage: BTreeMap<String, BTreeMap<Vec<String>, Facts>>,
     /// Kept until everything is computed anew.
     pub unresolved: Option<Unresolved>,
     pub used: BTreeSet<String>,
@@ -59,6 +60,13 @@ pub(crate) struct ScopeCache {
     pub cells: BTreeMap<String, Cell>,
     /// What was judged since the last batch.
     pub judged: BTreeMap<String, Use>,
+}
+
+impl ScopeCache {
+    /// The kept coverage by which a package is judged.
+    pub fn facts(&self, package: &Known) -> Option<&Facts> {
+        self.coverage.get(package.ecosystem)?.get(&*package.observable_by)
+    }
 }
 
 /// The cell of the recommendation table in which a package stands.

@@ -21,7 +21,7 @@ pub(crate) struct Facts {
     pub coverage: Coverage,
     /// Workloads in sandboxes that no probe can look into.
     pub sandboxed_count: i64,
-    /// Some workload was watched by a probe that counts.
+    /// Some workload was watched by a probe that counts, and more than tools of the ecosystem could run in it.
     pub watched: bool,
     /// Some workload was watched from its first exec, but events were lost.
     pub lossy: bool,
@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     pub overflow: i64,
     /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
     pub not_measurable: BTreeMap<String, String>,
+    /// Why a watched workload proves nothing about the ecosystem: only tools of it ran there. Empty if none was such.
+    pub only_tools: String,
 }
 
 /// Keeps the first reason in the order of text, so that the order of workloads does not matter.
@@ -44,6 +46,13 @@ pub(crate) fn keep_first(kept: &mut BTreeMap<String, String>, ecosystem: &str, r
     let known = kept.entry(ecosystem.to_owned()).or_insert_with(|| reason.to_owned());
     if reason < known.as_str() {
         *known = reason.to_owned();
+    }
+}
+
+/// The same for one reason; an empty one is none.
+pub(crate) fn keep_reason(kept: &mut String, reason: &str) {
+    if kept.is_empty() || reason < kept.as_str() {
+        reason.clone_into(kept);
     }
 }
 
@@ -98,6 +107,13 @@ impl Workload {
         })
     }
 
+    /// Ecosystems of which only tools ran in it, whose loads do not count, with the reason and the remedy.
+    pub(crate) fn not_measured(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unavailable_probes.iter().filter_map(|(key, reason)| {
+            Some((key.strip_prefix(probe::NOT_MEASURED_PREFIX)?, reason.as_str()))
+        })
+    }
+
     pub(crate) fn unrepaired(&self, probe: &str) -> i64 {
         let losses = self.losses.get(probe).into_iter().flat_map(|boots| boots.values());
         losses.filter(|loss| !loss.repaired).map(|loss| loss.events_lost).sum()
@@ -105,8 +121,9 @@ impl Workload {
 }
 
 impl Artifact {
-    /// Coverage of the artifact, or of one component of it, by the probes `observable_by`.
-    pub(crate) fn facts(&self, component: Option<&str>, observable_by: &[String]) -> Facts {
+    /// Coverage of the artifact, or of one component of it, for packages of an ecosystem that the probes `observable_by`
+    /// can see.
+    pub(crate) fn facts(&self, component: Option<&str>, ecosystem: &str, observable_by: &[String]) -> Facts {
         let mut facts = Facts { overflow: self.overflow.items, ..Facts::default() };
         let mut coverage = Coverage { events_lost: self.overflow.items, ..Coverage::default() };
         let mut live = false;
@@ -125,6 +142,8 @@ impl Artifact {
             for (ecosystem, reason) in workload.not_measurable() {
                 keep_first(&mut facts.not_measurable, ecosystem, reason);
             }
+            let only_tools =
+                workload.not_measured().find(|(of, _)| *of == ecosystem).map(|(_, reason)| reason);
             let mut intervals = Vec::new();
             let mut from_first_exec = false;
             for probe in observable_by {
@@ -142,6 +161,9 @@ impl Artifact {
                     coverage.probes.push(probe.clone());
                 }
                 intervals.extend(watched.iter().copied());
+                if only_tools.is_some() {
+                    continue;
+                }
                 if watched[0].from_first_exec || watched.iter().any(|interval| interval.from_first_exec) {
                     facts.lossy |= lost > 0;
                     if let Some(reason) = workload.reasons(probe).min().filter(|_| lost > 0)
@@ -155,7 +177,10 @@ impl Artifact {
                     from_first_exec |= lost == 0 && gapless(watched) && same_root;
                 }
             }
-            facts.watched |= !intervals.is_empty();
+            match only_tools {
+                Some(reason) if !intervals.is_empty() => keep_reason(&mut facts.only_tools, reason),
+                _ => facts.watched |= !intervals.is_empty(),
+            }
             from_first_exec_count += i64::from(from_first_exec);
             for interval in &intervals {
                 coverage.since_ms = earlier(coverage.since_ms, interval.from_ms);
@@ -163,7 +188,8 @@ impl Artifact {
             }
             coverage.watched_ms += union_ms(intervals);
         }
-        from_first_exec_count += self.add_folded(component, observable_by, &mut coverage, &mut facts);
+        from_first_exec_count +=
+            self.add_folded(component, ecosystem, observable_by, &mut coverage, &mut facts);
         coverage.probes.sort();
         coverage.workload_count_from_first_exec = from_first_exec_count;
         coverage.from_first_exec = from_first_exec_count > 0 && self.overflow.items == 0;
@@ -188,6 +214,7 @@ impl Artifact {
     fn add_folded(
         &self,
         component: Option<&str>,
+        ecosystem: &str,
         observable_by: &[String],
         coverage: &mut Coverage,
         facts: &mut Facts,
@@ -204,9 +231,17 @@ impl Artifact {
                 keep_first(&mut facts.not_measurable, ecosystem, reason);
             }
             let (mut from_first_exec, mut watched_ms) = (0, 0);
+            let only_tools = folded.only_tools.get(ecosystem);
             for probe in observable_by {
                 let Some(share) = folded.probes.get(probe) else { continue };
-                facts.watched = true;
+                let tools = only_tools.and_then(|only_tools| only_tools.probes.get(probe));
+                let tools_of = |root: &String| {
+                    let roots = tools.map(|tools| &tools.workload_count_from_first_exec);
+                    roots.and_then(|roots| roots.get(root)).copied().unwrap_or(0)
+                };
+                if let (Some(_), Some(only_tools)) = (tools, only_tools) {
+                    keep_reason(&mut facts.only_tools, &only_tools.reason);
+                }
                 if !coverage.probes.contains(probe) {
                     coverage.probes.push(probe.clone());
                 }
@@ -215,11 +250,16 @@ impl Artifact {
                 coverage.events_lost += share.events_lost;
                 // The probes watched the same workloads: the best one counts.
                 watched_ms = watched_ms.max(share.watched_ms);
-                let all: i64 = share.workload_count_from_first_exec.values().sum();
+                let counts = share.workload_count_from_first_exec.iter();
+                let counts = counts.map(|(root, count)| (root, count - tools_of(root)));
+                let all: i64 = counts.clone().map(|(_, count)| count).sum();
                 let same_root = match self.scanned_root() {
-                    Some(hash) => share.workload_count_from_first_exec.get(hash).copied().unwrap_or(0),
+                    Some(hash) => counts.filter(|(root, _)| *root == hash).map(|(_, count)| count).sum(),
                     None => all,
                 };
+                // States from before tools were told apart do not count the workloads.
+                facts.watched |=
+                    all > 0 || tools.is_none_or(|tools| share.workload_count > tools.workload_count);
                 facts.other_root |= same_root < all;
                 from_first_exec = from_first_exec.max(same_root);
             }

@@ -80,17 +80,18 @@ impl Artifact {
         if !self.cache.coverage_dirty && !self.cache.all_dirty {
             return;
         }
-        let kept: Vec<(Scope, Vec<String>)> = self
-            .cache
-            .scopes
-            .iter()
-            .flat_map(|(scope, cache)| cache.coverage.keys().map(|probes| (scope.clone(), probes.clone())))
-            .collect();
-        for (scope, probes) in kept {
-            let facts = self.facts(scope.as_deref(), &probes);
+        let mut kept: Vec<(Scope, String, Vec<String>)> = Vec::new();
+        for (scope, cache) in &self.cache.scopes {
+            for (ecosystem, coverage) in &cache.coverage {
+                kept.extend(coverage.keys().map(|probes| (scope.clone(), ecosystem.clone(), probes.clone())));
+            }
+        }
+        for (scope, ecosystem, probes) in kept {
+            let facts = self.facts(scope.as_deref(), &ecosystem, &probes);
             let Some(cache) = self.cache.scopes.get_mut(&scope) else { continue };
-            if cache.coverage.get(&probes) != Some(&facts) {
-                cache.coverage.insert(probes, facts);
+            let coverage = cache.coverage.entry(ecosystem).or_default();
+            if coverage.get(&probes) != Some(&facts) {
+                coverage.insert(probes, facts);
                 self.cache.all_dirty = true;
             }
         }
@@ -141,11 +142,13 @@ impl Artifact {
     /// Judges one package in a scope; whether that changed what counts as used.
     fn judge_in(&self, scope: &Scope, kept: &mut ScopeCache, id: &str) -> bool {
         let cell = self.known(id).map(|package| {
-            if !kept.coverage.contains_key(&*package.observable_by) {
-                let facts = self.facts(scope.as_deref(), &package.observable_by);
-                kept.coverage.insert(package.observable_by.to_vec(), facts);
+            if kept.facts(&package).is_none() {
+                let facts = self.facts(scope.as_deref(), package.ecosystem, &package.observable_by);
+                let coverage = kept.coverage.entry(package.ecosystem.to_owned()).or_default();
+                coverage.insert(package.observable_by.to_vec(), facts);
             }
-            let judged = self.judge_package(&kept.coverage[&*package.observable_by], scope, &package, kept);
+            let facts = &kept.coverage[package.ecosystem][&*package.observable_by];
+            let judged = self.judge_package(facts, scope, &package, kept);
             let assessment = self.assess(&package);
             let cell = Cell {
                 kind: package.kind.to_owned(),
@@ -215,10 +218,10 @@ impl Artifact {
                 continue;
             }
             let (own_facts, own_judged);
-            let facts = match kept.coverage.get(&*package.observable_by) {
+            let facts = match kept.facts(&package) {
                 Some(facts) => facts,
                 None => {
-                    own_facts = self.facts(scope.as_deref(), &package.observable_by);
+                    own_facts = self.facts(scope.as_deref(), package.ecosystem, &package.observable_by);
                     &own_facts
                 }
             };

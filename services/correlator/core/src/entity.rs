@@ -254,8 +254,19 @@ pub struct Folded {
     pub probes: BTreeMap<String, FoldedProbe>,
     /// Why packages of an ecosystem could not be measured in some workload, by ecosystem.
     pub not_measurable: BTreeMap<String, String>,
+    /// Of the workloads in which only tools of an ecosystem ran, by ecosystem.
+    pub only_tools: BTreeMap<String, FoldedTools>,
     /// How the processes of each language were observed.
     pub observed: BTreeMap<ObservedKey, FoldedObserved>,
+}
+
+/// Workloads that prove nothing about the packages of an ecosystem: only its tools ran there, whose loads do not count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FoldedTools {
+    pub reason: String,
+    /// Their part of [`Folded::probes`]; of it only the numbers of workloads are kept.
+    pub probes: BTreeMap<String, FoldedProbe>,
 }
 
 /// One probe's share of [`Folded`].
@@ -265,6 +276,8 @@ pub struct FoldedProbe {
     pub since_ms: i64,
     pub until_ms: i64,
     pub watched_ms: i64,
+    /// Workloads that it watched in any way.
+    pub workload_count: i64,
     /// By the hash of the packages that they ran on, at most [`crate::limits::ROOTS_MAX`] of them: workloads on
     /// others do not count.
     pub workload_count_from_first_exec: BTreeMap<String, i64>,

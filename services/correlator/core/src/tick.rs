@@ -2,7 +2,7 @@
 //! A tick must never take away what an input within its retention could still repeat.
 
 use crate::artifact::Artifact;
-use crate::coverage::keep_first;
+use crate::coverage::{keep_first, keep_reason};
 use crate::entity::{Component, EntityKey, PathKey, Workload};
 use crate::limits::{
     ALERT_MAX_AGE_MS, ROOTS_MAX, STAGED_SCAN_MAX_AGE_MS, SUPERSEDED_SCAN_MAX_AGE_MS, WORKLOAD_FOLD_AFTER_MS,
@@ -141,6 +141,9 @@ fn fold(component: &mut Component, workload: &Workload) {
     for (ecosystem, reason) in workload.not_measurable() {
         keep_first(&mut folded.not_measurable, ecosystem, reason);
     }
+    for (ecosystem, reason) in workload.not_measured() {
+        keep_reason(&mut folded.only_tools.entry(ecosystem.to_owned()).or_default().reason, reason);
+    }
     folded.fold_observed(workload);
     folded.first_seen_ms = earlier(folded.first_seen_ms, workload.started_at_ms);
     folded.last_seen_ms = folded.last_seen_ms.max(workload.last_seen_ms);
@@ -152,11 +155,22 @@ fn fold(component: &mut Component, workload: &Workload) {
         share.until_ms = share.until_ms.max(last.until_ms);
         share.watched_ms += intervals.iter().map(|i| i.until_ms - i.from_ms).sum::<i64>();
         share.events_lost += lost;
+        share.workload_count += 1;
         let from_first_exec = !workload.sandboxed && lost == 0 && intervals.iter().all(|i| i.from_first_exec);
         let roots = &mut share.workload_count_from_first_exec;
         let known = roots.len() < ROOTS_MAX || roots.contains_key(&workload.root_package_hash);
-        if from_first_exec && known {
+        let counts = from_first_exec && known;
+        if counts {
             *roots.entry(workload.root_package_hash.clone()).or_default() += 1;
+        }
+        for (ecosystem, _) in workload.not_measured() {
+            let Some(tools) = folded.only_tools.get_mut(ecosystem) else { continue };
+            let share = tools.probes.entry(probe.clone()).or_default();
+            share.workload_count += 1;
+            if counts {
+                let roots = &mut share.workload_count_from_first_exec;
+                *roots.entry(workload.root_package_hash.clone()).or_default() += 1;
+            }
         }
     }
 }

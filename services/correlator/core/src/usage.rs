@@ -235,6 +235,12 @@ fn judge_lack(
     }
     let probes = package.observable_by.join(" or ");
     if !facts.watched {
+        if !facts.only_tools.is_empty() {
+            let known = facts.only_tools.rsplit_once("; ");
+            let (reason, remedy) =
+                known.unwrap_or((&facts.only_tools, "run the application under observation"));
+            return (usage::NOT_MEASURED, reason.to_owned(), remedy.to_owned());
+        }
         let reason = format!("no workload was watched by {probes}");
         if let Some((why, remedy)) = facts.unavailable.rsplit_once("; ") {
             return (usage::NOT_MEASURED, format!("{reason}: {why}"), remedy.to_owned());

@@ -65,6 +65,20 @@ fn what_ran_as_a_bundle_cannot_be_measured() {
 }
 
 #[test]
+fn where_only_tools_ran_nothing_is_unused() {
+    fn linted(_: &mut Known, facts: &mut Facts, _: &mut bool) {
+        facts.only_tools = "no application ran, only eslint; run it".into();
+    }
+    let python = || Case { change: linted, kind: "application", ..WATCHED };
+    let alone = || Case { from_first_exec: 0, watched: false, ..python() };
+    check(alone(), ("not_measured", "deployed", "only eslint"));
+    check(Case { seen: &[Rung::Loaded], ..alone() }, ("used", "loaded", "loaded"));
+    // Another workload of the same was watched, whole or late.
+    check(python(), ("unused", "deployed", "none of its files was used in 1 workload"));
+    check(Case { from_first_exec: 0, ..python() }, ("not_measured", "deployed", "began after"));
+}
+
+#[test]
 fn table_of_use() {
     check(WATCHED, ("unused", "deployed", "none of its files was used in 1 workload"));
     check(Case { seen: &[Rung::Accessed], ..WATCHED }, ("used", "accessed", "read"));

@@ -276,6 +276,15 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
     let mut lossy = workload("w2", "worker", T0 + 50, T0 + 200_000, false);
     lossy.losses =
         vec![Loss { probe: "ebpf-files".into(), boot_id: "b".into(), events_lost: 3, repaired: false }];
+    // Only a linter ran at first, then an application; and a linter alone.
+    let tool = |at_ms: i64, id: &str, component: &str, tool: &str| {
+        let mut run = workload(id, component, T0 + 60, T0 + at_ms, true);
+        if !tool.is_empty() {
+            let reason = format!("no application ran, only {tool}; run it");
+            run.unavailable_probes.insert("not-measured:pypi".into(), reason);
+        }
+        Event::Workload(run)
+    };
     let topics: Vec<Vec<Event>> = vec![
         first.iter().chain(&second).chain([&never]).cloned().map(Event::Package).collect(),
         vec![
@@ -320,6 +329,10 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             )),
             Event::Workload(observed(stopped, "b", "at-start", 3)),
             Event::Workload(observed(lossy, "later", "attached", 1)),
+            tool(100, "w3", "build", "mypy"),
+            tool(100, "w4", "lint", "mypy"),
+            tool(200, "w3", "build", ""),
+            tool(200, "w4", "lint", "mypy"),
         ],
         vec![
             Event::Usage(usage(
