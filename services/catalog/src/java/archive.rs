@@ -51,6 +51,9 @@ pub(crate) struct Facts {
     /// Directories that hold classes, seen from their root (`org/slf4j`), with the number of classes in each.
     pub class_directories: BTreeMap<String, u64>,
     pub class_count: u64,
+    /// Sources that a JVM's language compiles when they are used: their classes come from no archive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_scripts: bool,
     /// Those of [`CLASS_ROOTS`] that are in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_roots: Vec<String>,
@@ -131,6 +134,8 @@ impl Looking {
                 self.note(&inner(path, name), "its name is no UTF-8, so it was not looked into");
             } else if let Some(class) = name.strip_suffix(".class") {
                 add_class(&mut facts, class);
+            } else if is_script(name) {
+                facts.has_scripts = true;
             } else if name.eq_ignore_ascii_case("META-INF/MANIFEST.MF") {
                 match archive.read(&entry, MAX_MANIFEST_BYTES, &mut self.budget) {
                     Ok(bytes) => facts.manifest = Manifest::parse(&bytes, &mut facts.left_out),
@@ -229,6 +234,14 @@ impl Looking {
 /// A path within the archive at `path`, which is itself one within the outer one.
 fn inner(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}!/{name}") }
+}
+
+/// Of Clojure, JRuby and Jython; not the settings for tools that libraries carry, too.
+fn is_script(name: &str) -> bool {
+    const ENDINGS: [&str; 4] = [".clj", ".cljc", ".rb", ".py"];
+    const NOT_LOADED: [&str; 4] = ["META-INF/", "clj-kondo", "data_readers.clj", "project.clj"];
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+        && !NOT_LOADED.iter().any(|begin| name.starts_with(begin))
 }
 
 pub(crate) fn is_archive_name(name: &str) -> bool {

@@ -225,6 +225,10 @@ fn describe(component: &Component, facts: &Facts) -> PackageRecord {
     record.loadable_file_count = facts.class_count;
     if facts.class_count > 0 {
         record.observable_by = vec![probe::JVMTI];
+        if facts.has_scripts {
+            let reason = "it has sources of Clojure, Ruby or Python beside its classes, which are used without a trace";
+            record.not_measurable_reason = reason.to_owned();
+        }
     } else {
         record.not_measurable_reason = "it has no class".to_owned();
     }

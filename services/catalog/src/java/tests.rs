@@ -110,6 +110,23 @@ fn fat_jars_are_read_in_place() {
     assert!(index.covers(b"srv/app.jar!/x") && !index.covers(b"srv/new.jar"));
 }
 
+/// Only what was seen to be used is known of them.
+#[test]
+fn sources_that_run_as_they_are_leave_no_class_of_the_archive() {
+    let with = |source: &str| {
+        let jar = Writer::default().add("com/acme/A.class", b"", Stored).add(source, b"", Stored).finish();
+        let outcome = catalog(&tree(&[("lib/a-1.0.jar", Node::File(&jar))]));
+        assert_eq!(outcome.packages[0].observable_by, ["jvmti"]);
+        outcome.packages[0].not_measurable_reason.clone()
+    };
+    for source in ["com/acme/core.clj", "com/acme/core.cljc", "acme.rb", "Lib/acme.py"] {
+        assert!(with(source).contains("sources of Clojure"), "{source}");
+    }
+    for other in ["META-INF/a.clj", "clj-kondo.exports/a/hooks.clj", "project.clj", "a.js", "a.cljs"] {
+        assert_eq!(with(other), "", "{other}");
+    }
+}
+
 #[test]
 fn ears_hold_wars_that_hold_jars() {
     let war = Writer::default()
