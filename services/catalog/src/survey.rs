@@ -1,6 +1,7 @@
 //! One pass over an artifact that all ecosystems share: one walk, one set of packages, one set of claims.
 //! Holds no rule of any ecosystem, and never fails as a whole: what cannot be read becomes a warning.
 
+use crate::binary::PROGRAMS;
 use crate::bounds::{LeftOut, bound};
 use crate::canonical::{Canonicalizer, KnownLinks};
 use crate::digest::{DigestedFiles, Digester, is_binary_name};
@@ -8,6 +9,7 @@ use crate::os_release::{self, OsRelease};
 use crate::ownership::OwnershipIndex;
 use crate::ownership::builder::{IndexBuilder, MAX_INDEXED_PATHS};
 use crate::record::PackageRecord;
+use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use crate::warning::Warnings;
 use crate::{CatalogOutcome, ECOSYSTEMS};
@@ -93,6 +95,32 @@ impl<'t> Survey<'t> {
         }
         let canonical = self.canonicalizer.file(listed);
         self.binaries.binary_search(&canonical).is_ok().then_some(canonical)
+    }
+
+    /// Whether an ELF program stands at a path that a package lists, in any spelling.
+    pub fn is_program(&mut self, listed: &[u8]) -> bool {
+        self.binary_at(listed).is_some_and(|path| self.is_program_at(&path))
+    }
+
+    /// Whether an ELF program stands below a directory, those called as in `but` left out.
+    pub fn has_program_below(&mut self, directory: &[u8], but: &[&[u8]]) -> bool {
+        let mut prefix = self.canonicalizer.directory(directory).to_vec();
+        prefix.push(b'/');
+        let first = self.binaries.partition_point(|path| *path < prefix);
+        let is_own = |path: &&Vec<u8>| {
+            let mut directories = path::parent(&path[prefix.len()..]).split(|byte| *byte == b'/');
+            !directories.any(|name| but.contains(&name))
+        };
+        let below = self.binaries[first..].iter().take_while(|path| path.starts_with(&prefix));
+        let own: Vec<Vec<u8>> = below.filter(is_own).cloned().collect();
+        own.iter().any(|path| self.is_program_at(path))
+    }
+
+    /// A library that can be run, as the C library can, is one all the same.
+    fn is_program_at(&mut self, path: &[u8]) -> bool {
+        let name = path::file_name(path);
+        let is_library = is_shared_library(name) || name.ends_with(b".node");
+        !is_library && self.digest(path, &PROGRAMS).is_some()
     }
 
     /// Adds a package and gives its number; one that is there already only gets the new locations.

@@ -18,7 +18,13 @@ const HEAD_BYTES: usize = 1024;
 const MAGIC: &[u8] = b"\x7fELF";
 const SECTION_WITHOUT_BYTES: u32 = 8;
 const SEGMENT_LOAD: u32 = 1;
+const SEGMENT_DYNAMIC: u32 = 2;
 const SEGMENT_INTERPRETER: u32 = 3;
+/// Entries for the dynamic linker: the tag DT_FLAGS_1, and in its value the flag of a program (DF_1_PIE).
+const DYNAMIC_FLAGS_1: u64 = 0x6fff_fffb;
+const FLAG_PROGRAM: u64 = 0x0800_0000;
+/// Most bytes of these entries; a program has about 500.
+const MAX_DYNAMIC_BYTES: usize = 64 * 1024;
 const FLAG_EXECUTABLE: u32 = 1;
 const TYPE_EXECUTABLE: u16 = 2;
 const TYPE_SHARED: u16 = 3;
@@ -61,6 +67,10 @@ pub(crate) struct Elf<'f> {
     pub is_big_endian: bool,
     /// Whether it names a dynamic linker, so that hooks of that linker see it.
     pub has_interpreter: bool,
+    /// Whether it is linked to fixed addresses, as no library is.
+    is_fixed: bool,
+    /// Where what the dynamic linker is told stands in the file.
+    dynamic: Option<Range>,
     /// Whether it has more sections or segments than are looked at.
     pub is_cut: bool,
     sections: Vec<Section>,
@@ -84,6 +94,8 @@ impl<'f> Elf<'f> {
             is_64,
             is_big_endian,
             has_interpreter: false,
+            is_fixed: false,
+            dynamic: None,
             is_cut: false,
             sections: vec![],
             segments: vec![],
@@ -93,6 +105,7 @@ impl<'f> Elf<'f> {
             return Ok(None);
         }
         let tables = if is_64 { 32 } else { 28 };
+        elf.is_fixed = kind == TYPE_EXECUTABLE;
         let program_offset = elf.word(&header, tables);
         let section_offset = elf.word(&header, tables + elf.word_bytes());
         let counts = if is_64 { 54 } else { 42 };
@@ -153,8 +166,12 @@ impl<'f> Elf<'f> {
             self.has_interpreter |= kind == SEGMENT_INTERPRETER;
             // p_offset, p_vaddr, p_paddr, p_filesz
             let field = |number: usize| self.word(entry, first + number * word);
+            let range = self.range(field(0), field(3), field(1));
+            if kind == SEGMENT_DYNAMIC {
+                self.dynamic = range;
+            }
             if kind == SEGMENT_LOAD
-                && let Some(range) = self.range(field(0), field(3), field(1))
+                && let Some(range) = range
             {
                 let is_executable = self.u32(entry, flags_at) & FLAG_EXECUTABLE != 0;
                 self.segments.push(Segment { range, is_executable });
@@ -223,6 +240,21 @@ impl<'f> Elf<'f> {
     fn range(&self, offset: u64, size_bytes: u64, address: u64) -> Option<Range> {
         let size_bytes = size_bytes.min(self.file.size().checked_sub(offset)?);
         (size_bytes > 0).then_some(Range { offset, size_bytes, address })
+    }
+
+    /// Whether it is made to be run, dynamic or static, and not only to be loaded.
+    ///
+    /// # Errors
+    /// Only when the file cannot be read.
+    pub fn is_program(&self) -> io::Result<bool> {
+        if self.is_fixed || self.has_interpreter {
+            return Ok(true);
+        }
+        let Some(dynamic) = self.dynamic else { return Ok(false) };
+        let entries = read_part(self.file, dynamic, MAX_DYNAMIC_BYTES)?;
+        Ok(entries.chunks_exact(2 * self.word_bytes()).any(|entry| {
+            self.word(entry, 0) == DYNAMIC_FLAGS_1 && self.word(entry, self.word_bytes()) & FLAG_PROGRAM != 0
+        }))
     }
 
     pub fn has_sections(&self) -> bool {

@@ -6,15 +6,38 @@ pub(crate) mod search;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::digest::{DigestedFiles, Digester};
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
-use crate::tree::HardLinkIdentity;
+use crate::tree::{HardLinkIdentity, ReadAt};
+use elf::Elf;
 use plimsoll_schemas::words::probe;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Most bytes of one program that are read to find out what is linked into it.
 pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// ELF programs, told from shared libraries: in every tree, whether or not an ecosystem finds anything in them.
+pub(crate) static PROGRAMS: Digester =
+    Digester { name: "elf-program", files: DigestedFiles::Binaries, digest: digest_program };
+
+/// One byte for a program. What cannot be read is taken for one, so that no probe is said to see all of it.
+fn digest_program(file: &dyn ReadAt) -> Vec<u8> {
+    let is_program = match Elf::parse(file) {
+        Ok(elf) => elf.is_some_and(|elf| elf.is_program().unwrap_or(true)),
+        Err(_) => true,
+    };
+    if is_program { vec![1] } else { Vec::new() }
+}
+
+/// Leaves of a package that has an ELF program only the probe that sees each run of it: hooks inside of a language see no
+/// program, those of the dynamic linker neither static programs nor the language's modules.
+pub(crate) fn only_seen_by_the_kernel(record: &mut PackageRecord) {
+    record.observable_by = vec![probe::EBPF_FILES];
+    record.loadable_file_count = record.loadable_file_count.max(1);
+    record.not_measurable_reason.clear();
+}
 
 /// A program or library in which something was found.
 pub(crate) struct Program<'t> {

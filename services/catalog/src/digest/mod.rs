@@ -77,9 +77,9 @@ pub struct Digest {
     pub bytes: Box<[u8]>,
 }
 
-/// All digesters of all ecosystems.
+/// All digesters: those of all ecosystems, and the one that they share.
 fn digesters() -> impl Iterator<Item = &'static Digester> {
-    crate::ECOSYSTEMS.iter().flat_map(|ecosystem| ecosystem.digesters())
+    crate::ECOSYSTEMS.iter().flat_map(|ecosystem| ecosystem.digesters()).chain([&crate::binary::PROGRAMS])
 }
 
 /// Whether some ecosystem may look into the regular file at `path`. Cheap: asked for every file.

@@ -5,6 +5,7 @@ mod files;
 mod manifest;
 mod pnp;
 
+use crate::binary;
 use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
@@ -263,6 +264,9 @@ impl Run {
         record.loadable_file_count = counts.loadable();
         record.observable_by = counts.observable_by();
         record.not_measurable_reason = counts.not_measurable_reason().to_owned();
+        if survey.has_program_below(directory, &[MODULES, b".git"]) {
+            binary::only_seen_by_the_kernel(&mut record);
+        }
         record
     }
 

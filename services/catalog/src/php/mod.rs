@@ -4,6 +4,7 @@
 
 mod installed;
 
+use crate::binary;
 use crate::bounds::{LeftOut, bound};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -140,6 +141,10 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], installed: &Installed) {
         record.not_measurable_reason = "a metapackage: it has no files".to_owned();
     } else {
         record.not_measurable_reason = "it has no loadable file".to_owned();
+    }
+    let but: [&[u8]; 3] = [VENDOR, b"node_modules", b".git"];
+    if directory.as_deref().is_some_and(|directory| survey.has_program_below(directory, &but)) {
+        binary::only_seen_by_the_kernel(&mut record);
     }
     let Some(package) = survey.add_package(record) else { return };
     let (Some(index), Some(directory)) = (&mut survey.index, directory) else { return };

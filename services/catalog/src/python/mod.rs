@@ -7,6 +7,7 @@ mod files;
 mod metadata;
 mod vendored;
 
+use crate::binary;
 use crate::digest::Digester;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
@@ -225,6 +226,11 @@ fn describe(
         record.installer = text.lines().next().unwrap_or_default().trim().to_owned();
     }
     owned.say_what_sees_it(&mut record);
+    let has_program = owned.files.iter().any(|file| survey.is_program(file))
+        || owned.directories.iter().any(|directory| survey.has_program_below(directory, &[]));
+    if has_program {
+        binary::only_seen_by_the_kernel(&mut record);
+    }
     record
 }
 

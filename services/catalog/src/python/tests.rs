@@ -465,3 +465,57 @@ proptest! {
         index.lookup(&record);
     }
 }
+
+#[test]
+fn a_package_with_a_program_is_seen_whole_by_the_kernel_only() {
+    let program = crate::binary::testing::Shape::USUAL.program(&[]);
+    let library = {
+        // As a program, but of the type of shared objects and without a dynamic linker.
+        let mut bytes = program.clone();
+        bytes[16] = 3;
+        bytes
+    };
+    let check = |file: &str, bytes: &[u8], hooks_see_all: bool| {
+        let record = format!("{file},,\nx/__init__.py,,\n");
+        let at = crate::tree::path::normalize_from(SITE.as_bytes(), file.as_bytes());
+        let name = crate::tree::path::file_name(file.as_bytes());
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        let tree = tree_of(&[
+            (String::from_utf8(at).unwrap(), bytes),
+            (format!("app/node_modules/y/vendor/{name}"), bytes),
+            (format!("app/vendor/a/b/lib/{name}"), bytes),
+            (format!("gems/gems/g-1/libexec/{name}"), bytes),
+            (format!("{SITE}/x-1.dist-info/METADATA"), b"Name: x\nVersion: 1\n"),
+            (format!("{SITE}/x-1.dist-info/RECORD"), record.as_bytes()),
+            (format!("{SITE}/x/__init__.py"), b""),
+            ("app/node_modules/y/package.json".into(), br#"{"name":"y","version":"1"}"#),
+            ("app/node_modules/y/index.js".into(), b""),
+            (
+                "app/vendor/composer/installed.json".into(),
+                br#"{"packages":[{"name":"a/b","version":"1.0.0","install-path":"../a/b"}]}"#,
+            ),
+            ("app/vendor/a/b/b.php".into(), b""),
+            (
+                "gems/specifications/g-1.gemspec".into(),
+                b"# -*- encoding: utf-8 -*-\n# stub: g 1 ruby lib\n\nGem::Specification.new do |s|\nend\n",
+            ),
+            ("gems/gems/g-1/lib/g.rb".into(), b""),
+            // Of another package.
+            ("app/node_modules/z/package.json".into(), br#"{"name":"z","version":"1"}"#),
+            ("app/node_modules/z/index.js".into(), b""),
+        ]);
+        let outcome = catalog(&tree);
+        for (name, hook) in
+            [("x", "python-import"), ("y", "node-module"), ("a/b", "php-include"), ("g", "ruby-feature")]
+        {
+            let expect = if hooks_see_all { vec!["ebpf-files", hook] } else { vec!["ebpf-files"] };
+            assert_eq!(package(&outcome, name).observable_by, expect, "{file} {name}");
+        }
+        assert_eq!(package(&outcome, "z").observable_by, ["ebpf-files", "node-module"], "{file}");
+    };
+    check("../../../bin/x", &program, false);
+    check("x/tools/x", &program, false);
+    check("x/tools/x", &library, true);
+    check("x/tools/x", b"#!/bin/sh\n", true);
+    check("x/native.node", &program, true);
+}

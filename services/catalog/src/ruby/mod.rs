@@ -4,6 +4,7 @@
 mod files;
 mod gemspec;
 
+use crate::binary;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -112,6 +113,11 @@ fn add(survey: &mut Survey<'_>, libraries: &mut files::Libraries, marker: &[u8],
         record.not_measurable_reason = "it has no loadable file".to_owned();
     } else {
         record.not_measurable_reason = "its files are not where its gemspec says".to_owned();
+    }
+    let has_program = owned.files.iter().any(|file| survey.is_program(file))
+        || owned.directories.iter().any(|directory| survey.has_program_below(directory, &[]));
+    if has_program {
+        binary::only_seen_by_the_kernel(&mut record);
     }
     let Some(package) = survey.add_package(record) else { return };
     let Some(index) = &mut survey.index else { return };
