@@ -1,4 +1,5 @@
-# Reports each module that the import system loads to Plimsoll's FIFO. For Python 3.6 and newer.
+# Reports each module that the import system loads, and each file that runpy runs, to Plimsoll's FIFO. For Python 3.6 and
+# newer.
 #
 # It must never raise, print, import anything that the interpreter has not built in, write bytecode, or wait, nor catch
 # what it did not raise itself: an exception from outside (of a signal's handler, PyThreadState_SetAsyncExc) can strike
@@ -25,7 +26,7 @@ FAILURES_MAX = 3
 FRAME = type(sys._getframe())
 MODULE = type(sys)
 MODULE_DICT = MODULE.__dict__["__dict__"]
-state = {"lost": 0, "pid": 0, "failures": 0, "main": False, "ours": None}
+state = {"lost": 0, "pid": 0, "failures": 0, "main": None, "ours": None}
 reported = set()
 own_code = set()
 builtin_errors = set()
@@ -173,15 +174,52 @@ def note_main():
     # The program itself is no import: its file is known once it runs.
     contents = contents_of(modules.get("__main__"))
     path, spec = contents.get("__file__"), contents.get("__spec__")
-    if is_text(path) and str.__len__(path):
+    # What runs programs (coverage, pdb, kernprof, IPython) puts the file of one there before it runs.
+    if path is not state["main"] and is_text(path) and str.__len__(path) and is_file(spec):
         name = spec.__dict__["name"] if type(spec) is places["spec"] else "__main__"
         note_program(name, str.__str__(path))
+        state["main"] = path
 
 
 def note_program(name, path):
     # Python before 3.9 keeps the path as it was given: relative to where the program started.
     note_path(b"PM", name, path if path[:1] == "/" else places["started"] + "/" + path)
-    state["main"] = True
+
+
+def is_file(spec):
+    return type(spec) is not places["spec"] or spec.__dict__["_set_fileattr"]
+
+
+def note_run(contents):
+    # What runpy is about to run, where it may be no module: it has written there what it knows of it.
+    spec = contents.get("__spec__") if type(contents) is dict else None
+    if type(contents) is dict and is_file(spec):
+        name = spec.__dict__["name"] if type(spec) is places["spec"] else contents.get("__name__")
+        note_path(b"PM", name, contents.get("__file__"))
+
+
+class Run:
+    # Stands for `exec` in runpy alone. A class, so that no frame of ours is there while the code runs.
+    def __new__(cls, code, contents):
+        guard(note_run, contents)
+        return object.__new__(cls)
+
+    __init__ = staticmethod(exec)
+
+
+class RunpyLoader:
+    # For the moment between the making and the running of runpy.
+    def __init__(self, spec):
+        self.spec, self.loader = spec, spec.__dict__["loader"]
+
+    def exec_module(self, module):
+        self.spec.loader = self.loader
+        self.loader.exec_module(module)
+        guard(watch_runpy, module)
+
+
+def watch_runpy(module):
+    contents_of(module)["exec"] = Run
 
 
 def guard(work, *arguments):
@@ -216,10 +254,18 @@ def failed(problem):
 def loaded(spec, module):
     if state["ours"] is not None:
         hide_ours()
-    if not state["main"]:
-        note_main()
+    note_main()
     if not is_lazy(spec, module):
         note_module(spec, module)
+    if is_runpy(spec):
+        spec.loader = RunpyLoader(spec)
+
+
+def is_runpy(spec):
+    facts = spec.__dict__ if type(spec) is places["spec"] else {"name": None}
+    loader = facts.get("loader")
+    known = type(loader) in places["loaders"] or loader is places["frozen"]
+    return type(facts["name"]) is str and facts["name"] == "runpy" and known
 
 
 def hide_ours():
@@ -253,8 +299,7 @@ def is_lazy(spec, module):
 
 
 def note_end():
-    if not state["main"]:
-        note_main()
+    note_main()
     # A script that imported nothing: the interpreter has forgotten its file by now.
     words = contents_of(sys).get("argv")
     first = words[0] if type(words) is list and words else None
@@ -324,12 +369,15 @@ def start(ours):
     files = contents_of(modules.get("_frozen_importlib_external"))
     names = "SourceFileLoader", "SourcelessFileLoader", "ExtensionFileLoader"
     places["loaders"] = tuple(map(files.get, names))
+    places["frozen"] = system.FrozenImporter
     # From here on nothing is missed; what came before stands in sys.modules. This function and not module_from_spec,
     # of which importlib.util has a copy if a .pth file has imported that before.
     replace(system, "_init_module_attrs", wrap_init_module_attrs)
     # Loaders of the old kind; gone in newer interpreters.
     replace(system, "_load_backward_compatible", wrap_load_backward_compatible)
     report(b"PH", version, sys.executable or "")
+    if "runpy" in modules:
+        watch_runpy(modules["runpy"])
     for module in list(modules.values()):
         spec = contents_of(module).get("__spec__")
         if spec is not None and module is not ours:
@@ -380,6 +428,7 @@ def install(own, ours):
     guard(remove_bytecode, ours)
 
 
+own_code.update((Run.__new__.__code__, RunpyLoader.__init__.__code__, RunpyLoader.exec_module.__code__))
 for _value in list(globals().values()):
     if type(_value) is type(install):
         own_code.add(_value.__code__)

@@ -197,3 +197,73 @@ fn modules_are_those_of_the_interpreter() {
         );
     }
 }
+
+/// Runs files without importing them, as runpy, coverage, pdb and multiprocessing's `spawn` do.
+const RUNNER: &str = r"
+import multiprocessing, runpy, sys, types
+def run(path, namespace):
+    with open(path) as file:
+        exec(compile(file.read(), path, 'exec'), namespace)
+def coverage_like(path):
+    main = types.ModuleType('__main__')
+    main.__file__ = path
+    kept, sys.modules['__main__'] = sys.modules['__main__'], main
+    run(path, main.__dict__)
+    sys.modules['__main__'] = kept
+def nothing():
+    pass
+if __name__ == '__main__':
+    print(runpy.run_path('by_path.py')['value'], runpy.run_path(sys.argv[1] + '/absolute.py')['value'])
+    print(sorted(runpy.run_path('folder')), sorted(runpy.run_module('by_name')))
+    print(runpy.run_path('packed.zip', run_name='packed')['value'])
+    coverage_like(sys.argv[1] + '/measured.py')
+    child = multiprocessing.get_context('spawn').Process(target=nothing)
+    child.start(); child.join()
+    print(child.exitcode, runpy.run_path.__module__)
+    runpy.run_path('raises.py')
+";
+
+#[test]
+fn files_that_are_run_without_import_are_told() {
+    for interpreter in interpreters() {
+        let mut fixture = Fixture::new();
+        fixture.write("runner.py", RUNNER);
+        for name in ["by_path.py", "absolute.py", "by_name.py", "folder/__main__.py"] {
+            fixture.write(name, "value = 7\n");
+        }
+        fixture.write("measured.py", "import colorsys\n");
+        fixture.write("raises.py", "def inner():\n    raise ValueError('on purpose')\ninner()\n");
+        let packed = "import zipfile\n\
+            z = zipfile.ZipFile('packed.zip', 'w'); z.writestr('__main__.py', 'value = 9\\n'); z.close()";
+        let output = fixture.command(&interpreter.program).args(["-c", packed]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        for start in [&["runner.py"][..], &["-m", "runner"]] {
+            let command = |fixture: &Fixture| {
+                let mut command = fixture.command(&interpreter.program);
+                command.arg("-B").args(start).arg(fixture.path("").to_str().unwrap().trim_end_matches('/'));
+                command
+            };
+            let plain = command(&fixture).output().unwrap();
+            assert!(text(&plain.stderr).contains("on purpose"), "{}", text(&plain.stderr));
+            fixture.reports.clear();
+            let mut hooked = command(&fixture);
+            let hooked = fixture.run(&mut hooked);
+            assert_same(&hooked, &plain, interpreter);
+            let told: BTreeSet<PathBuf> = fixture.modules().into_iter().map(|(_, path)| path).collect();
+            for name in [
+                "runner.py",
+                "by_path.py",
+                "absolute.py",
+                "by_name.py",
+                "folder/__main__.py",
+                "measured.py",
+                "raises.py",
+            ] {
+                assert!(told.contains(&fixture.path(name)), "{interpreter:?} {start:?} {name}: {told:?}");
+            }
+            let packed = fixture.path("packed.zip");
+            assert!(told.iter().any(|path| path.starts_with(&packed)), "{interpreter:?}: {told:?}");
+            assert_eq!((fixture.failures(), fixture.lost("python-import")), (vec![], 0), "{interpreter:?}");
+        }
+    }
+}

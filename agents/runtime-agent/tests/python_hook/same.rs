@@ -168,6 +168,15 @@ print(getattr(sys, 'last_value', None), sys.dont_write_bytecode, getattr(sys, 'p
 print(runpy.run_path('near.py')['value'], runpy.run_module('beside')['value'])
 exec(open('near.py').read())
 print(value)
+for run, name in ((runpy.run_path, 'gone.py'), (runpy.run_path, 'broken.py'), (runpy.run_module, 'gone')):
+    try:
+        run(name)
+    except Exception:
+        import traceback
+        traceback.print_exc()
+class Name(dict):
+    pass
+print(runpy.run_path('near.py', {'given': Name()}, 'other')['__name__'])
 runpy.run_module('raises')
 ",
     ),
