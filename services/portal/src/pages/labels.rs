@@ -103,10 +103,13 @@ pub fn probes(probes: &[String]) -> String {
     words.join("; ")
 }
 
-/// What a workload's unavailable probe means: it did not run, or none can measure an ecosystem's packages.
+/// What a workload's unavailable probe means: it did not run, or an ecosystem's packages can not be or were not measured.
 pub fn unavailable(key: &str) -> String {
-    match key.strip_prefix(probe::NOT_MEASURABLE_PREFIX) {
-        Some(word) => format!("packages of {} cannot be measured", ecosystem(word)),
+    if let Some(word) = key.strip_prefix(probe::NOT_MEASURABLE_PREFIX) {
+        return format!("packages of {} cannot be measured", ecosystem(word));
+    }
+    match key.strip_prefix(probe::NOT_MEASURED_PREFIX) {
+        Some(word) => format!("packages of {} were not measured", ecosystem(word)),
         None => format!("{key} did not run"),
     }
 }
@@ -214,6 +217,7 @@ mod tests {
     fn what_cannot_be_measured_is_no_probe_that_did_not_run() {
         assert_eq!(unavailable("jvmti"), "jvmti did not run");
         assert_eq!(unavailable("not-measurable:npm"), "packages of Node.js (npm) cannot be measured");
+        assert_eq!(unavailable("not-measured:npm"), "packages of Node.js (npm) were not measured");
     }
 
     #[test]
