@@ -113,9 +113,13 @@ lambda do
     begin
       trace = TracePoint.new(:script_compiled) do |point|
         guard.call do
-          unless point.eval_script
-            script = point.instruction_sequence
+          script = point.instruction_sequence
+          if !point.eval_script
             loaded.call(script.absolute_path || expand_path.call(script.path))
+          elsif script.path.end_with?(".rb")
+            # Evaluated under the name of a file: mostly one that is loaded already. Gemspecs have another ending.
+            path = script.path
+            loaded.call(path.start_with?("/") ? path : expand_path.call(path))
           end
           features.call
         end

@@ -8,6 +8,8 @@ use std::fs;
 use std::process::{Command, Output};
 
 use plimsoll_runtime_agent::hooks::HookSession;
+use plimsoll_runtime_agent::hooks::language::Language;
+use plimsoll_runtime_agent::hooks::report::ReportKind;
 use support::languages::program;
 
 const INTERRUPTS: &str = include_str!("applications/ruby/interrupts.rb");
@@ -180,4 +182,41 @@ fn programs_do_what_they_do_without_it() {
         }
     }
     assert!(differing.is_empty(), "without it, and with it: {differing:#?}");
+}
+
+/// What is evaluated under the name of a file; the text is of another place.
+#[test]
+fn files_that_are_evaluated_are_told() {
+    if program("ruby", "apt install ruby").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(directory.path()).unwrap();
+    for name in ["absolute.rb", "relative.rb", "instance.rb", "never.rb", "a.gemspec"] {
+        fs::write(root.join(name), "1 + 1\n").unwrap();
+    }
+    let text = "root = Dir.pwd\n\
+        p eval(File.read('absolute.rb'), TOPLEVEL_BINDING, root + '/absolute.rb')\n\
+        p eval(File.read('relative.rb'), nil, 'relative.rb')\n\
+        2.times { p Object.new.instance_eval(File.read('instance.rb'), root + '/instance.rb') }\n\
+        p eval(File.read('a.gemspec'), nil, root + '/a.gemspec'), File.read('never.rb').size\n\
+        class Object; class_eval('def mine = __FILE__', __FILE__, 7); end\n\
+        p mine\n";
+    fs::write(root.join("program.rb"), text).unwrap();
+    let mut session = HookSession::start(&root).unwrap();
+    let (plain, hooked) = both(&session, || {
+        let mut ruby = Command::new("ruby");
+        ruby.current_dir(&root).arg("program.rb");
+        ruby
+    });
+    assert!(plain.status.success(), "{plain:?}");
+    assert_eq!(hooked, plain);
+    let mut told = Vec::new();
+    session.drain(|_, report, _| {
+        let path = std::path::PathBuf::from(String::from_utf8_lossy(&report.path).into_owned());
+        if report.kind == ReportKind::Module(Language::Ruby) && path.parent() == Some(root.as_path()) {
+            told.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    });
+    assert_eq!(told, ["program.rb", "absolute.rb", "relative.rb", "instance.rb"]);
 }
