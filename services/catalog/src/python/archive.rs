@@ -1,5 +1,6 @@
-//! Distributions inside of ZIP archives on Python's path: zipped eggs, and zipapps (`.pyz`, `.pex`) with the dist-info of
-//! what was packed into them (zipimport, PEP 441). Each archive is looked into in place and never unpacked.
+//! Distributions inside of ZIP archives on Python's path: zipped eggs, zipapps (`.pyz`, `.pex`) with the dist-info of
+//! what was packed into them (zipimport, PEP 441), and plain archives of what `pip install --target` wrote (layers of
+//! AWS Lambda, Spark's --py-files). Each archive is looked into in place and never unpacked.
 
 use super::ECOSYSTEM;
 use super::files::OwnedFiles;
@@ -10,7 +11,7 @@ use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, ReadAt, path};
-use crate::zip::{Archive, Budget, Entry, ZipError};
+use crate::zip::{Archive, Budget, Entry, MAX_DIRECTORY_BYTES, ZipError};
 use plimsoll_schemas::words::probe;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -27,15 +28,51 @@ const MAX_TOP_LEVEL: usize = 1_000;
 const METHOD: &str = "zipped";
 const EGG_MARKER: &[u8] = b"EGG-INFO/PKG-INFO";
 
-pub(super) static ARCHIVES: [Digester; 1] = [Digester {
-    name: "python-archive",
-    files: DigestedFiles::Named { by_path: is_archive_path, by_head: is_archive_head },
-    digest,
-}];
+/// Longest central directory of a plain archive that is read, in bytes: most of them have nothing to do with Python.
+const MAX_PLAIN_DIRECTORY_BYTES: u64 = 16 * 1024 * 1024;
+/// Most distributions without RECORD of one archive whose modules are looked for by name.
+const MAX_WITHOUT_RECORD: usize = 64;
+/// Most of a top_level.txt that is read, in bytes.
+const MAX_TOP_LEVEL_BYTES: usize = 16 * 1024;
 
-/// Eggs and zipapps; a directory may be called `.egg` too.
+pub(super) static ARCHIVES: [Digester; 2] = [
+    Digester {
+        name: "python-archive",
+        files: DigestedFiles::Named { by_path: is_own_path, by_head: is_archive_head },
+        digest,
+    },
+    Digester {
+        name: "python-zip",
+        files: DigestedFiles::Named { by_path: is_plain_path, by_head: is_archive_head },
+        digest: digest_plain,
+    },
+];
+
+/// Archives that may hold distributions; a directory may be called so too.
 pub(super) fn is_archive_path(path: &[u8]) -> bool {
+    is_own_path(path) || is_plain_path(path)
+}
+
+/// Eggs and zipapps.
+fn is_own_path(path: &[u8]) -> bool {
     [b".egg".as_slice(), b".pyz", b".pex"].iter().any(|end| path.ends_with(end))
+}
+
+fn is_plain_path(path: &[u8]) -> bool {
+    path.ends_with(b".zip")
+}
+
+/// Whether a member of a plain archive describes an installed distribution: at the top of it, in one directory of any
+/// name, or in one that Python takes packages from. Sources, which carry an egg-info without a version, are none.
+fn is_installed(member: &[u8]) -> bool {
+    let (info, name) = path::split(member);
+    let (site, info) = path::split(info);
+    let is_info = match name {
+        b"METADATA" => info.ends_with(b".dist-info"),
+        b"PKG-INFO" => info.strip_suffix(b".egg-info").is_some_and(|stem| stem.contains(&b'-')),
+        _ => false,
+    };
+    is_info && (!site.contains(&b'/') || super::is_site_directory(site))
 }
 
 /// A ZIP archive, or a line that names an interpreter in front of one.
@@ -76,16 +113,29 @@ impl Found {
 }
 
 fn digest(file: &dyn ReadAt) -> Vec<u8> {
-    let found = look_into(file);
+    write(look_into(file, MAX_DIRECTORY_BYTES, is_marker))
+}
+
+fn is_marker(member: &[u8]) -> bool {
+    member.ends_with(b".dist-info/METADATA")
+}
+
+/// The same for a plain archive, of which nothing is said where no distribution is seen.
+fn digest_plain(file: &dyn ReadAt) -> Vec<u8> {
+    let found = look_into(file, MAX_PLAIN_DIRECTORY_BYTES, is_installed);
+    if found.distributions.is_empty() && found.lost == 0 { Vec::new() } else { write(found) }
+}
+
+fn write(found: Found) -> Vec<u8> {
     let is_nothing = found.distributions.is_empty() && found.problem.is_empty();
     // Writing a structure of strings and numbers cannot fail.
     if is_nothing { Vec::new() } else { serde_json::to_vec(&found).unwrap_or_default() }
 }
 
-fn look_into(file: &dyn ReadAt) -> Found {
+fn look_into(file: &dyn ReadAt, max_directory_bytes: u64, is_marker: fn(&[u8]) -> bool) -> Found {
     let mut budget = Budget::of(file.size());
     let mut found = Found::default();
-    let archive = match Archive::open(file, &mut budget) {
+    let archive = match Archive::open_within(file, max_directory_bytes, &mut budget) {
         Ok(archive) => archive,
         // A script is none, and an egg that is none is warned of by its name.
         Err(ZipError::NoArchive) => return found,
@@ -97,11 +147,12 @@ fn look_into(file: &dyn ReadAt) -> Found {
     // One pass: an archive may have as many members as it likes. Of members called alike the first counts.
     let mut markers: Vec<Entry<'_>> = Vec::new();
     let mut records: HashMap<&[u8], Entry<'_>> = HashMap::new();
+    let mut names: HashMap<&[u8], Entry<'_>> = HashMap::new();
     let mut has_egg = false;
     for entry in archive.entries() {
         let is_egg = entry.name == EGG_MARKER && !has_egg;
         has_egg |= is_egg;
-        if is_egg || entry.name.ends_with(b".dist-info/METADATA") {
+        if is_egg || is_marker(entry.name) {
             if markers.len() < MAX_DISTRIBUTIONS {
                 markers.push(entry);
             } else {
@@ -109,8 +160,11 @@ fn look_into(file: &dyn ReadAt) -> Found {
             }
         } else if entry.name.ends_with(b".dist-info/RECORD") {
             records.entry(path::parent(entry.name)).or_insert(entry);
+        } else if entry.name.ends_with(b"-info/top_level.txt") {
+            names.entry(path::parent(entry.name)).or_insert(entry);
         }
     }
+    let mut without_record = 0;
     for entry in markers {
         let info = path::parent(entry.name);
         let Ok(info_text) = std::str::from_utf8(info) else {
@@ -160,6 +214,15 @@ fn look_into(file: &dyn ReadAt) -> Found {
                     top_level.push(first);
                 }
             });
+            if top_level.is_empty() && without_record < MAX_WITHOUT_RECORD {
+                without_record += 1;
+                let named = names
+                    .get(info)
+                    .and_then(|entry| archive.read(entry, MAX_TOP_LEVEL_BYTES, &mut budget).ok())
+                    .unwrap_or_else(|| own_name(&metadata));
+                let members = archive.entries().filter(|entry| !entry.is_directory());
+                modules_of(members, base, &named, &mut owned, &mut top_level);
+            }
             found.left_out.keep(&mut top_level, MAX_TOP_LEVEL, "top-level modules of one distribution");
             top_level.sort();
             top_level.dedup();
@@ -178,6 +241,43 @@ fn look_into(file: &dyn ReadAt) -> Found {
     found
 }
 
+/// The name of a distribution as that of its module.
+fn own_name(metadata: &[u8]) -> Vec<u8> {
+    let name = metadata::of(metadata, &mut LeftOut::default()).map(|(metadata, _)| metadata.name);
+    metadata::normalize_name(&name.unwrap_or_default()).replace('-', "_").into_bytes()
+}
+
+/// Counts the members of the top-level modules that are named, and notes these as they stand in the archive.
+fn modules_of<'e>(
+    members: impl Iterator<Item = Entry<'e>>,
+    base: &[u8],
+    named: &[u8],
+    owned: &mut OwnedFiles,
+    top_level: &mut Vec<String>,
+) {
+    let named: Vec<&[u8]> = named.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()).collect();
+    let prefix = if base.is_empty() { Vec::new() } else { path::join(base, b"") };
+    for member in members {
+        let Some(below) = member.name.strip_prefix(&prefix[..]) else { continue };
+        let first = below.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let module = if first.len() < below.len() {
+            first
+        } else {
+            first.split(|b| *b == b'.').next().unwrap_or(first)
+        };
+        if !named.contains(&module) {
+            continue;
+        }
+        owned.count(member.name);
+        if let Ok(place) = String::from_utf8(path::join(base, first))
+            && top_level.len() <= MAX_TOP_LEVEL
+            && !top_level.contains(&place)
+        {
+            top_level.push(place);
+        }
+    }
+}
+
 /// Adds the distributions in the archive at `marker`.
 pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
     if !survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Regular) {
@@ -187,7 +287,8 @@ pub(super) fn survey(survey: &mut Survey<'_>, marker: &[u8]) {
         index.watch(survey.tree, marker);
     }
     // Scripts without an archive, and zipapps without any dist-info, hold nothing of interest.
-    let found = survey.digest(marker, &ARCHIVES[0]);
+    let digester = usize::from(is_plain_path(marker));
+    let found = survey.digest(marker, &ARCHIVES[digester]);
     let is_kept = found.is_some();
     let found = found.and_then(|digest| serde_json::from_slice::<Found>(&digest).ok());
     let Some(found) = found else {

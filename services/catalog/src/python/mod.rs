@@ -122,7 +122,7 @@ impl Ecosystem for Python {
         match path.last() {
             Some(b'A' | b'O' | b'o') => Distribution::of(path).is_some(),
             Some(b'g') => path::file_name(path) == VENV_MARKER || archive::is_archive_path(path),
-            Some(b'z' | b'x') => archive::is_archive_path(path),
+            Some(b'z' | b'x' | b'p') => archive::is_archive_path(path),
             Some(b't') => vendored::is_list(path),
             _ => false,
         }

@@ -519,3 +519,69 @@ fn a_package_with_a_program_is_seen_whole_by_the_kernel_only() {
     check("x/tools/x", b"#!/bin/sh\n", true);
     check("x/native.node", &program, true);
 }
+
+#[test]
+fn plain_archives_of_installed_packages() {
+    let archive = |members: &[(&str, &[u8])]| {
+        let add = |writer: Writer, (name, bytes): &(&str, &[u8])| writer.add(name, bytes, Keep::Deflated);
+        members.iter().fold(Writer::default(), add).finish()
+    };
+    let target = archive(&[
+        ("simplejson-3.19.2.dist-info/METADATA", b"Name: simplejson\nVersion: 3.19.2\n"),
+        ("simplejson-3.19.2.dist-info/RECORD", b"simplejson/__init__.py,,\nsimplejson/decoder.py,,\n"),
+        ("simplejson/__init__.py", b""),
+        ("simplejson/decoder.py", b""),
+        ("bare_name-1.dist-info/METADATA", b"Name: bare-name\nVersion: 1\n"),
+        ("bare_name.py", b""),
+    ]);
+    let layer = archive(&[
+        ("python/lib/python3.11/site-packages/a-1.dist-info/METADATA", b"Name: a\nVersion: 1\n"),
+        ("python/lib/python3.11/site-packages/a-1.dist-info/RECORD", b"a.py,,\n"),
+        ("python/lib/python3.11/site-packages/a.py", b""),
+        ("python/b-2-py3.9.egg-info/PKG-INFO", b"Name: b\nVersion: 2\n"),
+        ("python/b-2-py3.9.egg-info/top_level.txt", b"bee\n"),
+        ("python/bee/__init__.py", b""),
+    ]);
+    let sources = archive(&[
+        ("c-1/c.egg-info/PKG-INFO", b"Name: c\nVersion: 1\n"),
+        ("c-1/tests/data/d-1.dist-info/METADATA", b"Name: d\nVersion: 1\n"),
+    ]);
+    let mut damaged = archive(&[("photo.jpg", b"x")]);
+    damaged.truncate(damaged.len() - 30);
+    let tree = tree_of(&[
+        ("app/libs.zip".into(), &target),
+        ("opt/layer.zip".into(), &layer),
+        ("srv/c-1.zip".into(), &sources),
+        ("srv/photos.zip".into(), &damaged),
+        ("srv/text.zip".into(), b"none at all"),
+    ]);
+    let outcome = catalog(&tree);
+    assert_eq!(outcome.warnings, []);
+    let listed: Vec<String> = outcome
+        .packages
+        .iter()
+        .map(|package| {
+            let path = String::from_utf8_lossy(&package.locations[0].path);
+            let probes = package.observable_by.join(",");
+            format!("{} {path} {} {probes}", package.purl, package.loadable_file_count)
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "pkg:pypi/a@1 opt/layer.zip 1 python-import",
+            "pkg:pypi/b@2 opt/layer.zip 1 python-import",
+            "pkg:pypi/bare-name@1 app/libs.zip 1 python-import",
+            "pkg:pypi/simplejson@3.19.2 app/libs.zip 2 python-import",
+        ]
+    );
+    check_owners(
+        &OwnershipIndex::build(&tree),
+        &[
+            ("app/libs.zip/simplejson/decoder.py", "simplejson zipped code"),
+            ("app/libs.zip/bare_name.py", "bare-name zipped code"),
+            ("opt/layer.zip/python/bee/__init__.py", "b zipped code"),
+            ("srv/photos.zip", "-"),
+        ],
+    );
+}

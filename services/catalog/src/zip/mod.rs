@@ -58,9 +58,17 @@ impl<'r> Archive<'r> {
     /// # Errors
     /// See [`ZipError`].
     pub fn open(file: &'r dyn ReadAt, budget: &mut Budget) -> Result<Self, ZipError> {
+        Self::open_within(file, MAX_DIRECTORY_BYTES, budget)
+    }
+
+    /// [`Archive::open`] with a lower bound on the length of the central directory.
+    ///
+    /// # Errors
+    /// See [`ZipError`].
+    pub fn open_within(file: &'r dyn ReadAt, max_bytes: u64, budget: &mut Budget) -> Result<Self, ZipError> {
         let place = directory::find(file)?;
         budget.take(usize::try_from(place.size_bytes).unwrap_or(usize::MAX))?;
-        if place.size_bytes > MAX_DIRECTORY_BYTES {
+        if place.size_bytes > max_bytes.min(MAX_DIRECTORY_BYTES) {
             return Err(ZipError::DirectoryTooLong(place.size_bytes));
         }
         let directory = read_range(file, place.start, usize::try_from(place.size_bytes).unwrap_or(0))?;
