@@ -117,6 +117,29 @@ pub fn of_volume(path: &[u8]) -> Option<Unmeasurable> {
     })
 }
 
+/// Classes that a JVM loaded from a volume: the archive or directory of the image that holds the same library is hidden by
+/// it or stands unused beside it, so that not seeing it proves nothing.
+pub fn of_classes_on_volume(place: &[u8], class: &[u8]) -> Option<Unmeasurable> {
+    let rooted = [b"/", place].concat();
+    let has = |part: &str| memchr::memmem::find(&rooted, part.as_bytes()).is_some();
+    let name = place.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // The JVM's own, instruments that are mounted beside the application, and pages compiled where a container may write.
+    let of_runtime = has("/jre/lib/") || place.ends_with(b"/lib/modules");
+    let of_instrument =
+        name == b"newrelic.jar" || memchr::memmem::find(&name.to_ascii_lowercase(), b"agent").is_some();
+    if of_runtime || of_instrument || class.starts_with(b"org/apache/jsp/") {
+        return None;
+    }
+    Some(Unmeasurable {
+        ecosystem: "maven",
+        reason: format!(
+            "classes were loaded from a volume (/{}), which is no part of the image; run it once without the volume, or \
+             scan and run the volume's directory as a component",
+            String::from_utf8_lossy(place)
+        ),
+    })
+}
+
 /// PHP was at work before it was watched.
 pub fn php_before_the_watch(program: &str) -> Unmeasurable {
     Unmeasurable {
@@ -279,6 +302,24 @@ mod tests {
         ] {
             let found = of_volume(path.as_bytes()).map(|found| found.ecosystem);
             assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn volumes_with_classes() {
+        for (place, class, expected) in [
+            ("app/libs/log4j-core-2.14.1.jar", "org/apache/logging/log4j/core/Logger", true),
+            ("tmp/jetty/webapp/WEB-INF/lib/a.jar", "a/A", true),
+            ("app/app.jar!/BOOT-INF/lib/a.jar", "a/A", true),
+            ("app/classes", "com/acme/Main", true),
+            ("opt/java/lib/modules", "java/lang/String", false),
+            ("opt/java/jre/lib/rt.jar", "java/lang/String", false),
+            ("otel-auto-instrumentation/javaagent.jar", "io/opentelemetry/A", false),
+            ("opt/agents/app.jar", "a/A", true),
+            ("tomcat/work/Catalina/localhost/ROOT", "org/apache/jsp/index_jsp", false),
+        ] {
+            let found = of_classes_on_volume(place.as_bytes(), class.as_bytes());
+            assert_eq!(found.map(|found| found.ecosystem), expected.then_some("maven"), "{place}");
         }
     }
 

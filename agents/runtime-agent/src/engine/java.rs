@@ -16,8 +16,8 @@ use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
 use crate::java::{JavaConfig, JavaCoverage, JavaReports, StartHook, text_of};
 use crate::observe::Observation;
-use crate::procfs;
 use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
+use crate::{procfs, unmeasurable};
 
 /// Helpers at the same time.
 const HELPERS_MAX: usize = 4;
@@ -328,6 +328,12 @@ impl Watched {
             }
         };
         let on_volume = jvm.mounts.iter().any(|point| is_of_mount(&path, point));
+        if on_volume
+            && let Some(found) =
+                classes().next().and_then(|class| unmeasurable::of_classes_on_volume(&path, class))
+        {
+            workload.set_unmeasurable(found);
+        }
         let process = program.strip_prefix('/').unwrap_or(&program);
         for class in classes() {
             let observation = Observation {
