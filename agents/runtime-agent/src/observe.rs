@@ -25,6 +25,8 @@ pub struct Observation {
 }
 
 /// Endings of files that each interpreter loads as code. Files that it reads as data, archives among them, are accessed.
+/// A `.py` counts as loaded even where valid bytecode lies beside it, which the import system would take instead: that may
+/// be parsing (`ast.parse`), but `exec(compile(text, path, "exec"))` opens it alike, and that runs it.
 const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so"];
 const NODE_MODULES: &[&[u8]] =
     &[b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json"];

@@ -48,6 +48,21 @@ fn a_hook_that_fails_is_silent_there_and_loud_here() {
             try: import wave\n\
             except Boom: print('fine')";
         assert_eq!(check(signal, &nothing).0, Vec::<String>::new());
+        // The same where runpy runs a file.
+        let run = "import functools, os, runpy, signal\n\
+            class Boom(Exception): pass\n\
+            def handler(number, frame): raise Boom\n\
+            signal.signal(signal.SIGALRM, handler)\n\
+            open('near.py', 'w').close()\n\
+            hook = runpy.exec.__new__.__globals__\n";
+        let fails = format!("{run}hook['getcwd'] = None\nrunpy.run_path('near.py')\nprint('fine')");
+        assert!(check(&fails, &nothing).0[0].starts_with("TypeError"));
+        let struck = format!(
+            "{run}hook['getpid'] = functools.partial(os.kill, os.getpid(), signal.SIGALRM)\n\
+            try: runpy.run_path(os.getcwd() + '/near.py')\n\
+            except Boom: print('fine')"
+        );
+        assert_eq!(check(&struck, &nothing).0, Vec::<String>::new());
         if interpreter.version >= (3, 8) {
             let sandbox = "import sys\n\
                 def refuse(event, arguments):\n\
