@@ -8,8 +8,8 @@ use crate::digest::{Digested, DigestedFiles, Digester};
 use crate::{ECOSYSTEMS, OwnershipIndex};
 use std::collections::BTreeSet;
 
-/// Where Debian's packages record their gems, far from the files of these.
-const GEMS_OF_PACKAGES: &[u8] = b"usr/share/rubygems-integration";
+/// Where Debian's packages record their gems, far from the files of these: here, and below each architecture's libraries.
+const GEMS_OF_PACKAGES: &[u8] = b"rubygems-integration";
 
 /// What lies near the paths that were asked for: all directories above them, and the files themselves.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +70,12 @@ impl Surroundings {
                 changes |= self.has_databases(tree, directory);
             }
         }
-        if self.directories.insert(GEMS_OF_PACKAGES.to_vec()) {
-            changes |= self.has_databases(tree, GEMS_OF_PACKAGES);
+        // Once is enough.
+        let gems = if self.files.len() == 1 { gems_of_packages(tree) } else { Vec::new() };
+        for directory in gems {
+            if self.directories.insert(directory.clone()) {
+                changes |= self.has_databases(tree, &directory);
+            }
         }
         changes
     }
@@ -145,13 +149,21 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
         b"gems" => above == b"ruby",
         _ => {
             ends_with(&[b".dist-info", b".egg-info", b".egg"])
-                || parent == GEMS_OF_PACKAGES
+                || above == GEMS_OF_PACKAGES
                 || (is_library(above) && name.starts_with(b"python"))
                 || parent.ends_with(b"ruby/gems")
                 || (above == b"node_modules" && name.starts_with(b"@"))
                 || path::components(parent).any(|part| part == b"META-INF")
         }
     }
+}
+
+fn gems_of_packages(tree: &dyn FileTree) -> Vec<Vec<u8>> {
+    let libraries = tree.list(b"usr/lib").unwrap_or_default();
+    let of_architectures =
+        libraries.iter().filter(|entry| memchr::memmem::find(&entry.name, b"-linux-").is_some());
+    let parents = of_architectures.map(|entry| path::join(b"usr/lib", &entry.name));
+    parents.chain([b"usr/share".to_vec()]).map(|parent| path::join(&parent, GEMS_OF_PACKAGES)).collect()
 }
 
 fn is_library(directory: &[u8]) -> bool {

@@ -316,7 +316,7 @@ fn composer_directory(file: &str) -> Option<String> {
 /// Where the service's packages with this use lie. Those of programs are known by name: they share one place.
 fn places(service: &Service, report: &Value, usage: &str) -> BTreeSet<String> {
     let inside = |place: &String| match service.truth {
-        Truth::SystemGems => place.starts_with("usr/share/rubygems-integration/"),
+        Truth::SystemGems => place.contains("/rubygems-integration/"),
         // Debian's node itself loads packages of the system.
         _ => place.starts_with("srv/"),
     };
