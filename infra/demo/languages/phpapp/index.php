@@ -2,7 +2,7 @@
 // A service that PHP's own server runs. Every answer is what it has included until then, in this request and before.
 require __DIR__ . '/vendor/autoload.php';
 
-switch ($_SERVER['SCRIPT_NAME']) {
+switch (parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH)) {
     case '/':
         $twig = new Twig\Environment(new Twig\Loader\ArrayLoader(['page' => '{{ 1 + 1 }}']));
         $twig->render('page');
