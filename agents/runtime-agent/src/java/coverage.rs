@@ -12,8 +12,9 @@ use crate::workload::ObservedNumbers;
 /// JVMs named with the reason why they are not measured.
 const REASONS_MAX: usize = 16;
 /// Why a JVM was not observed that ended early: the agent's variable was set for it, but did not reach it.
-const WITHOUT_OPTION: &str = "was started without JAVA_TOOL_OPTIONS, which `plimsoll run` had set, and ended before it could be \
-    attached to; let what starts it (a start script with `unset` or `env -i`, for example) keep that variable";
+const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`, and ended before it could be \
+    attached to; let what starts it (a start script with `unset` or `env -i`, for example) keep that variable, or let it run \
+    for some seconds";
 /// The same where nothing was set.
 const ENDED_BEFORE: &str =
     "ended before its agent was at work; start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS";
@@ -379,7 +380,7 @@ mod tests {
         check_reason(
             true,
             &[Found(1), Gone(1)],
-            "was started without JAVA_TOOL_OPTIONS, which `plimsoll run` had set",
+            "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`",
         );
         check_reason(false, &[Found(1), Gone(1)], "start it with `plimsoll run`");
     }
