@@ -130,7 +130,7 @@ impl Load {
             encoded.value = Some(garbage[self.random.below(4) as usize].to_vec());
         }
         OutgoingRecord::new(
-            encoded.topic.as_str(),
+            encoded.topic,
             encoded.partition,
             encoded.key,
             encoded.value.map(Bytes::from),
