@@ -129,12 +129,7 @@ impl Load {
                 [b"", b"garbage", &[0, 0xff, 0xff, 0xff, 0xff, 1], &[0, 0, 0, 0, 1, 0xff]];
             encoded.value = Some(garbage[self.random.below(4) as usize].to_vec());
         }
-        OutgoingRecord::new(
-            encoded.topic,
-            encoded.partition,
-            encoded.key,
-            encoded.value.map(Bytes::from),
-        )
+        OutgoingRecord::new(encoded.topic, encoded.partition, encoded.key, encoded.value.map(Bytes::from))
     }
 
     fn live_or_gone<E: Event>(&mut self, mut event: E, one_gone_in: u64) -> EncodedRecord {
