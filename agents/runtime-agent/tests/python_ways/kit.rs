@@ -31,6 +31,7 @@ const TOOLS: &[&str] = &[
     "packaging==24.0",
     "setuptools==70.0.0",
     "cx_Freeze==7.2.7",
+    "filelock==3.16.1",
     "pex==2.27.1",
     "shiv==1.0.8",
     "pip==24.0",

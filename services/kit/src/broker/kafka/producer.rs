@@ -32,7 +32,7 @@ struct Failures {
 struct Context {
     hints: Hints,
     failures: Mutex<Failures>,
-    /// Told at each report of a delivery: there may be room in the queue.
+    /// Told at each delivery: there is room in the queue.
     room: Condvar,
 }
 
@@ -91,8 +91,6 @@ impl KafkaProducer {
         if let Some(id) = &options.transactional_id {
             config
                 .set("transactional.id", id)
-                // The commit tells that all are there; a report for each costs as much as sending it.
-                .set("delivery.report.only.error", "true")
                 .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         }
         let context = Context { hints: Hints::default(), failures: Mutex::default(), room: Condvar::new() };
@@ -327,9 +325,7 @@ impl Producer for KafkaProducer {
         }
         self.retry("committing", deadline, Kind::OutcomeUnknown, |left| {
             self.producer.commit_transaction(left)
-        })?;
-        self.context().hints.clear();
-        Ok(())
+        })
     }
 
     fn abort_transaction(&mut self, timeout: Duration) -> BrokerResult<()> {
