@@ -149,10 +149,8 @@ impl Artifact {
             for probe in observable_by {
                 let lost = workload.unrepaired(probe);
                 coverage.events_lost += lost;
-                if let Some(reason) = workload.unavailable_probes.get(probe)
-                    && (facts.unavailable.is_empty() || *reason < facts.unavailable)
-                {
-                    facts.unavailable.clone_from(reason);
+                if let Some(reason) = workload.unavailable_probes.get(probe) {
+                    keep_reason(&mut facts.unavailable, reason);
                 }
                 let Some(watched) = workload.watched.get(probe).filter(|watched| !watched.is_empty()) else {
                     continue;
@@ -166,10 +164,8 @@ impl Artifact {
                 }
                 if watched[0].from_first_exec || watched.iter().any(|interval| interval.from_first_exec) {
                     facts.lossy |= lost > 0;
-                    if let Some(reason) = workload.reasons(probe).min().filter(|_| lost > 0)
-                        && (facts.lost_reason.is_empty() || *reason < facts.lost_reason)
-                    {
-                        facts.lost_reason.clone_from(reason);
+                    if let Some(reason) = workload.reasons(probe).min().filter(|_| lost > 0) {
+                        keep_reason(&mut facts.lost_reason, reason);
                     }
                     facts.gap |= !gapless(watched);
                     let same_root = scanned_root.is_none_or(|hash| hash == workload.root_package_hash);

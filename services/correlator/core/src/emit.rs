@@ -294,20 +294,19 @@ impl Artifact {
         if sent.len() == records.len() && sent.iter().eq(records.keys().zip(&hashes)) {
             return;
         }
-        let mut kept = Emitted::new();
+        let mut now = Emitted::new();
         for ((key, record), hash) in records.into_iter().zip(hashes) {
             if sent.get(&key) != Some(&hash) {
                 outputs.push(record);
             }
-            kept.insert(key, hash);
+            now.insert(key, hash);
         }
-        let hashes = kept;
-        let gone = sent.keys().filter(|key| !hashes.contains_key(key));
+        let gone = sent.keys().filter(|key| !now.contains_key(key));
         outputs.extend(gone.map(|key| Output::tombstone(id, key)));
-        if hashes.is_empty() {
+        if now.is_empty() {
             self.emitted.remove(name);
         } else {
-            self.emitted.insert(name.to_owned(), hashes);
+            self.emitted.insert(name.to_owned(), now);
         }
         self.touch(EntityKey::Emitted(name.to_owned()));
     }

@@ -276,12 +276,12 @@ pub struct FoldedProbe {
     pub since_ms: i64,
     pub until_ms: i64,
     pub watched_ms: i64,
-    /// Workloads that it watched in any way.
-    pub workload_count: i64,
     /// By the hash of the packages that they ran on, at most [`crate::limits::ROOTS_MAX`] of them: workloads on
     /// others do not count.
     pub workload_count_from_first_exec: BTreeMap<String, i64>,
     pub events_lost: i64,
+    /// Workloads that it watched in any way.
+    pub workload_count: i64,
 }
 
 /// First and last time per rung, and who saw it.
@@ -414,5 +414,24 @@ mod tests {
         }
         assert_eq!(EntityKey::decode("new-kind", b""), None);
         assert_eq!(EntityKey::decode("package", b"\xff"), None);
+    }
+
+    /// Bodies have no names of fields: only what was added at the end leaves them readable.
+    #[test]
+    fn what_was_stored_before_fields_were_added_reads_back() {
+        let probe = (1_i64, 2_i64, 3_i64, BTreeMap::from([("root", 4_i64)]), 5_i64);
+        let no_reasons: BTreeMap<&str, &str> = BTreeMap::new();
+        let folded = (6_i64, 0_i64, 7_i64, 8_i64, BTreeMap::from([("ebpf-files", probe)]), no_reasons);
+        let read: Component = decode(&encode(&("a", "b", "1", true, folded))).unwrap();
+        let share = FoldedProbe {
+            since_ms: 1,
+            until_ms: 2,
+            watched_ms: 3,
+            workload_count_from_first_exec: [("root".to_owned(), 4)].into(),
+            events_lost: 5,
+            ..FoldedProbe::default()
+        };
+        assert_eq!(read.folded.probes, [("ebpf-files".to_owned(), share)].into());
+        assert_eq!((read.component_version.as_str(), read.folded.last_seen_ms), ("1", 8));
     }
 }
