@@ -131,7 +131,12 @@ impl Question<'_> {
     fn present(&self, path: &[u8], canonical: &[u8], file: &[u8]) -> PackageOwnership {
         let mut entry = self.owned(path, canonical);
         let base = self.found.base.as_ref().filter(|_| self.root.is_replica);
-        let in_image = base.map(|base| self.owners(&base.index, path, canonical).unwrap_or_default());
+        let in_image = base.map(|base| {
+            let mut owners = self.owners(&base.index, path, canonical).unwrap_or_default();
+            // As the entry's are.
+            bound_owners(&mut owners, OWNERS_MAX_BYTES);
+            owners
+        });
         let (upper, content) = match self.upper(file) {
             Ok(known) => known,
             Err(error) => return self.cannot_read(path, &error),

@@ -195,6 +195,32 @@ fn without_layers_or_without_an_upper_directory() {
     assert_eq!(brief(&agent.one(IMAGE, "b", "usr/bin/app")), "owned app@3.0 image unknown");
 }
 
+/// What leaves some owners unnamed leaves the same ones unnamed of the image: nothing has changed.
+#[test]
+fn owners_too_many_to_be_named_are_the_images() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, upper) = (directory.path().join("root"), directory.path().join("upper"));
+    std::fs::create_dir_all(&upper).unwrap();
+    let names: Vec<String> = (0..1_600).map(|number| format!("{}{number}", "p".repeat(200))).collect();
+    let packages: Vec<(&str, &str, &[&str])> =
+        names.iter().map(|name| (name.as_str(), "1", &["usr/share/crowd"][..])).collect();
+    debian(&root, &packages);
+    settle();
+    let stage = Stage::new();
+    let mut agent = stage.agent();
+    agent.open(OpenRoot {
+        artifact: IMAGE,
+        workload: "w",
+        root: root.to_str().unwrap(),
+        upper: upper.to_str(),
+        ..Default::default()
+    });
+    let entry = agent.one(IMAGE, "w", "usr/share/crowd");
+    let said = (entry.state.as_str(), entry.file_identity.as_str(), entry.drift.as_str());
+    assert_eq!(said, ("unresolved", "image", "unchanged"), "{}", entry.reason);
+    assert!(entry.reason.starts_with("it has 1600 owners") && !entry.owners.is_empty(), "{}", entry.reason);
+}
+
 #[test]
 fn a_host_that_upgrades_is_published_again() {
     let directory = tempfile::tempdir().unwrap();
