@@ -80,10 +80,10 @@ pub(crate) fn catalog(tree: &dyn FileTree) -> CatalogOutcome {
     outcome
 }
 
-/// Names of a path's owners.
-fn names<'i>(index: &'i OwnershipIndex, path: &str) -> Vec<&'i str> {
+/// The ids of a path's owners.
+fn ids<'i>(index: &'i OwnershipIndex, path: &str) -> Vec<&'i str> {
     let owners = index.lookup(path.as_bytes()).map(|found| found.owners).unwrap_or_default();
-    owners.iter().map(|owner| owner.package.name.as_str()).collect()
+    owners.iter().map(|owner| owner.package.package_id.as_str()).collect()
 }
 
 /// Each path's owners are the same whether the whole tree is walked or only what lies near that path, unless it is said
@@ -110,10 +110,8 @@ pub(crate) fn near_names_the_same_owners(tree: &dyn FileTree) {
         let mut surroundings = Surroundings::default();
         surroundings.add(tree, path.as_bytes());
         let near = OwnershipIndex::build(&Near::new(tree, &surroundings));
-        // Of metadata of a project's sources the whole tree says that they are no installation.
-        let is_metadata = path.contains("-info/") && names(&index, &path).is_empty();
-        if !is_metadata && surroundings.is_certain(tree, &near, path.as_bytes()) {
-            assert_eq!(names(&near, &path), names(&index, &path), "{path}");
+        if surroundings.is_certain(tree, &near, path.as_bytes()) {
+            assert_eq!(ids(&near, &path), ids(&index, &path), "{path}");
         }
     }
 }

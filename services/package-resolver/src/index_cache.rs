@@ -26,6 +26,8 @@ const COVER_INTERVAL: Duration = Duration::from_secs(2);
 const COVER_REST: u32 = 10;
 /// Most indexes of what lies near the asked paths that are built for one root; then one of the whole root is.
 const MAX_NEAR_BUILDS: u32 = 8;
+/// Most paths near which databases are looked for in one root; beyond, the whole root is walked, too.
+const MAX_NEAR_PATHS: usize = 100_000;
 /// How often a request looks whether another one has built the index that it waits for.
 const BUILD_WAIT: Duration = Duration::from_millis(500);
 
@@ -52,10 +54,13 @@ impl Indexed {
                 surroundings.add(tree, path);
             }
             surroundings.builds += 1;
-            if surroundings.builds <= MAX_NEAR_BUILDS {
+            if surroundings.builds <= MAX_NEAR_BUILDS && surroundings.path_count() <= MAX_NEAR_PATHS {
                 let indexed = Self { is_near: true, ..Self::build(tree, &Near::new(tree, surroundings)) };
                 match asked.iter().find(|path| !surroundings.is_certain(tree, &indexed.index, path)) {
-                    None => return indexed,
+                    None => {
+                        surroundings.is_ahead = false;
+                        return indexed;
+                    }
                     Some(path) => {
                         let path = paths::display(path);
                         tracing::debug!(path, "may be owned by what lies far away: the whole root is walked");
@@ -75,9 +80,12 @@ impl Indexed {
         }
         let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(surroundings) = &mut *near else { return false };
-        let mut is_known =
-            |path: &[u8]| !surroundings.add(tree, path) && surroundings.is_certain(tree, &self.index, path);
-        asked.iter().all(|path| is_known(path))
+        for path in asked {
+            surroundings.add(tree, path);
+        }
+        !surroundings.is_ahead
+            && surroundings.path_count() <= MAX_NEAR_PATHS
+            && asked.iter().all(|path| surroundings.is_certain(tree, &self.index, path))
     }
 
     fn build(tree: &DirectoryTree, seen: &dyn FileTree) -> Self {

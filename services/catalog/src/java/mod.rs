@@ -34,7 +34,7 @@ static ARCHIVES: [Digester; 1] = [Digester {
 }];
 
 /// Decided by the last byte for nearly every path.
-fn is_archive_path(path: &[u8]) -> bool {
+pub(crate) fn is_archive_path(path: &[u8]) -> bool {
     matches!(path.last(), Some(b'r' | b'R'))
         && path.len().checked_sub(4).and_then(|start| std::str::from_utf8(&path[start..]).ok()).is_some_and(
             |end| archive::EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)),

@@ -17,6 +17,8 @@ use files::{Counts, MAX_COUNTED_FILES};
 use manifest::{Manifest, ManifestDigest};
 use std::collections::{HashMap, HashSet};
 
+pub(crate) use pnp::is_cached_archive;
+
 const ECOSYSTEM: &str = "npm";
 const METHOD: &str = "package.json";
 const MODULES: &[u8] = b"node_modules";

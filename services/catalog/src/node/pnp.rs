@@ -42,7 +42,7 @@ pub(super) fn is_pnp(path: &[u8]) -> bool {
 }
 
 /// Archives in yarn's caches: the project's `.yarn/cache`, or `.yarn/berry/cache` of the user.
-fn is_cached_archive(path: &[u8]) -> bool {
+pub(crate) fn is_cached_archive(path: &[u8]) -> bool {
     path.ends_with(b".zip") && {
         let directory = path::parent(path);
         directory.ends_with(b".yarn/cache") || directory.ends_with(b"yarn/berry/cache")

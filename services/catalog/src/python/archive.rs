@@ -49,7 +49,7 @@ pub(super) static ARCHIVES: [Digester; 2] = [
 ];
 
 /// Archives that may hold distributions; a directory may be called so too.
-pub(super) fn is_archive_path(path: &[u8]) -> bool {
+pub(crate) fn is_archive_path(path: &[u8]) -> bool {
     is_own_path(path) || is_plain_path(path)
 }
 
@@ -369,3 +369,7 @@ fn describe(survey: &Survey<'_>, marker: &[u8], zipped: &Zipped, metadata: Metad
     }
     record
 }
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;

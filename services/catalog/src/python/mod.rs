@@ -17,6 +17,11 @@ use crate::{Ecosystem, Wanted};
 use files::OwnedFiles;
 use metadata::Metadata;
 
+pub(crate) use archive::is_archive_path;
+
+/// The method of what egg-info tells, that of sources among it.
+pub(crate) const METHOD_EGG_INFO: &str = "egg-info";
+
 const ECOSYSTEM: &str = "pypi";
 
 /// Most of METADATA or PKG-INFO that is read, in bytes; the fields stand at its beginning.
@@ -71,7 +76,7 @@ impl<'p> Distribution<'p> {
     }
 
     fn method(&self) -> &'static str {
-        if self.format == Format::DistInfo { "dist-info" } else { "egg-info" }
+        if self.format == Format::DistInfo { "dist-info" } else { METHOD_EGG_INFO }
     }
 
     /// Name and version as the directory is called: `name-version[-pyX.Y].dist-info`.
@@ -121,8 +126,8 @@ impl Ecosystem for Python {
         // Decided by the last byte for nearly every path.
         match path.last() {
             Some(b'A' | b'O' | b'o') => Distribution::of(path).is_some(),
-            Some(b'g') => path::file_name(path) == VENV_MARKER || archive::is_archive_path(path),
-            Some(b'z' | b'x' | b'p') => archive::is_archive_path(path),
+            Some(b'g') => path::file_name(path) == VENV_MARKER || is_archive_path(path),
+            Some(b'z' | b'x' | b'p') => is_archive_path(path),
             Some(b't') => vendored::is_list(path),
             _ => false,
         }
@@ -146,7 +151,7 @@ impl Ecosystem for Python {
             markers.iter().partition(|marker| marker.ends_with(b".egg-info/PKG-INFO"));
         let mut editable = Vec::new();
         for marker in first.into_iter().chain(later) {
-            if archive::is_archive_path(marker) {
+            if is_archive_path(marker) {
                 archive::survey(survey, marker);
                 continue;
             }

@@ -2,10 +2,11 @@
 //! It must never leave out a database that a walk of the whole tree would find for one of these paths.
 
 use super::{
-    Contents, DirectoryEntry, FileKind, FileTree, Metadata, Resolved, TreeError, Walk, WalkSummary, path,
+    Contents, DirectoryEntry, FileKind, FileTree, MAX_UNREADABLE, Metadata, Resolved, TreeError, Walk,
+    WalkSummary, path,
 };
 use crate::digest::{Digested, DigestedFiles, Digester};
-use crate::{ECOSYSTEMS, OwnershipIndex};
+use crate::{ECOSYSTEMS, Owner, OwnershipIndex, java, node, python};
 use std::collections::BTreeSet;
 
 /// Where Debian's packages record their gems, far from the files of these: here, and below each architecture's libraries.
@@ -16,50 +17,63 @@ const GEMS_OF_PACKAGES: &[u8] = b"rubygems-integration";
 pub struct Surroundings {
     directories: BTreeSet<Vec<u8>>,
     files: BTreeSet<Vec<u8>>,
+    /// Directories in which an archive of Java was asked for: how those beside it are called tells what it is.
+    directories_of_java: BTreeSet<Vec<u8>>,
     /// How many indexes were built of them; counted by who builds them.
     pub builds: u32,
+    /// Databases lie near these paths of which no index was built: set by [`Self::add`], cleared by who builds one.
+    pub is_ahead: bool,
 }
 
 impl Surroundings {
-    /// Takes in a path, as asked and as it is once links are followed. Tells whether an index that was built before has
-    /// to be built again, since a database lies near this path that did not lie near the others.
-    pub fn add(&mut self, tree: &dyn FileTree, asked: &[u8]) -> bool {
-        // Within an archive: the archive is what lies in the tree.
-        let outer = memchr::memmem::find(asked, b"!/").map_or(asked, |at| &asked[..at]);
-        let resolved = tree.resolve(outer).map(|resolved| resolved.path).ok();
-        let mut changes = false;
-        for path in resolved.iter().map(Vec::as_slice).chain([outer]) {
-            changes |= self.add_spelling(tree, path);
+    /// Takes in a path, as asked and as it is once links are followed.
+    pub fn add(&mut self, tree: &dyn FileTree, asked: &[u8]) {
+        let (walked, resolved) = spellings(tree, asked);
+        for path in resolved.iter().chain([&walked]) {
+            self.is_ahead |= self.add_spelling(tree, path);
         }
-        changes
+    }
+
+    /// How many paths were taken in.
+    pub fn path_count(&self) -> usize {
+        self.files.len()
     }
 
     /// Whether an index of what lies near `asked` tells its owners for certain, having been asked to [`Self::add`] it: an
     /// installation that lies far away can name files of a project, which nothing near them tells.
     pub fn is_certain(&self, tree: &dyn FileTree, index: &OwnershipIndex, asked: &[u8]) -> bool {
-        if index.lookup(asked).is_some() {
+        // The egg-info of a project's sources is no package of its own where an installation leads to them.
+        let is_settled = |owner: &Owner<'_>| owner.method != python::METHOD_EGG_INFO;
+        if index.lookup(asked).is_some_and(|found| found.owners.iter().all(is_settled)) {
             return true;
         }
-        let outer = memchr::memmem::find(asked, b"!/").map_or(asked, |at| &asked[..at]);
-        let resolved = tree.resolve(outer).map_or_else(|_| outer.to_vec(), |resolved| resolved.path);
+        let (walked, resolved) = spellings(tree, asked);
+        let file = resolved.unwrap_or(walked);
         let above = |is_it: &dyn Fn(&[u8]) -> bool| {
-            path::ancestors(&resolved).filter(|directory| !directory.is_empty()).any(|directory| {
+            path::ancestors(&file).filter(|directory| !directory.is_empty()).any(|directory| {
                 tree.list(directory).is_ok_and(|entries| entries.iter().any(|entry| is_it(&entry.name)))
             })
         };
         // What an interpreter's own directories of packages hold is recorded beside it.
         let is_site = |part: &[u8]| part == b"site-packages" || part == b"dist-packages";
-        if path::components(&resolved).any(is_site) {
+        if path::components(&file).any(is_site) {
             return true;
         }
-        if is_source(&resolved) { above(&|name| name == b"os.py") } else { !above(&is_manifest) }
+        // Packages in a user's cache are those of projects anywhere.
+        if is_source(&file) || is_source(asked) || node::is_cached_archive(&file) {
+            above(&|name| name == b"os.py")
+        } else {
+            !above(&is_manifest)
+        }
     }
 
     fn add_spelling(&mut self, tree: &dyn FileTree, file: &[u8]) -> bool {
         if !self.files.insert(file.to_vec()) {
             return false;
         }
-        let mut changes = is_database(tree, file);
+        let is_known =
+            java::is_archive_path(file) && !self.directories_of_java.insert(path::parent(file).to_vec());
+        let mut changes = !is_known && is_database(tree, file);
         // A class directory may be named itself.
         for directory in std::iter::once(file).chain(path::ancestors(file)) {
             if self.directories.contains(directory) {
@@ -91,6 +105,14 @@ impl Surroundings {
         found
     }
 
+    /// Other archives are other packages, and looking into each takes long.
+    fn is_looked_into(&self, directory: &[u8], path: &[u8]) -> bool {
+        let is_java = java::is_archive_path(path);
+        !(is_java || python::is_archive_path(path))
+            || self.files.contains(path)
+            || (is_java && self.directories_of_java.contains(directory))
+    }
+
     /// The entries of a directory, and of those below it that hold databases of packages; false: enough was seen.
     fn visit(
         &self,
@@ -107,14 +129,15 @@ impl Surroundings {
             }
             Err(error) => {
                 summary.unreadable_count += 1;
-                summary.unreadable.push(error);
+                if summary.unreadable.len() < MAX_UNREADABLE {
+                    summary.unreadable.push(error);
+                }
                 return true;
             }
         };
         for DirectoryEntry { name, kind } in entries {
             let path = path::join(directory, &name);
-            // Other archives are other packages; looking into each takes long.
-            if kind != FileKind::Directory && is_archive(&path) && !self.files.contains(&path) {
+            if kind != FileKind::Directory && !self.is_looked_into(directory, &path) {
                 continue;
             }
             summary.entries += 1;
@@ -141,8 +164,9 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
     let ends_with = |ends: &[&[u8]]| ends.iter().any(|end| name.ends_with(end));
     match name {
         // Of `bin/x` and `share/x` in a prefix, the record lies in its `lib/python3/site-packages`.
-        b"lib" | b"lib64" | b"site-packages" | b"dist-packages" | b"node_modules" | b"vendor"
-        | b"specifications" | b"META-INF" | b"EGG-INFO" => true,
+        b"site-packages" | b"dist-packages" | b"node_modules" | b"vendor" | b"specifications"
+        | b"META-INF" | b"EGG-INFO" => true,
+        _ if is_library(name) => true,
         b"ruby" => is_library(above),
         b"composer" => above == b"vendor",
         b"default" => above == b"specifications",
@@ -150,7 +174,7 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
         _ => {
             ends_with(&[b".dist-info", b".egg-info", b".egg"])
                 || above == GEMS_OF_PACKAGES
-                || (is_library(above) && name.starts_with(b"python"))
+                || (is_library(above) && (name.starts_with(b"python") || name.starts_with(b"pypy")))
                 || parent.ends_with(b"ruby/gems")
                 || (above == b"node_modules" && name.starts_with(b"@"))
                 || path::components(parent).any(|part| part == b"META-INF")
@@ -166,8 +190,21 @@ fn gems_of_packages(tree: &dyn FileTree) -> Vec<Vec<u8>> {
     parents.chain([b"usr/share".to_vec()]).map(|parent| path::join(&parent, GEMS_OF_PACKAGES)).collect()
 }
 
-fn is_library(directory: &[u8]) -> bool {
-    directory == b"lib" || directory == b"lib64"
+/// `Lib` is Jython's.
+fn is_library(name: &[u8]) -> bool {
+    matches!(name, b"lib" | b"lib64" | b"Lib")
+}
+
+/// The asked path, or that of the archive that it leads into, as a walk of the whole tree spells it: links in its
+/// directories are followed, as far as these are there. And where it leads once a link at its end is followed, too.
+fn spellings(tree: &dyn FileTree, asked: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    let asked = path::normalize(java::outer(asked));
+    let canonical = |up: &[u8]| Some((up.len(), tree.resolve(up).ok()?.path));
+    let walked = match path::ancestors(&asked).find_map(canonical) {
+        Some((0, _)) | None => asked.clone(),
+        Some((length, directory)) => path::join(&directory, &asked[length + 1..]),
+    };
+    (walked, tree.resolve(&asked).ok().map(|resolved| resolved.path))
 }
 
 /// Code of a language in which a project can be installed in place. Python's own library has an `os.py` above it.
@@ -187,15 +224,9 @@ fn is_kind(tree: &dyn FileTree, file: &[u8], kind: FileKind) -> bool {
     tree.metadata(file).is_ok_and(|found| found.kind == kind)
 }
 
-/// An archive, which is looked into where it stands.
-fn is_archive(file: &[u8]) -> bool {
-    const ENDINGS: [&[u8]; 8] = [b".jar", b".war", b".ear", b".zip", b".egg", b".whl", b".pyz", b".pex"];
-    ENDINGS.iter().any(|end| file.ends_with(end))
-}
-
 /// Whether the file is a database itself: an archive, or a program with a list of what is linked in.
 fn is_database(tree: &dyn FileTree, file: &[u8]) -> bool {
-    if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(file, FileKind::Regular)) || is_archive(file) {
+    if ECOSYSTEMS.iter().any(|ecosystem| ecosystem.is_marker(file, FileKind::Regular)) {
         return true;
     }
     let mut digesters = ECOSYSTEMS.iter().flat_map(|ecosystem| ecosystem.digesters());
