@@ -274,6 +274,7 @@ fn read_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 fn write_lock<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
 /// Id of the schema that an encoded value was written with; `None` if it is not framed as Confluent's wire format says.
 #[must_use]
 pub fn schema_id(value: &[u8]) -> Option<u32> {

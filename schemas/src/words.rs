@@ -26,6 +26,12 @@ pub mod probe {
     /// application was watched, so that its packages are not known to be unused.
     pub const NOT_MEASURED_PREFIX: &str = "not-measured:";
 
+    /// Whether an entry of a workload's unavailable probes is about this one: about all of it or, behind a colon, about a
+    /// part of it or one program.
+    pub fn is_about(entry: &str, probe: &str) -> bool {
+        entry.strip_prefix(probe).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+
     /// What a probe looks at, in words for people; an unknown one is named as it is.
     pub fn describe(probe: &str) -> &str {
         match probe {

@@ -19,3 +19,19 @@ pub fn number(value: impl TryInto<i64>) -> String {
 pub fn count_of(value: i64, one: &str, many: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let check = |value: i64, expect: &str| assert_eq!(number(value), expect);
+        check(0, "0");
+        check(999, "999");
+        check(1_000, "1,000");
+        check(12_345_678, "12,345,678");
+        check(-1_234, "-1,234");
+        assert_eq!(count_of(1, "file", "files"), "1 file");
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::events::{Observed, ObservedSummary};
 use plimsoll_schemas::words::observed;
+use plimsoll_schemas::words::probe::is_about;
 use serde::{Deserialize, Serialize};
 
 use crate::entity::{Folded, Workload};
@@ -107,10 +108,7 @@ impl Workload {
 
     /// Why a probe could not observe, each with its remedy.
     pub(crate) fn reasons<'a>(&'a self, probe: &'a str) -> impl Iterator<Item = &'a String> {
-        let about = move |key: &str| {
-            key.strip_prefix(probe).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-        };
-        self.unavailable_probes.iter().filter(move |(key, _)| about(key)).map(|(_, reason)| reason)
+        self.unavailable_probes.iter().filter(move |(key, _)| is_about(key, probe)).map(|(_, reason)| reason)
     }
 
     /// Adds its share to that of others.

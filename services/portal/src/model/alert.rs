@@ -40,7 +40,7 @@ pub struct Alert {
     /// When it was seen, RFC 3339.
     #[schema(required)]
     pub raised_at: Option<String>,
-    /// Packages that own the path.
+    /// Packages that own the path, at most 500; of an unresolved path some of them.
     pub owners: Vec<Owner>,
     /// owned, unowned, unresolved; empty if the rule is about no path.
     pub ownership_state: String,

@@ -51,7 +51,7 @@ pub struct Artifact {
     pub live_workload_count: i64,
     /// Used paths that no package owns.
     pub unowned_path_count: i64,
-    /// Used paths whose owner is not known yet.
+    /// Used paths of which not all owners are known.
     pub unresolved_path_count: i64,
     /// Alerts raised.
     pub alert_count: i64,
@@ -187,8 +187,9 @@ pub struct Workload {
     pub formerly_artifact: String,
     /// Whether it runs where no probe can look (gVisor, Kata).
     pub sandboxed: bool,
-    /// Probes that did not run, with the reason and the remedy; `not-measurable:` and an ecosystem: why no probe can
-    /// measure its packages here.
+    /// Probes that did not run (behind a colon: in which part or program), with the reason and the remedy;
+    /// `not-measurable:` and an ecosystem: why no probe can measure its packages here; `not-measured:` and an ecosystem:
+    /// only tools of it ran, whose loads do not count.
     pub unavailable_probes: BTreeMap<String, String>,
     /// How the processes of each language were observed, by the agent that watched it last.
     pub observed: Vec<Observed>,

@@ -86,7 +86,7 @@ pub struct Package {
     pub source_name: String,
     /// Version of the source package.
     pub source_version: String,
-    /// Architecture of the package.
+    /// Architecture of the package, of a Go module the platform of the program (`linux/amd64`).
     pub architecture: String,
     /// Licences as declared; empty in answers about a component.
     pub licenses: Vec<String>,

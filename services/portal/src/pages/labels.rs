@@ -221,17 +221,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped() {
-        let check = |value: i64, expect: &str| assert_eq!(number(value), expect);
-        check(0, "0");
-        check(999, "999");
-        check(1_000, "1,000");
-        check(12_345_678, "12,345,678");
-        check(-1_234, "-1,234");
-        assert_eq!(count_of(1, "file", "files"), "1 file");
-    }
-
-    #[test]
     fn keys_are_shortened() {
         let check = |key: &str, expect: &str| assert_eq!(short_key(key), expect);
         check("image/sha256:0123456789abcdef0123", "image 0123456789ab…");

@@ -3,6 +3,7 @@
 
 use clickhouse::Row;
 use plimsoll_schemas::words::observed;
+use plimsoll_schemas::words::probe::is_about;
 use serde::Deserialize;
 
 use super::component_packages::ComponentRef;
@@ -25,8 +26,7 @@ impl ObservedRow {
         for one in &mut found {
             one.workload_count = one.workload_count.max(1);
             if one.how == observed::REFUSED && one.reasons.is_empty() {
-                let about = |key: &str| key.split(':').next() == Some(one.probe.as_str());
-                let reasons = self.unavailable_probes.iter().filter(|(key, _)| about(key));
+                let reasons = self.unavailable_probes.iter().filter(|(key, _)| is_about(key, &one.probe));
                 one.reasons = reasons.map(|(_, reason)| reason.clone()).collect();
             }
         }
