@@ -3,6 +3,9 @@
 import fs from 'node:fs';
 import url from 'node:url';
 
+// What a FIFO takes in one piece (PIPE_BUF).
+const REPORT_MAX_BYTES = 4096;
+
 // Taken now: loaders of the application run in this thread, too.
 const { openSync, writeSync, closeSync, constants } = fs;
 const { fileURLToPath } = url;
@@ -53,7 +56,7 @@ function report(kind, text, file) {
   const before = lost;
   let written = false;
   try {
-    const fits = head.length + name.length + bytes.length <= 4096;
+    const fits = head.length + name.length + bytes.length <= REPORT_MAX_BYTES;
     written = fits && writeOnce(fifo, toFifo, concat([head, name, bytes]));
   } catch {
     // Full, or nobody is there any more.

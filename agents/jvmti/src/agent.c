@@ -13,9 +13,9 @@
 #include "generators.h"
 #include "place.h"
 #include "perf_data.h"
+#include "queue.h"
+#include "nowhere.h"
 
-/* Classes that wait for the agent's thread; a power of two. */
-#define QUEUE_CLASSES 16384
 /* After the first class of a burst, so that one report carries many. */
 #define GATHER_MS 100
 /* Local references announced for a look through all classes; there can be more. */
@@ -29,74 +29,15 @@
 #define PATH_MAX_BYTES 4096
 /* Least time between two reports of counts. */
 #define COUNTS_MS 1000
-/* Longest name that is told of a class without a place, and of its loader's class. */
-#define EXAMPLE_MAX_BYTES 512
 
-struct slot {
-	/* Less the slot's own index, so that all begin with zero. */
-	unsigned long turn;
-	jobject class;
-};
-
-static struct slot queue[QUEUE_CLASSES];
-static unsigned long queue_head, queue_tail;
 /* Classes that found no room in the queue. */
 static unsigned long dropped;
 static int sleeping, dying, done;
 static interface tools;
 static int attached;
 static unsigned long hidden, generated, counts_told;
-/* Classes that came from somewhere, but nothing tells from where, and what is told of the first of them. */
-static unsigned long nowhere, nowhere_told;
-static char nowhere_class[EXAMPLE_MAX_BYTES], nowhere_loader[EXAMPLE_MAX_BYTES];
-static size_t nowhere_class_length, nowhere_loader_length;
 /* Unloaded before the agent came; what the JVM counts is since its start. */
 static unsigned long unloaded_before;
-
-static int push(jobject class)
-{
-	unsigned long tail = __atomic_load_n(&queue_tail, __ATOMIC_RELAXED);
-
-	for (;;) {
-		struct slot *slot = &queue[tail % QUEUE_CLASSES];
-		unsigned long index = tail % QUEUE_CLASSES;
-		unsigned long turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) + index;
-
-		if (turn == tail) {
-			if (__atomic_compare_exchange_n(&queue_tail, &tail, tail + 1, 1, __ATOMIC_RELAXED,
-							__ATOMIC_RELAXED)) {
-				slot->class = class;
-				__atomic_store_n(&slot->turn, tail + 1 - index, __ATOMIC_RELEASE);
-				return 1;
-			}
-		} else if (turn < tail) {
-			return 0;
-		} else {
-			tail = __atomic_load_n(&queue_tail, __ATOMIC_RELAXED);
-		}
-	}
-}
-
-static int is_waiting(void)
-{
-	unsigned long index = queue_head % QUEUE_CLASSES;
-
-	return __atomic_load_n(&queue[index].turn, __ATOMIC_ACQUIRE) + index == queue_head + 1;
-}
-
-static jobject pop(void)
-{
-	unsigned long index = queue_head % QUEUE_CLASSES;
-	struct slot *slot = &queue[index];
-	jobject class;
-
-	if (!is_waiting())
-		return 0;
-	class = slot->class;
-	__atomic_store_n(&slot->turn, queue_head + QUEUE_CLASSES - index, __ATOMIC_RELEASE);
-	queue_head++;
-	return class;
-}
 
 static void rouse(void)
 {
@@ -147,11 +88,7 @@ static void without_place(interface jni, jobject loader, const char *name, size_
 		generated++;
 		return;
 	}
-	if (!nowhere++) {
-		nowhere_class_length =
-			put_bytes(nowhere_class, 0, name, length < sizeof(nowhere_class) ? length : sizeof(nowhere_class));
-		nowhere_loader_length = put_bytes(nowhere_loader, 0, class, class_length);
-	}
+	count_nowhere(name, length, class, class_length);
 }
 
 static void tell_name(interface jni, jobject class, const char *name, size_t length)
@@ -255,22 +192,6 @@ static void forget(interface jni, unsigned long until)
 
 	while (queue_head < until && (class = pop()))
 		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
-}
-
-static void tell_nowhere(void)
-{
-	char text[2 * EXAMPLE_MAX_BYTES + 32];
-	size_t length;
-
-	if (nowhere == nowhere_told)
-		return;
-	nowhere_told = nowhere;
-	length = put_number(text, 0, nowhere);
-	text[length++] = '\n';
-	length = put_bytes(text, length, nowhere_class, nowhere_class_length);
-	text[length++] = '\n';
-	length = put_bytes(text, length, nowhere_loader, nowhere_loader_length);
-	report("JN", text + 1, length - 1, "", 0);
 }
 
 static void tell_counts(int at_once)

@@ -12,6 +12,8 @@
 #define ZIP_END_BYTES 22
 #define ZIP_TAIL_BYTES (65535 + ZIP_END_BYTES)
 #define ZIP_ENTRY_BYTES 46
+/* Longest name of an entry that is looked at. */
+#define ZIP_NAME_BYTES 2048
 /* Looks for archives that were appended later: the least time between two, and how many at most. */
 #define BOOT_AGAIN_MS 1000
 #define BOOT_LOOKS 64
@@ -28,6 +30,8 @@ static struct boot_archive boot_archives[BOOT_ARCHIVES];
 static int boot_count, boot_looks;
 /* JDK 8's own archive: everything that is in no other. */
 static int boot_rest = -1;
+/* Archives or classes were left out for one of the bounds above: what is in none of those known may be of these. */
+static int boot_cut;
 static unsigned long long boot_next_ms;
 static struct {
 	unsigned long long name;
@@ -112,11 +116,15 @@ static void zip_classes(int file, int archive)
 
 	if (!zip_list(file, &at, &rest))
 		return;
-	while (rest >= ZIP_ENTRY_BYTES && boot_taken < BOOT_SLOTS / 2) {
+	while (rest >= ZIP_ENTRY_BYTES) {
 		const unsigned char *entry;
 		unsigned long name, all;
 
-		if (have - from < ZIP_ENTRY_BYTES + 2048) {
+		if (boot_taken == BOOT_SLOTS / 2) {
+			boot_cut = 1;
+			return;
+		}
+		if (have - from < ZIP_ENTRY_BYTES + ZIP_NAME_BYTES) {
 			have = read_at(file, at, zip_buffer, sizeof(zip_buffer));
 			from = 0;
 		}
@@ -153,8 +161,10 @@ static void boot_add(const char *path)
 	struct boot_archive *archive = &boot_archives[boot_count];
 	int file;
 
-	if (boot_count == BOOT_ARCHIVES)
+	if (boot_count == BOOT_ARCHIVES) {
+		boot_cut = 1;
 		return;
+	}
 	archive->length = real_path(path, archive->path, sizeof(archive->path) - 1);
 	if (!archive->length)
 		return;
@@ -276,7 +286,7 @@ static size_t boot_place(const char *name, size_t length, int may_be_rest, char 
 		boot_add_open();
 		archive = boot_find(name, length);
 	}
-	if (archive < 0 && may_be_rest)
+	if (archive < 0 && may_be_rest && !boot_cut && boot_looks < BOOT_LOOKS)
 		archive = boot_rest;
 	if (archive < 0)
 		return 0;

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Reports to the agent: each is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
- * kind: JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image), JC classes of one place
- * (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the real path of the file or
- * directory that holds it), JS all classes loaded before were told, JG counts (name:
- * hidden ' ' generated, and ' ' unloaded where the JVM tells that), JN classes that came from somewhere, but nothing tells from
- * where (name: how many so far '\n' the first one's name '\n' that of its loader's class), JF a failure (name: why), JE the JVM ends and everything was told.
+ * kind:
+ *     JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image)
+ *     JC classes of one place (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the
+ *        real path of the file or directory that holds it)
+ *     JS all classes loaded before were told
+ *     JG counts (name: hidden ' ' generated, and ' ' unloaded where the JVM tells that)
+ *     JN classes that came from somewhere, but nothing tells from where (name: how many so far '\n' the first one's name
+ *        '\n' that of its loader's class)
+ *     JF a failure (name: why)
+ *     JE the JVM ends and everything was told
  * Only the agent's own thread may wait here; the one that starts it writes what the FIFO takes at once. */
 #pragma once
 

@@ -200,9 +200,16 @@ pub fn mount_points(pid: u32) -> Vec<Vec<u8>> {
     let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
     let points = text.lines().take(MOUNTS_MAX).filter_map(|line| line.split(' ').nth(4));
     points
-        .map(|point| point.replace("\\040", " ").trim_matches('/').as_bytes().to_vec())
+        .map(|point| unescaped(point).trim_matches('/').as_bytes().to_vec())
         .filter(|point| !point.is_empty())
         .collect()
+}
+
+/// A path as `mountinfo` has it, without its escapes; a comma is one of options (proc(5)).
+pub fn unescaped(path: &str) -> String {
+    const ESCAPES: [(&str, &str); 5] =
+        [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\054", ","), ("\\134", "\\")];
+    ESCAPES.iter().fold(path.to_owned(), |path, (escape, letter)| path.replace(escape, letter))
 }
 
 /// The directories of an overlay root, as the host names them.
@@ -234,8 +241,7 @@ pub fn overlay(pid: u32) -> Option<Overlay> {
 fn parse_overlay(mountinfo: &str) -> Option<Overlay> {
     let line = mountinfo.lines().rev().find(|line| line.split(' ').nth(4) == Some("/"))?;
     let options = line.split_once(" - overlay ")?.1.rsplit(' ').next()?;
-    let plain =
-        |path: &str| PathBuf::from(path.replace("\\040", " ").replace("\\054", ",").replace("\\134", "\\"));
+    let plain = |path: &str| PathBuf::from(unescaped(path));
     let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(plain)?;
     // Relative ones are docker's, relative to the directory of all layers.
     let base = upper.parent().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();

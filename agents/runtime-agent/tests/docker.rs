@@ -25,14 +25,7 @@ impl Docker {
     /// A small image of this machine's own shell; `None` (said why) without a Docker for tests.
     fn with_image(test: &str) -> Option<Self> {
         support::no_ebpf().is_none().then_some(())?;
-        let Ok(endpoint) = std::env::var("PLIMSOLL_TEST_DOCKER_HOST") else {
-            assert!(
-                std::env::var("CI").is_err(),
-                "in CI this must run: PLIMSOLL_TEST_DOCKER_HOST is not set"
-            );
-            println!("skipped: PLIMSOLL_TEST_DOCKER_HOST is not set");
-            return None;
-        };
+        let endpoint = support::docker()?;
         let root = tempfile::tempdir().unwrap();
         for program in ["/bin/sh", "/bin/cat", "/bin/sleep", "/bin/cp"] {
             let output = Command::new("ldd").arg(program).output().unwrap();

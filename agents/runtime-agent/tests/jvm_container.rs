@@ -21,14 +21,7 @@ impl Image {
     /// A small image of a JVM and the application; `None` (said why) without a Docker for tests.
     fn new() -> Option<Self> {
         support::no_ebpf().is_none().then_some(())?;
-        let Ok(endpoint) = std::env::var("PLIMSOLL_TEST_DOCKER_HOST") else {
-            assert!(
-                std::env::var("CI").is_err(),
-                "in CI this must run: PLIMSOLL_TEST_DOCKER_HOST is not set"
-            );
-            println!("skipped: PLIMSOLL_TEST_DOCKER_HOST is not set");
-            return None;
-        };
+        let endpoint = support::docker()?;
         let home = with_javac()?;
         let application = Application::new(&home);
         let root = tempfile::tempdir().unwrap();

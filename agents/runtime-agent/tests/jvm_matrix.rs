@@ -14,7 +14,7 @@ use support::jvm::{
     Application, Classes, Logged, all_logged, classes_of, compare, config, log_options, observed, talk,
     with_javac,
 };
-use support::jvms::{HOMES, is_8, root};
+use support::jvms::{HOMES, home, is_8, root};
 
 /// What a JVM logged, in whichever way.
 fn logged_by(home: &str, log: &Path, said: &Path) -> Logged {
@@ -101,14 +101,7 @@ struct Image {
 
 impl Image {
     fn new(root: &Path, application: &Application) -> Option<Self> {
-        let Ok(endpoint) = std::env::var("PLIMSOLL_TEST_DOCKER_HOST") else {
-            assert!(
-                std::env::var("CI").is_err(),
-                "in CI this must run: PLIMSOLL_TEST_DOCKER_HOST is not set"
-            );
-            println!("skipped: PLIMSOLL_TEST_DOCKER_HOST is not set");
-            return None;
-        };
+        let endpoint = support::docker()?;
         let name = format!("plimsoll-test-jvms:{}", std::process::id());
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(root).args(["-c", "--exclude=./proc/*", "--exclude=./app", "."]);
@@ -214,7 +207,7 @@ fn jvms_that_run_in_containers() {
 }
 
 fn from_jdk_21_on_only_by_choice(image: &Image) {
-    let (_, home) = HOMES[4];
+    let home = home("21");
     let logs = tempfile::tempdir().unwrap();
     let (agent, collected) = support::start(image.config(false));
     let (mut child, said) = image.start("refuse", home, logs.path());

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -74,8 +74,7 @@ fn a_jvm_is_asked_once_however_many_attach_to_it() {
 #[test]
 fn a_jvm_of_another_user_is_named() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
-        return;
+        return support::skip("needs root");
     }
     let Some(javac) = with_javac() else { return };
     let application = Application::new(&javac);
@@ -172,7 +171,6 @@ fn a_jvm_that_answers_late_prints_nothing() {
     assert!(reason.contains("did not answer"), "{reason}");
     assert!(file.exists(), "whoever made it needs it");
     fs::remove_file(&file).unwrap();
-    use std::io::Write as _;
     input.write_all(b"x").unwrap();
     assert_eq!(line(&mut output), "late");
     jvm.kill().unwrap();

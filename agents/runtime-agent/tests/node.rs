@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program};
-
-/// The probe where eBPF is not at work.
-const HOOK: &str = "node-module";
+use support::node::HOOK;
 
 const PACKAGE: &str = include_str!("applications/node/package.json");
 const FILES: &[(&str, &str)] = &[

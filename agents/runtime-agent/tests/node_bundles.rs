@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
 
-#[path = "support/node.rs"]
-mod node_support;
 mod support;
 
 use std::collections::BTreeSet;
@@ -12,8 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use node_support::{names, node, of_packages, packages, run_each};
 use support::languages::{Way, copy_of, program};
+use support::node::{names, node, of_packages, packages, run_each};
 
 const TOOLS: &str = include_str!("applications/node/tools/package.json");
 const FILES: &[(&str, &str)] = &[

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
 
-#[path = "support/node.rs"]
-mod node_support;
 mod support;
 
 use std::collections::BTreeSet;
@@ -16,8 +14,8 @@ use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
 
-use node_support::{names, packages};
 use support::languages::program;
+use support::node::{names, packages};
 
 const TOOLS: &str = include_str!("applications/node/tools/package.json");
 const VERSIONS: &str = include_str!("applications/node/versions.json");

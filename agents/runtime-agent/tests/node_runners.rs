@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
 
-#[path = "support/node.rs"]
-mod node_support;
 mod support;
 
 use std::collections::BTreeSet;
@@ -13,8 +11,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use node_support::{HOOK, names, node, of_packages, only_tools, packages, run_each};
 use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program};
+use support::node::{HOOK, names, node, of_packages, only_tools, packages, run_each};
 
 const RUNNERS: &str = include_str!("applications/node/runners.json");
 const RUNTIMES: &str = include_str!("applications/node/runtimes.json");
@@ -222,7 +220,7 @@ else { require('left-pad'); import('nanoid').then(() => process.send(1)); setInt
         pm2
     };
     // As an operator does: the daemon stays behind, with the application below it.
-    let wait = "require('fs').rmSync('ready', { force: true }); const t = setInterval(() => { if (require('fs').existsSync('ready')) clearInterval(t) }, 20)";
+    let wait = "const t = setInterval(() => { if (require('fs').existsSync('ready')) clearInterval(t) }, 20)";
     for way in Way::all() {
         let own = |measured: &support::languages::Measured| {
             let mut used = names(&of_packages(measured.modules()));
@@ -240,11 +238,8 @@ else { require('left-pad'); import('nanoid').then(() => process.send(1)); setInt
             assert_complete(way, HOOK, &measured);
         }
         let _ = fs::remove_file(root.join("ready"));
-        let commands = vec![
-            pm2(&["start", "server.js", "--silent"]),
-            node(&["-e", &wait.replace("require('fs').rmSync('ready', { force: true }); ", "")]),
-            pm2(&["kill", "--silent"]),
-        ];
+        let commands =
+            vec![pm2(&["start", "server.js", "--silent"]), node(&["-e", wait]), pm2(&["kill", "--silent"])];
         let measured = measure(way, root, commands);
         assert_eq!(own(&measured), set(&["left-pad", "nanoid"]), "{way:?} pm2");
         let hidden = |measured: &support::languages::Measured| {

@@ -5,18 +5,10 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use plimsoll_runtime_agent::hooks::HookSession;
-use support::languages::program;
-
-/// What a command does without the hook, and with it.
-fn both(session: &HookSession, command: impl Fn() -> Command) -> (Output, Output) {
-    let plain = command().output().unwrap();
-    let mut hooked = command();
-    session.environment().apply(&mut hooked);
-    (plain, hooked.output().unwrap())
-}
+use support::languages::{both, program};
 
 /// Programs as they come; each shows what a hook could change. What stands before `--` are PHP's options.
 const PROGRAMS: &[(&str, &str, &str)] = &[

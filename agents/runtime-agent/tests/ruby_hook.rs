@@ -5,24 +5,16 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
-use support::languages::program;
+use support::languages::{both, program};
 
 const INTERRUPTS: &str = include_str!("applications/ruby/interrupts.rb");
 /// Threads that are stopped; with a hook that rescues what others raise about one in twenty is lost.
 const ROUNDS: &str = "200";
-
-/// What a command does without the hook, and with it.
-fn both(session: &HookSession, command: impl Fn() -> Command) -> (Output, Output) {
-    let plain = command().output().unwrap();
-    let mut hooked = command();
-    session.environment().apply(&mut hooked);
-    (plain, hooked.output().unwrap())
-}
 
 #[test]
 fn what_stops_a_thread_arrives() {

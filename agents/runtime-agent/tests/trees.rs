@@ -202,9 +202,7 @@ fn a_component_on_a_mount_of_its_own_is_no_volume() {
     let (agent, collected) = support::start(support::config());
     let memory = std::path::Path::new("/dev/shm");
     if !memory.is_dir() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "no /dev/shm");
-        println!("skipped: no /dev/shm to have another mount");
-        return;
+        return support::skip("no /dev/shm to have another mount");
     }
     let root = tempfile::tempdir_in(memory).unwrap();
     std::fs::write(root.path().join("data"), "x").unwrap();

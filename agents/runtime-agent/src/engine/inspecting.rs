@@ -20,7 +20,7 @@ use crate::workload::Workload;
 /// Files that wait for the thread at the same time; more stay with their workloads.
 const WAITING_MAX: usize = 1_024;
 /// Longest wait at the end for what is still looked at.
-const END_WAIT: Duration = Duration::from_millis(500);
+const END_WAIT: Duration = Duration::from_secs(2);
 /// Wait between two looks at the thread's answers at the end.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -93,7 +93,7 @@ impl Engine {
                     Ok(()) => inspector.waiting.push_back((*id, path)),
                     Err(_) => {
                         // The thread has ended, as it has room for all that wait.
-                        workload.set_unmeasurable(unmeasurable::not_looked_at(&path));
+                        workload.not_looked_at(&path);
                     }
                 }
             }
@@ -113,7 +113,7 @@ impl Engine {
         self.workloads.values_mut().for_each(Workload::give_up_scripts);
         for (id, path) in self.inspector.iter_mut().flat_map(|inspector| inspector.waiting.drain(..)) {
             if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.set_unmeasurable(unmeasurable::not_looked_at(&path));
+                workload.not_looked_at(&path);
             }
         }
     }

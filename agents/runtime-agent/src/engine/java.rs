@@ -53,11 +53,6 @@ struct Watched {
     adopted: bool,
 }
 
-/// Whether the kernel told, or tells, all its execs.
-fn is_known_from_first_exec(workload: &Workload) -> bool {
-    workload.watches.iter().any(|watch| watch.probe == probe::EBPF_FILES && watch.from_first_exec)
-}
-
 /// Whether a place is what is mounted there, a jar by itself for example, or lies within it.
 fn is_of_mount(place: &[u8], point: &[u8]) -> bool {
     let ends = |rest: &[u8]| rest.is_empty() || rest.starts_with(b"/") || rest.starts_with(b"!/");
@@ -120,8 +115,9 @@ impl Java {
         }
         for (id, watched) in &mut self.workloads {
             let Some(workload) = workloads.get_mut(id) else { continue };
-            watched.coverage.workload_from_first_exec =
-                is_known_from_first_exec(workload) && workload.base.started_at_ms >= self.started_ms;
+            watched.coverage.workload_from_first_exec = workload
+                .is_watched_from_first_exec(probe::EBPF_FILES)
+                && workload.base.started_at_ms >= self.started_ms;
             watched.observe(*id, workload);
             watched.publish(workload, boot_id);
         }
@@ -138,8 +134,8 @@ impl Java {
             return;
         }
         for (id, workload) in workloads {
-            let is_older =
-                workload.base.started_at_ms < self.started_ms && is_known_from_first_exec(workload);
+            let is_older = workload.base.started_at_ms < self.started_ms
+                && workload.is_watched_from_first_exec(probe::EBPF_FILES);
             if is_older && self.adopted.insert(*id) {
                 workload.set_loss(probe::JVMTI, boot_id, 1);
             }
@@ -163,7 +159,11 @@ impl Java {
                 watched.attached.insert(answer.pid, JavaReports::new(fifo));
             }
             (Outcome::Attached { .. }, None) => {
-                watched.coverage.give_up(answer.pid, &jvm.program, "has an agent without a FIFO");
+                watched.coverage.give_up(
+                    answer.pid,
+                    &jvm.program,
+                    "has an agent without a FIFO; please report this",
+                );
             }
             (Outcome::Refused(reason), _) => watched.coverage.give_up(answer.pid, &jvm.program, &reason),
             // It is looked at again, or found to be gone.
@@ -182,7 +182,7 @@ impl Java {
                     continue;
                 };
                 if age >= READY_TIMEOUT {
-                    let reason = "does not come up, was stopped, or takes no agent (-Xrs): start it with `plimsoll run`";
+                    let reason = "does not come up, was stopped, or takes no agent (-Xrs); start it with `plimsoll run`";
                     watched.coverage.give_up(pid, &jvm.program, reason);
                     continue;
                 }
@@ -196,7 +196,8 @@ impl Java {
                     continue;
                 }
                 if !self.config.attach {
-                    let reason = "was started without the agent, and attaching is switched off (java.attach)";
+                    let reason = "was started without the agent, and attaching is switched off; switch it on (java.attach), or start it with \
+                                  `plimsoll run`";
                     watched.coverage.give_up(pid, &jvm.program, reason);
                     continue;
                 }
@@ -244,7 +245,8 @@ impl Watched {
             .map_or_else(|| "a JVM".to_owned(), |path| format!("/{}", String::from_utf8_lossy(&path)));
         if self.jvms.len() >= JVMS_MAX && !self.jvms.contains_key(&pid) {
             let reason = format!(
-                "is one of more than {JVMS_MAX} JVMs that run at the same time: its classes are not taken"
+                "is one of more than {JVMS_MAX} JVMs that run at the same time, whose classes are not taken; run fewer in one \
+                 workload"
             );
             self.coverage.give_up(pid, &program, &reason);
             return;

@@ -9,7 +9,8 @@ use super::{DRAIN_MAX_RECORDS, Engine, IMAGES_MAX, Image, TREE_ID, workloads::cu
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent, KernelEvent};
 use crate::ebpf::wire::workload_flag;
-use crate::hooks::language::{Language, keeps_php_scripts};
+use crate::hooks::language::Language;
+use crate::hooks::php_programs::keeps_php_scripts;
 use crate::observe::{observe, reader_of};
 use crate::rules::{self, ExecFacts};
 use crate::sweep::{self, Reader};

@@ -3,6 +3,8 @@
 
 use plimsoll_schemas::words::probe;
 
+use super::php_programs::{self, is_php, is_php_server};
+
 /// A language with a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Language {
@@ -118,7 +120,7 @@ impl Language {
     /// loads no modules at all, or tells of itself only with its first request. `arguments` are separated by NUL, and
     /// may be cut.
     pub fn expects(self, program: &[u8], arguments: &[u8]) -> Option<String> {
-        let words: Vec<&[u8]> = arguments.split(|byte| *byte == 0).skip(1).collect();
+        let words = words_of(arguments);
         let name = base_name(program);
         let reason = match self {
             Self::Python if name.starts_with(b"python2") => Some("is Python 2, which has no import hook"),
@@ -129,7 +131,7 @@ impl Language {
             Self::Ruby => ruby(&words)?,
             // What they run is known with their first request.
             Self::Php if is_php_server(name) => return None,
-            Self::Php => php(&words)?,
+            Self::Php => php_programs::expected(&words)?,
         };
         Some(reason.map_or_else(
             || {
@@ -146,61 +148,16 @@ impl Language {
     /// Why a program that runs code of this language can leave the hook out of a part of it, and nobody sees that; `None`
     /// if its hellos tell of all.
     pub fn unseen_by_hook(self, program: &[u8], arguments: &[u8]) -> Option<&'static str> {
-        const TELLING: &[&[u8]] =
-            &[b"-v", b"--version", b"-i", b"--info", b"-m", b"--modules", b"-h", b"--help"];
-        const TESTING: &[&[u8]] = &[b"-t", b"-tt", b"--test"];
-        let name = base_name(program);
-        if self != Self::Php {
-            return None;
+        match self {
+            Self::Php => php_programs::unseen_by_hook(base_name(program), &words_of(arguments)),
+            Self::Python | Self::Node | Self::Ruby => None,
         }
-        // What carries PHP as a library is a web server.
-        if is_php(name) && !is_php_server(name) {
-            let words: Vec<&[u8]> = arguments.split(|byte| *byte == 0).skip(1).collect();
-            return php_options(&words).is_some_and(|options| options.serves && options.script).then_some(
-                "serves requests by a router script, in front of which PHP runs no auto_prepend_file, and so no include \
-                 hook",
-            );
-        }
-        let tests = is_php(name) && name.windows(3).any(|part| part == b"fpm");
-        let mut words = arguments.split(|byte| *byte == 0).skip(1);
-        let serves = !words.any(|word| TELLING.contains(&word) || tests && TESTING.contains(&word));
-        serves.then_some(
-            "serves requests, and settings of a request, a directory or a pool (.user.ini, .htaccess, PHP_VALUE, \
-             php_value) can replace the include hook without a trace",
-        )
     }
 }
 
-/// Programs that run one script of PHP, without their versions.
-const PHP_COMMANDS: &[&[u8]] = &[b"php", b"php-cli", b"phpdbg", b"php-zts", b"zts-php", b"swoole-cli"];
-
-/// Programs that serve requests with PHP, without their versions.
-const PHP_SERVERS: &[&[u8]] = &[b"php-fpm", b"php-cgi", b"lsphp", b"frankenphp"];
-
-/// The name of a program of PHP without its version, wherever that stands: php8.2, php-fpm82, php8.2-cgi, lsphp82.
-fn without_php_version(name: &[u8]) -> Vec<u8> {
-    let mut rest: Vec<u8> =
-        name.iter().copied().filter(|byte| !byte.is_ascii_digit() && *byte != b'.').collect();
-    while rest.last() == Some(&b'-') {
-        rest.pop();
-    }
-    rest
-}
-
-/// Whether a program of this name is PHP.
-pub fn is_php(name: &[u8]) -> bool {
-    PHP_COMMANDS.contains(&without_php_version(name).as_slice()) || is_php_server(name)
-}
-
-/// Whether a program of this name serves PHP's requests.
-pub fn is_php_server(name: &[u8]) -> bool {
-    PHP_SERVERS.contains(&without_php_version(name).as_slice())
-}
-
-/// Whether a program keeps PHP's compiled scripts beyond one of their runs (OPcache).
-pub fn keeps_php_scripts(program: &[u8]) -> bool {
-    let name = base_name(program);
-    is_php_server(name) || name == b"swoole-cli"
+/// Words that NUL ends, without the program's own.
+fn words_of(arguments: &[u8]) -> Vec<&[u8]> {
+    arguments.split(|byte| *byte == 0).skip(1).collect()
 }
 
 /// The last component of a path.
@@ -209,7 +166,7 @@ pub fn base_name(path: &[u8]) -> &[u8] {
 }
 
 /// `None`: loads nothing. `Some(None)`: the hook is expected. Else why it stays out.
-type Expected = Option<Option<&'static str>>;
+pub(super) type Expected = Option<Option<&'static str>>;
 
 const HOOKED: Expected = Some(None);
 
@@ -284,57 +241,6 @@ fn ruby(words: &[&[u8]]) -> Expected {
         Some(Some(reason)) => Some(Some(reason)),
         None => HOOKED,
     }
-}
-
-fn php(words: &[&[u8]]) -> Expected {
-    let options = php_options(words)?;
-    // Its requests say hello, where nothing keeps them from that.
-    if options.serves && options.without.is_none() { None } else { Some(options.without) }
-}
-
-/// What PHP's options say of its run.
-struct PhpOptions {
-    /// Why it goes without the include hook.
-    without: Option<&'static str>,
-    /// It is the built-in web server.
-    serves: bool,
-    /// A script stands behind its options.
-    script: bool,
-}
-
-/// `None`: it runs nothing.
-fn php_options(words: &[&[u8]]) -> Option<PhpOptions> {
-    const UNSETTLED: &str = "was started with -n, which leaves the include hook out";
-    const DISPLACED: &str = "has an auto_prepend_file on its command line, which replaces the include hook";
-    const CODE: &str = "was started with code on its command line, which runs without the include hook";
-    let (mut without, mut serves) = (None, false);
-    let mut rest = words;
-    while let [word, after @ ..] = rest
-        && word.starts_with(b"-")
-    {
-        // Options that take the next word.
-        let takes = matches!(*word, b"-d" | b"--define" | b"-c" | b"-t" | b"-z" | b"-S" | b"--server");
-        let value = if takes { after.first().copied() } else { None };
-        rest = after.get(usize::from(value.is_some())..).unwrap_or_default();
-        match *word {
-            b"-v" | b"--version" | b"-i" | b"--info" | b"-m" | b"--modules" | b"-h" | b"--help"
-            | b"--ini" | b"-l" | b"--syntax-check" | b"-w" | b"-s" | b"--rf" | b"--rc" | b"--re"
-            | b"--ri" => return None,
-            [b'-', b'S', ..] | b"--server" => serves = true,
-            b"-n" | b"--no-php-ini" => without = Some(UNSETTLED),
-            b"-r" | b"--run" | b"-R" | b"-B" | b"-a" => {
-                return Some(PhpOptions { without: Some(CODE), serves: false, script: false });
-            }
-            b"--" | b"-f" | b"--file" => break,
-            _ => {
-                let glued = word.strip_prefix(b"-d").or_else(|| word.strip_prefix(b"--define="));
-                if value.or(glued).is_some_and(|setting| setting.starts_with(b"auto_prepend_file")) {
-                    without = Some(DISPLACED);
-                }
-            }
-        }
-    }
-    Some(PhpOptions { without, serves, script: rest.first().is_some_and(|script| !script.is_empty()) })
 }
 
 #[cfg(test)]
@@ -427,22 +333,6 @@ mod tests {
             assert_eq!(found.is_some(), expected, "{program} {arguments}");
         }
         assert_eq!(Language::Ruby.unseen_by_hook(b"/usr/bin/ruby", b"ruby"), None);
-    }
-
-    #[test]
-    fn servers_of_php() {
-        for (program, expected) in [
-            ("usr/sbin/php-fpm8.2", true),
-            ("usr/local/lsws/lsphp82/bin/lsphp", true),
-            ("usr/bin/lsphp82", true),
-            ("usr/bin/swoole-cli", true),
-            ("usr/bin/frankenphp", true),
-            ("usr/bin/php8.2", false),
-            ("usr/bin/php8.2-cgi", true),
-            ("usr/sbin/php-fpm82", true),
-        ] {
-            assert_eq!(keeps_php_scripts(program.as_bytes()), expected, "{program}");
-        }
     }
 
     #[test]

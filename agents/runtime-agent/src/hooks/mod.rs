@@ -3,19 +3,21 @@
 //!
 //! [`HookSession`] puts the hooks in place and reads them; [`Hooks`] makes a workload's uses, watches and losses of that.
 
+mod counted;
 pub mod coverage;
 pub mod environment;
 mod files;
 mod in_use;
 pub mod language;
 pub(crate) mod leftover;
+pub mod php_programs;
 mod php_settings;
 mod place;
 pub mod report;
 pub mod session;
 mod survey;
+mod tools;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,7 @@ pub use session::{HookError, HookSession};
 use crate::ebpf::event::split_arguments;
 use crate::java::is_jvm;
 use crate::procfs;
-use crate::sweep::{self, Reader, Role};
+use crate::sweep::Role;
 use crate::unmeasurable;
 use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
 use coverage::{Coverage, probe_of};
@@ -36,11 +38,10 @@ use in_use::{InUse, Use};
 use language::Language;
 use place::Places;
 use report::{Report, ReportKind};
+use tools::Tools;
 
 /// What living processes hold loaded is told again this often.
 const EPOCH: Duration = Duration::from_secs(3_600);
-/// Processes of installers that are remembered.
-const INSTALLERS_MAX: usize = 16_384;
 /// Processes with a JVM that wait to be taken.
 const JVMS_MAX: usize = 4_096;
 /// What all directories of hooks have in their paths.
@@ -53,10 +54,7 @@ struct Inner {
     session: HookSession,
     places: Places,
     in_use: InUse,
-    /// Processes of installers, compilers and the like: what they load is no use of the application.
-    installers: HashSet<u32>,
-    /// Processes of package managers that start what they run in others.
-    front_ends: HashSet<u32>,
+    tools: Tools,
     next_epoch: Instant,
     /// Processes that opened a JVM, not taken yet.
     jvms: Vec<u32>,
@@ -73,8 +71,7 @@ impl Hooks {
             session,
             places: Places::default(),
             in_use: InUse::default(),
-            installers: HashSet::new(),
-            front_ends: HashSet::new(),
+            tools: Tools::default(),
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
         })))
@@ -104,53 +101,35 @@ impl Hooks {
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, installers, front_ends, next_epoch, jvms } = &mut *self.0;
+        let Inner { session, places, in_use, tools, next_epoch, jvms } = &mut *self.0;
         session.drain(|coverage, report, time_ms| {
-            if report.kind == ReportKind::Object && is_jvm(&report.path) && jvms.len() < JVMS_MAX {
-                jvms.push(report.pid);
-            }
-            if report.kind == ReportKind::AuditStarted {
-                in_use.forget(report.pid);
-                installers.remove(&report.pid);
-                front_ends.remove(&report.pid);
-                let arguments = split_arguments(&report.name);
-                if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
-                    workload.set_unmeasurable(found);
-                }
-                let judged = sweep::judge(&report.path, &arguments);
-                // What has ended by now is not known to be an installer's: npm's own scripts tell it by themselves.
-                let by_installer =
-                    || procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent));
-                // Without its words a tool that can run an application is not known to install.
-                let installs = judged == Reader::Installer && !arguments.is_empty();
-                if (installs || by_installer()) && installers.len() < INSTALLERS_MAX {
-                    installers.insert(report.pid);
-                    if let Some((ecosystem, tool)) =
-                        sweep::role_of(&report.path, &arguments, Reader::Installer)
-                    {
+            match report.kind {
+                ReportKind::Object if is_jvm(&report.path) && jvms.len() < JVMS_MAX => jvms.push(report.pid),
+                ReportKind::AuditStarted => {
+                    in_use.forget(report.pid);
+                    let arguments = split_arguments(&report.name);
+                    if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
+                        workload.set_unmeasurable(found);
+                    }
+                    if let Some((ecosystem, tool)) = tools.started(&report, &arguments, procfs::parent) {
                         workload.note_role(ecosystem, tool);
                     }
-                } else if !sweep::is_application(&report.path, &arguments)
-                    && front_ends.len() < INSTALLERS_MAX
-                {
-                    front_ends.insert(report.pid);
                 }
-            }
-            if let ReportKind::Module(language) | ReportKind::HookStarted(language) = report.kind {
-                // A worker that a tool forked has its program, which no library tells again.
-                let is_fork = coverage.program(report.pid).is_none();
-                if is_fork && procfs::parent(report.pid).is_some_and(|parent| installers.contains(&parent)) {
-                    installers.insert(report.pid);
+                ReportKind::Module(language) | ReportKind::HookStarted(language) => {
+                    // A worker that was forked has its parent's program, which no library tells again.
+                    if coverage.program(report.pid).is_none() {
+                        tools.follow(report.pid, procfs::parent);
+                    }
+                    // Node.js says hello in the scripts that npm runs while it installs, too; of these no module is told.
+                    let is_module = matches!(report.kind, ReportKind::Module(_));
+                    if (is_module || language != Language::Node) && tools.is_application(report.pid) {
+                        workload.note_role(language.ecosystem(), Role::Application);
+                    }
+                    if is_module && tools.is_tool(report.pid) {
+                        return;
+                    }
                 }
-                let is_tool = installers.contains(&report.pid);
-                // Node.js says hello in the scripts that npm runs while it installs, too; of these no module is told.
-                let proves = language != Language::Node || matches!(report.kind, ReportKind::Module(_));
-                if proves && !is_tool && !front_ends.contains(&report.pid) {
-                    workload.note_role(language.ecosystem(), Role::Application);
-                }
-                if is_tool && matches!(report.kind, ReportKind::Module(_)) {
-                    return;
-                }
+                _ => {}
             }
             for one in uses(places, coverage, &report) {
                 add(workload, &one, time_ms);

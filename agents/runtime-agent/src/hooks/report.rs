@@ -28,7 +28,7 @@ pub enum ReportKind {
     Namespace,
     /// `PF`…: the hook failed, or cannot see something; its name says why.
     HookFailed(Language),
-    /// `HE`: everything was told that this process, or this request, loaded.
+    /// `HE`: everything was told that this process, or this request, loaded. `PE`: a process ends, and had losses to tell.
     HookEnded(Language),
     /// `JH`, `JC`…: of the JVM's agent, which has a FIFO of its own.
     Jvm(JvmReport),
@@ -45,7 +45,7 @@ pub enum JvmReport {
     Classes,
     /// `JS`: all that was loaded before was told.
     Told,
-    /// `JG`: numbers of hidden and of generated classes.
+    /// `JG`: numbers of hidden, of generated and, where the JVM tells that, of unloaded classes.
     Counts,
     /// `JN`: classes that came from somewhere, but nothing tells from where; name: how many so far, line feed, the first
     /// one, line feed, its loader's class.

@@ -269,8 +269,8 @@ impl HookSession {
         for language in Language::ALL {
             let refused = self.inner.join(format!("refused-{}", char::from(language.letter())));
             if fs::remove_file(refused).is_ok() {
-                let reason = "keeps the import hook from its reports";
-                self.coverage.unmeasured(language.probe(), language.interpreter().as_bytes(), reason);
+                let reason = format!("keeps the {} from its reports", language.hook());
+                self.coverage.unmeasured(language.probe(), language.interpreter().as_bytes(), &reason);
             }
         }
     }

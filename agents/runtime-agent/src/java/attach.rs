@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use plimsoll_kit::unix::UnixChannel;
 
+use super::facts::AT_START;
 use super::helper::{Outcome, SUBCOMMAND};
 
 /// Longest life of a helper: above its own waits.
@@ -49,10 +50,16 @@ pub struct AttachRequest {
 pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'static) -> io::Result<()> {
     let (workload, pid) = (request.workload, request.pid);
     let work = move || {
-        let (outcome, fifo) = attach(&request).unwrap_or_else(|error| {
-            let reason = format!("was not attached to: the helper failed ({error})");
+        let (mut outcome, fifo) = attach(&request).unwrap_or_else(|error| {
+            let reason = format!("was not attached to, as the helper failed ({error})");
             (Outcome::Refused(reason), None)
         });
+        if let Outcome::Refused(reason) = &mut outcome
+            && !reason.contains("; ")
+        {
+            reason.push_str("; ");
+            reason.push_str(AT_START);
+        }
         done(Attachment { workload, pid, outcome, fifo });
     };
     std::thread::Builder::new().name("attach".into()).spawn(work).map(drop)
@@ -60,7 +67,10 @@ pub fn start(request: AttachRequest, done: impl FnOnce(Attachment) + Send + 'sta
 
 fn attach(request: &AttachRequest) -> anyhow::Result<(Outcome, Option<File>)> {
     if STUCK.load(Ordering::Relaxed) >= STUCK_MAX {
-        anyhow::bail!("{STUCK_MAX} earlier ones hang in a file system below a JVM's /tmp; unmount it");
+        let reason = format!(
+            "was not attached to, as {STUCK_MAX} helpers before hang in a file system below a JVM's /tmp; unmount it"
+        );
+        return Ok((Outcome::Refused(reason), None));
     }
     let (ours, theirs) = UnixStream::pair()?;
     let program = request.helper.as_deref().unwrap_or(Path::new("/proc/self/exe"));

@@ -18,6 +18,8 @@ const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plim
 /// The same where nothing was set.
 const ENDED_BEFORE: &str =
     "ended before its agent was at work; start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS";
+/// What helps where the agent came too late.
+const RESTART: &str = "start it again while it is watched, or with `plimsoll run`";
 /// JVMs of a workload that are remembered.
 const JVMS_MAX: usize = 4_096;
 
@@ -56,7 +58,9 @@ impl JavaCoverage {
     /// Takes what an agent says of itself; `program` names the JVM.
     pub fn on_report(&mut self, pid: u32, kind: JvmReport, report: &Report, program: &str) {
         if report.lost > 0 || report.truncated {
-            self.lose(report.lost.max(1), program, "loaded classes that its agent could not tell");
+            let reason =
+                "loaded classes that its agent could not tell in time; run it again on a less busy machine";
+            self.lose(report.lost.max(1), program, reason);
         }
         match kind {
             JvmReport::Started => {
@@ -93,10 +97,13 @@ impl JavaCoverage {
     fn nowhere(&mut self, pid: u32, program: &str, text: &str) {
         let mut lines = text.split('\n').map(|line| line.replace('/', "."));
         let number: u64 = lines.next().and_then(|number| number.parse().ok()).unwrap_or(1);
-        let known = self.nowhere.entry(pid).or_default();
-        let more = number.saturating_sub(*known);
-        *known = (*known).max(number);
-        self.lost += more;
+        let known = self.nowhere.get(&pid).copied();
+        let more = number.saturating_sub(known.unwrap_or(0));
+        // Those of one too many count again with each report.
+        if known.is_some() || self.nowhere.len() < JVMS_MAX {
+            self.nowhere.insert(pid, number.max(known.unwrap_or(0)));
+        }
+        self.lost = self.lost.saturating_add(more);
         if self.nowhere_of.len() >= REASONS_MAX && !self.nowhere_of.contains_key(program) {
             return;
         }
@@ -108,7 +115,7 @@ impl JavaCoverage {
             tracing::warn!(program, class, loader, "not measured: jvmti: a class has no code source");
             (0, format!("first: {class} of {loader}"))
         });
-        *sum += more;
+        *sum = sum.saturating_add(more);
     }
 
     /// A process has mapped a JVM.
@@ -129,19 +136,21 @@ impl JavaCoverage {
         match unloaded {
             Some(0) => {}
             Some(number) => {
-                self.lose(number, program, &format!("had unloaded {number} classes before the agent came"));
+                let reason = format!("had unloaded {number} classes before the agent came; {RESTART}");
+                self.lose(number, program, &reason);
             }
             None => self.lose(
                 1,
                 program,
-                "keeps no counters (-XX:-UsePerfData), so what it unloaded before the agent came is not known",
+                "keeps no counters (-XX:-UsePerfData), so what it unloaded before the agent came is not known; start it \
+                 without that option, or with `plimsoll run`",
             ),
         }
     }
 
     /// An earlier agent watched the workload: what its JVMs did before this one came is not known.
     pub fn adopted(&mut self) {
-        self.lose(1, "a JVM", "may have loaded classes while no agent ran: start the workload again");
+        self.lose(1, "a JVM", "may have loaded classes while no agent ran; start the workload again");
     }
 
     /// The agent does not get into a JVM.
@@ -169,7 +178,8 @@ impl JavaCoverage {
             Some(Jvm::Working) => self.lose(
                 1,
                 program,
-                "was killed, or ended without its agent's last word: classes that it loaded at the end may be missing",
+                "was killed, or ended without its agent's last word: classes that it loaded at the end may be missing; end it \
+                 by SIGTERM, and give it the time to exit",
             ),
             Some(Jvm::Settled) | None => {}
         }
@@ -178,24 +188,31 @@ impl JavaCoverage {
     /// Classes were told whose place is no file.
     pub fn not_placed(&mut self, classes: u64, program: &str, url: &str) {
         let url: String = url.chars().take(120).collect();
-        self.lose(classes, program, &format!("loaded classes from {url}, which names no file"));
+        let reason = format!(
+            "loaded classes from {url}, which names no file; a new run changes nothing, so judge its packages by what the \
+             application needs"
+        );
+        self.lose(classes, program, &reason);
     }
 
     /// Something that no agent wrote was in the FIFO.
     pub fn garbage(&mut self) {
-        self.lose(1, "a process", "wrote something else into the FIFO of the JVM's agents");
+        let reason = "wrote something else into the FIFO of the JVM's agents; find out which, and start the workload again";
+        self.lose(1, "a process", reason);
     }
 
     fn set(&mut self, pid: u32, state: Jvm) {
         if self.jvms.len() < JVMS_MAX || self.jvms.contains_key(&pid) {
             self.jvms.insert(pid, state);
         } else {
-            self.lose(1, "a JVM", "is one of too many");
+            let reason =
+                format!("is one of more than {JVMS_MAX} that are remembered; run them in smaller workloads");
+            self.lose(1, "a JVM", &reason);
         }
     }
 
     fn lose(&mut self, count: u64, program: &str, reason: &str) {
-        self.lost += count;
+        self.lost = self.lost.saturating_add(count);
         if self.reasons.len() < REASONS_MAX && !self.reasons.contains_key(program) {
             tracing::warn!(program, reason, "not measured: jvmti");
             self.reasons.insert(program.to_owned(), format!("{program} {reason}"));
@@ -249,7 +266,12 @@ impl JavaCoverage {
         }
         if self.watched.is_none() {
             let reason = self.reasons.values().next().cloned();
-            unavailable.insert(probe.to_owned(), reason.unwrap_or_else(|| "no JVM has started".to_owned()));
+            unavailable.insert(
+                probe.to_owned(),
+                reason.unwrap_or_else(|| {
+                    "no JVM has started; run the application under observation".to_owned()
+                }),
+            );
         }
         unavailable
     }
@@ -279,8 +301,8 @@ mod tests {
     }
     use Step::{Attached, Found, GiveUp, Gone, Lossy};
 
-    fn check(steps: &[Step], watched: Option<bool>, lost: u64, unavailable: &str) {
-        let mut coverage = JavaCoverage { workload_from_first_exec: true, ..JavaCoverage::default() };
+    /// What can be vouched for after a history.
+    fn after(mut coverage: JavaCoverage, steps: &[Step]) -> JavaCoverage {
         for step in steps {
             let report = |kind, name: &str, lost| Report {
                 kind: ReportKind::Jvm(kind),
@@ -304,6 +326,12 @@ mod tests {
                 Gone(pid) => coverage.gone(*pid, "/java"),
             }
         }
+        coverage
+    }
+
+    fn check(steps: &[Step], watched: Option<bool>, lost: u64, unavailable: &str) {
+        let coverage = JavaCoverage { workload_from_first_exec: true, ..JavaCoverage::default() };
+        let coverage = after(coverage, steps);
         let keys: Vec<String> = coverage.unavailable("jvmti").into_keys().collect();
         assert_eq!(
             (coverage.watched(), coverage.lost(), keys.join(" ")),
@@ -337,28 +365,7 @@ mod tests {
 
     /// The reasons for the probe and for one program, after a history.
     fn check_reason(starts_with_agent: bool, steps: &[Step], expected: &str) {
-        let mut coverage = JavaCoverage::default();
-        if starts_with_agent {
-            coverage.starts_with_agent();
-        }
-        for step in steps {
-            match step {
-                Step::Report(pid, kind, name) => {
-                    let report = Report {
-                        kind: ReportKind::Jvm(*kind),
-                        pid: *pid,
-                        lost: 0,
-                        truncated: false,
-                        name: (*name).into(),
-                        path: Vec::new(),
-                    };
-                    coverage.on_report(*pid, *kind, &report, "/java");
-                }
-                Found(pid) => coverage.found(*pid),
-                Gone(pid) => coverage.gone(*pid, "/java"),
-                Lossy(_) | Attached(..) | GiveUp(_) => {}
-            }
-        }
+        let coverage = after(JavaCoverage { starts_with_agent, ..JavaCoverage::default() }, steps);
         let reasons = coverage.unavailable("jvmti");
         assert!(reasons["jvmti:/java"].contains(expected), "{reasons:?}");
         assert_eq!(reasons["jvmti:/java"].matches("; ").count(), 1, "a remedy: {reasons:?}");
@@ -383,14 +390,30 @@ mod tests {
             "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`",
         );
         check_reason(false, &[Found(1), Gone(1)], "start it with `plimsoll run`");
+        check_reason(true, &[START, Gone(1)], "; end it by SIGTERM");
+        check_reason(true, &[Found(1), Attached(1, Some(3))], "; start it again");
+        check_reason(true, &[Found(1), Attached(1, None)], "; start it without that option");
+        check_reason(true, &[START, Lossy(2)], "; run it again");
     }
 
     #[test]
     fn classes_without_a_place_are_lost_once() {
         let nowhere = |pid, text| Step::Report(pid, JvmReport::Nowhere, text);
+        // Whatever a process writes there.
+        let most = "18446744073709551615\na/B\nx/Y";
+        check(&[START, nowhere(1, most), nowhere(2, most), Lossy(1)], Some(true), u64::MAX, "jvmti:/java");
         let one = [START, nowhere(1, "3\na/B\nx/Y"), nowhere(1, "3\na/B\nx/Y"), nowhere(1, "5\na/B\nx/Y")];
         check(&one, Some(true), 5, "jvmti:/java");
         check(&[START, nowhere(1, "3\n\n"), END, Gone(1), nowhere(1, "2\n\n")], Some(true), 5, "jvmti:/java");
+    }
+
+    #[test]
+    fn numbers_of_classes_are_remembered_of_so_many_processes() {
+        let mut coverage = JavaCoverage::default();
+        for pid in 0..=JVMS_MAX as u32 {
+            coverage.nowhere(pid, "/java", "1\na/B\nx/Y");
+        }
+        assert_eq!((coverage.nowhere.len(), coverage.lost()), (JVMS_MAX, JVMS_MAX as u64 + 1));
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub enum Verdict {
     Refuse(String),
 }
 
-const AT_START: &str = "start it with the agent instead (`plimsoll run`, which sets JAVA_TOOL_OPTIONS)";
+/// What helps where the agent cannot come later.
+pub(super) const AT_START: &str =
+    "start it with the agent instead (`plimsoll run`, which sets JAVA_TOOL_OPTIONS)";
 
 /// Decides.
 pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
@@ -59,7 +61,7 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
         && last("EnableDynamicAgentLoading") != Some(true);
     if warns && !attach_from_21 {
         return Verdict::Refuse(format!(
-            "is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error: allow that with \
+            "is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error; allow that with \
              java.attach_from_21 (`plimsoll run --java-attach-from-21`), or {AT_START}"
         ));
     }
@@ -69,40 +71,41 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
     Verdict::Attach
 }
 
+/// Options of a JVM that take the next word (docs.oracle.com, the java command).
+const OPTIONS_WITH_VALUE: [&str; 13] = [
+    "-cp",
+    "-classpath",
+    "--class-path",
+    "-p",
+    "--module-path",
+    "--add-modules",
+    "--upgrade-module-path",
+    "--add-opens",
+    "--add-exports",
+    "--add-reads",
+    "--patch-module",
+    "--limit-modules",
+    "--enable-native-access",
+];
+
+/// Cuts a JVM's arguments (without the program itself) where its own options end: at `-jar`, `-m`, or its main class.
+pub fn split_options(arguments: &[String]) -> (&[String], &[String]) {
+    let mut end = 0;
+    while let Some(word) = arguments.get(end)
+        && word.starts_with(['-', '@'])
+        && !matches!(word.as_str(), "-jar" | "-m" | "--module")
+    {
+        end += if OPTIONS_WITH_VALUE.contains(&word.as_str()) { 2 } else { 1 };
+    }
+    arguments.split_at(end.min(arguments.len()))
+}
+
 /// The JVM's own options of a command line: those before the main class, and whatever the variables add.
 pub fn options_of(arguments: &[String], variables: &[String]) -> Vec<String> {
-    const WITH_VALUE: [&str; 13] = [
-        "-cp",
-        "-classpath",
-        "--class-path",
-        "-p",
-        "--module-path",
-        "--add-modules",
-        "--upgrade-module-path",
-        "--add-opens",
-        "--add-exports",
-        "--add-reads",
-        "--patch-module",
-        "--limit-modules",
-        "--enable-native-access",
-    ];
-    let mut options: Vec<String> =
-        variables.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
-    let mut words = arguments.iter().skip(1);
-    while let Some(word) = words.next() {
-        // What a file of arguments holds is not known; what stands behind it is.
-        if word.starts_with('@') {
-            continue;
-        }
-        if !word.starts_with('-') || matches!(word.as_str(), "-jar" | "-m" | "--module") {
-            break;
-        }
-        if WITH_VALUE.contains(&word.as_str()) {
-            words.next();
-        }
-        options.push(word.clone());
-    }
-    options
+    let (own, _) = split_options(arguments.get(1..).unwrap_or_default());
+    // What a file of arguments holds is not known; what stands behind it is.
+    let own = own.iter().filter(|word| word.starts_with('-')).cloned();
+    variables.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).chain(own).collect()
 }
 
 /// The feature version in "1.8", "17.0.15+6", "25".

@@ -103,9 +103,12 @@ struct Jvm {
     variables: Vec<String>,
 }
 
-fn told(what: &str) -> impl FnOnce(rustix::io::Errno) -> String {
-    let what = what.to_owned();
-    move |error| format!("{what}: {error}")
+/// A reason with the system's word for it, in front of what to do.
+fn told(reason: &'static str) -> impl FnOnce(rustix::io::Errno) -> String {
+    move |error| match reason.split_once("; ") {
+        Some((what, remedy)) => format!("{what} ({error}); {remedy}"),
+        None => format!("{reason}: {error}"),
+    }
 }
 
 fn attach(pid: u32, started_ns: u64, attach_from_21: bool) -> Result<(Outcome, Option<File>), String> {
@@ -116,7 +119,7 @@ fn attach(pid: u32, started_ns: u64, attach_from_21: bool) -> Result<(Outcome, O
     }
     become_user(jvm.user, jvm.group)?;
     if jvm.agent.is_empty() {
-        return Err("is a 32-bit JVM, for which this build has no agent: use a 64-bit one".to_owned());
+        return Err("is a 32-bit JVM, for which this build has no agent; use a 64-bit one".to_owned());
     }
     let temporary = jvm.temporary()?;
     let perf = perf_data(&temporary, jvm.inner_pid, jvm.user);
@@ -144,7 +147,7 @@ impl Jvm {
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(told("has a root that cannot be opened: the agent needs CAP_SYS_PTRACE"))?;
+        .map_err(told("has a root that cannot be opened; the agent needs CAP_SYS_PTRACE"))?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
             .map_err(|error| format!("has no readable status: {error}"))?;
         // Real, effective, saved, file system.

@@ -1,6 +1,8 @@
 //! File systems that can keep a process waiting for ever: those that a process or a server behind them answers for. Pure.
 //! It must never ask such a file system: the kernel's list of mounts tells it.
 
+use crate::procfs;
+
 /// Mounts that are looked at; a process with more is refused.
 const MOUNTS_MAX: usize = 4_096;
 /// Kinds whose answers come from another process or machine.
@@ -17,7 +19,7 @@ pub fn can_hang(mountinfo: &str, path: &[u8]) -> Option<String> {
         // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw
         let Some((head, tail)) = line.split_once(" - ") else { continue };
         let (Some(point), Some(kind)) = (head.split(' ').nth(4), tail.split(' ').next()) else { continue };
-        let point = point.replace("\\040", " ");
+        let point = procfs::unescaped(point);
         let point = point.trim_end_matches('/').as_bytes();
         let below = path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
         // A later mount hides an earlier one at the same point.

@@ -3,50 +3,28 @@
 
 use super::base_name;
 use crate::hooks::language::Language;
-
-/// Options of a JVM that take the next word (docs.oracle.com, the java command).
-const WITH_VALUE: &[&str] = &[
-    "-cp",
-    "-classpath",
-    "--class-path",
-    "-p",
-    "--module-path",
-    "--add-modules",
-    "--add-opens",
-    "--add-exports",
-    "--add-reads",
-    "--upgrade-module-path",
-    "-m",
-    "--module",
-];
+use crate::java::facts::split_options;
 
 /// The language that a JVM runs by these arguments (without the program itself), and the arguments of that.
 pub fn language_of(arguments: &[String]) -> Option<(Language, &[String])> {
-    let mut at = 0;
-    while let Some(word) = arguments.get(at).map(String::as_str) {
-        let rest = arguments.get(at + 1..).unwrap_or_default();
-        if word == "-jar" {
-            let archive = base_name(rest.first()?.as_bytes());
+    let (language, rest) = match split_options(arguments).1 {
+        [option, archive, rest @ ..] if option == "-jar" => {
+            let archive = base_name(archive.as_bytes());
             let language = match () {
                 () if archive.starts_with("jruby") => Language::Ruby,
                 () if archive.starts_with("jython") => Language::Python,
                 () => return None,
             };
-            return Some((language, &rest[1..]));
+            (language, rest)
         }
-        if word.starts_with('-') || word.starts_with('@') {
-            at += if WITH_VALUE.contains(&word) { 2 } else { 1 };
-            continue;
-        }
-        return match word {
-            "org.jruby.Main" | "org.jruby.main.Main" | "org.jruby.main.DripMain" => {
-                Some((Language::Ruby, rest))
-            }
-            "org.python.util.jython" => Some((Language::Python, rest)),
-            _ => None,
-        };
-    }
-    None
+        [main, rest @ ..] => match main.as_str() {
+            "org.jruby.Main" | "org.jruby.main.Main" | "org.jruby.main.DripMain" => (Language::Ruby, rest),
+            "org.python.util.jython" => (Language::Python, rest),
+            _ => return None,
+        },
+        [] => return None,
+    };
+    Some((language, rest))
 }
 
 #[cfg(test)]
@@ -63,6 +41,9 @@ mod tests {
                 Some(Language::Python),
             ),
             ("-jar jython-standalone-2.7.4.jar app.py", Some(Language::Python)),
+            ("--patch-module a=b.jar -cp x.jar org.jruby.Main app.rb", Some(Language::Ruby)),
+            ("@options -p lib org.jruby.Main app.rb", Some(Language::Ruby)),
+            ("-m app/com.example.App org.jruby.Main", None),
             ("-jar app.jar org.jruby.Main", None),
             ("-cp x.jar com.example.App -jar jython.jar", None),
             ("-jar", None),

@@ -2,7 +2,8 @@
 //! It must never take a tool, nor what only starts other programs, for an application.
 
 use super::{Reader, base_name, is_python, language_on_jvm, node, python};
-use crate::hooks::language::{Language, is_php_server};
+use crate::hooks::language::Language;
+use crate::hooks::php_programs::is_php_server;
 
 /// What a process proves about the application of its ecosystem.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -93,8 +93,7 @@ impl Workload {
             return;
         }
         if self.looked_at.len() >= SCRIPTS_MAX {
-            self.set_unmeasurable(unmeasurable::not_looked_at(&observation.path));
-            return;
+            return self.not_looked_at(&observation.path);
         }
         self.looked_at.insert(observation.path.clone());
         self.scripts.push_back(observation.path.clone());
@@ -103,8 +102,13 @@ impl Workload {
     /// Nobody can look at what still waits.
     pub fn give_up_scripts(&mut self) {
         for path in std::mem::take(&mut self.scripts) {
-            self.set_unmeasurable(unmeasurable::not_looked_at(&path));
+            self.not_looked_at(&path);
         }
+    }
+
+    /// Nobody could look into one of them.
+    pub fn not_looked_at(&mut self, path: &[u8]) {
+        unmeasurable::not_looked_at(path).for_each(|found| self.set_unmeasurable(found));
     }
 }
 

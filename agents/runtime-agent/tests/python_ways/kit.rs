@@ -60,10 +60,7 @@ pub fn folders() -> Option<PathBuf> {
 pub fn application(files: &[(&str, &str)]) -> Option<tempfile::TempDir> {
     let folders = folders()?;
     let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("packages")).unwrap();
-    let copy = copy_of(&folders.join("packages"));
-    fs::remove_dir(directory.path().join("packages")).unwrap();
-    fs::rename(copy.keep(), directory.path().join("packages")).unwrap();
+    fs::rename(copy_of(&folders.join("packages")).keep(), directory.path().join("packages")).unwrap();
     write(directory.path(), files);
     Some(directory)
 }

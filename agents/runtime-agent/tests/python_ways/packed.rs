@@ -106,7 +106,7 @@ fn python_as_a_library_without_its_modules() {
         panic!("{text}")
     };
     if shared != "1" {
-        return println!("skipped: this Python has no shared library");
+        return support::skip("this Python has no shared library");
     }
     let build = |name: &str, body: &str| {
         let code = root.join(format!("{name}.c"));

@@ -1,19 +1,15 @@
 //! Servers: workers that are forked before or after the application was loaded, programs that carry Python.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use rustix::process::Signal;
 
 use super::kit::{HOOK, application, modules, not_measurable, python};
-use super::support;
 use super::support::languages::{Measured, Way, assert_complete, program};
+use super::support::servers::{free_port, get, serve};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const FILES: &[(&str, &str)] = &[(
     "service.py",
     "import importlib.metadata, six\n\
@@ -24,43 +20,14 @@ const FILES: &[(&str, &str)] = &[(
      \x20   return [b'ok']\n",
 )];
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Asks for the page until it is there.
-fn ask(port: u16) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        match answer() {
-            Ok(text) if text.contains("200 OK") => return,
-            other => assert!(Instant::now() < deadline, "no answer within {PATIENCE:?}: {other:?}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Runs a server until it has answered twice, and ends it.
-fn serve(way: Way, root: &Path, mut command: Command, port: u16) -> Measured {
-    let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
-    let (agent, collected) = support::start(AgentConfig { ebpf, ..support::config() });
-    let tree = support::tree(&agent, root);
-    command.current_dir(root).stdin(std::process::Stdio::null());
-    let mut child = tree.spawn(command).unwrap();
-    (0..2).for_each(|_| ask(port));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
-        .unwrap();
-    child.wait().unwrap();
-    agent.stop(false);
-    Measured::new(collected, root)
+fn answered(way: Way, root: &Path, command: Command, port: u16) -> Measured {
+    serve(way, root, command, Signal::TERM, |server| {
+        for _ in 0..2 {
+            let answer = get(port, "/", server);
+            assert!(answer.contains("200 OK"), "{way:?}: {answer}");
+        }
+    })
 }
 
 fn assert_served(way: Way, measured: &Measured) {
@@ -68,11 +35,11 @@ fn assert_served(way: Way, measured: &Measured) {
     for used in ["service.py", "packages/six.py", "packages/markupsafe/__init__.py"] {
         assert!(found.contains(used), "{way:?}: {used} in {found:?}");
     }
-    let unused = ["tabulate", "iniconfig", "packaging"];
+    // gunicorn itself uses packaging.
+    let unused = ["tabulate", "iniconfig"];
     let wrong: BTreeSet<_> = found
         .iter()
         .filter(|path| unused.iter().any(|name| path.starts_with(&format!("packages/{name}"))))
-        .filter(|path| !path.starts_with("packages/packaging")) // gunicorn's own
         .collect();
     assert!(wrong.is_empty(), "{way:?}: {wrong:?}");
     assert_eq!(not_measurable(measured), "", "{way:?}");
@@ -89,7 +56,7 @@ fn workers_of_gunicorn() {
             let bind = format!("127.0.0.1:{port}");
             let words = ["-m", "gunicorn", "--log-level", "error", "-w", "2", "-b", &bind, "service:app"];
             let command = python(root, &[&words[..], preload].concat());
-            assert_served(way, &serve(way, root, command, port));
+            assert_served(way, &answered(way, root, command, port));
         }
     }
 }
@@ -114,6 +81,6 @@ fn uwsgi_carries_python() {
             "--need-app",
         ]);
         command.args(["--disable-logging", "--pythonpath", "packages", "--pythonpath", "."]);
-        assert_served(way, &serve(way, root, command, port));
+        assert_served(way, &answered(way, root, command, port));
     }
 }

@@ -24,8 +24,7 @@ pub fn homes() -> Vec<PathBuf> {
     });
     homes.sort();
     if homes.is_empty() {
-        assert!(std::env::var("CI").is_err(), "in CI a JDK must be installed");
-        println!("skipped: no JDK in /usr/lib/jvm");
+        super::skip("no JDK in /usr/lib/jvm");
     }
     homes
 }

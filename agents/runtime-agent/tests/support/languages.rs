@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
+use plimsoll_runtime_agent::agent::Agent;
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_schemas::events::RuntimeWorkload;
 
 use super::{Collected, config, start, tree};
@@ -24,6 +26,12 @@ impl Way {
     pub fn all() -> Vec<Self> {
         let ebpf = super::no_ebpf().is_none().then_some(Self::Ebpf);
         ebpf.into_iter().chain([Self::Hooks]).collect()
+    }
+
+    /// An agent that observes this way.
+    pub fn start(self) -> (Agent, Collected) {
+        let ebpf = if self == Self::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
+        start(AgentConfig { ebpf, ..config() })
     }
 
     /// The probe at work, of which this is the language's hook.
@@ -95,8 +103,7 @@ pub fn below(root: &Path, paths: impl IntoIterator<Item = PathBuf>) -> BTreeSet<
 
 /// Runs the commands one after the other in one tree with its root there. Their output is the last one's.
 pub fn measure(way: Way, root: &Path, commands: Vec<Command>) -> Measured {
-    let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
-    let (agent, collected) = start(AgentConfig { ebpf, ..config() });
+    let (agent, collected) = way.start();
     let tree = tree(&agent, root);
     let mut output = String::new();
     for mut command in commands {
@@ -110,14 +117,21 @@ pub fn measure(way: Way, root: &Path, commands: Vec<Command>) -> Measured {
     Measured { collected, output, root: fs::canonicalize(root).unwrap() }
 }
 
+/// What a command does without the hooks, and with them.
+pub fn both(session: &HookSession, command: impl Fn() -> Command) -> (Output, Output) {
+    let plain = command().output().unwrap();
+    let mut hooked = command();
+    session.environment().apply(&mut hooked);
+    (plain, hooked.output().unwrap())
+}
+
 /// A program of this machine; `None` (said why) without it. In CI it must be there.
 pub fn program(name: &str, remedy: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let found = found.map(|folder| folder.join(name)).find(|file| file.exists());
     if found.is_none() {
-        assert!(std::env::var("CI").is_err(), "in CI this must run: {name} is missing ({remedy})");
-        println!("skipped: {name} is missing ({remedy})");
+        super::skip(&format!("{name} is missing ({remedy})"));
     }
     found
 }
@@ -140,8 +154,7 @@ pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Opt
     }
     fs::create_dir(&partial).unwrap();
     if let Err(reason) = fill(&partial) {
-        assert!(std::env::var("CI").is_err(), "in CI this must run: {name} cannot be fetched: {reason}");
-        println!("skipped: {name} cannot be fetched: {reason}");
+        super::skip(&format!("{name} cannot be fetched: {reason}"));
         return None;
     }
     fs::rename(&partial, &done).unwrap();

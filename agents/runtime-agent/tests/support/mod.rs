@@ -4,6 +4,7 @@
 pub mod jvm;
 pub mod jvms;
 pub mod languages;
+pub mod node;
 pub mod php;
 pub mod servers;
 
@@ -32,11 +33,23 @@ pub fn no_ebpf() -> Option<&'static str> {
     } else {
         None
     };
-    if let Some(reason) = reason {
-        assert!(std::env::var("CI").is_err(), "in CI this must run: {reason}");
-        println!("skipped: {reason}");
+    reason.inspect(|reason| skip(reason))
+}
+
+/// The Docker for tests; `None` (said why) without one.
+pub fn docker() -> Option<String> {
+    const VARIABLE: &str = "PLIMSOLL_TEST_DOCKER_HOST";
+    let endpoint = std::env::var(VARIABLE).ok();
+    if endpoint.is_none() {
+        skip(&format!("{VARIABLE} is not set"));
     }
-    reason
+    endpoint
+}
+
+/// Says why a test does not run here. With CI=true it must.
+pub fn skip(reason: &str) {
+    assert!(std::env::var("CI").is_err(), "in CI this must run: {reason}");
+    println!("skipped: {reason}");
 }
 
 /// All events so far.

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_schemas::events::RuntimeWorkload;
 
-use crate::support::languages::{Measured, Way, cached, fetch, mark, program};
-use crate::support::{config, start, tree};
+use super::languages::{Measured, Way, cached, fetch, mark, program};
+use super::tree;
 
 /// The hook's probe.
 pub const HOOK: &str = "node-module";
@@ -69,8 +68,7 @@ pub fn only_tools(measured: &Measured) -> Option<String> {
 
 /// Runs each command in a tree of its own, one after the other. What was loaded is one list for all.
 pub fn run_each(way: Way, root: &Path, commands: Vec<Command>) -> Vec<Ran> {
-    let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
-    let (agent, collected) = start(AgentConfig { ebpf, ..config() });
+    let (agent, collected) = way.start();
     let mut ran = Vec::new();
     for mut command in commands {
         let tree = tree(&agent, root);

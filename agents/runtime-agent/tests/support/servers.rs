@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::languages::{Measured, Way};
-use super::{config, start, tree};
+use super::tree;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,8 +70,7 @@ pub fn serve(
     signal: Signal,
     ask: impl FnOnce(&mut Child),
 ) -> Measured {
-    let ebpf = if way == Way::Ebpf { UseEbpf::Required } else { UseEbpf::Off };
-    let (agent, collected) = start(AgentConfig { ebpf, ..config() });
+    let (agent, collected) = way.start();
     let tree = tree(&agent, root);
     command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null());
     let mut server = Running(tree.spawn(command).unwrap());

@@ -174,18 +174,25 @@ fn is_of_package_manager(path: &[u8]) -> bool {
     has("/.yarn/releases/") || has("/.yarn/plugins/") || has("/corepack/") || has("/yarn-v") || has("/.pnp.")
 }
 
-/// A program or script that nobody could look into: it may be a native image or a bundle.
-pub fn not_looked_at(path: &[u8]) -> Unmeasurable {
-    let (ecosystem, what) =
-        if may_be_bundle(path) { ("npm", "a bundle of packages") } else { ("maven", "a native image") };
-    Unmeasurable {
+/// A program or script that nobody could look into, for each ecosystem whose packages it may hide.
+pub fn not_looked_at(path: &[u8]) -> impl Iterator<Item = Unmeasurable> {
+    const SCRIPT: &[(&str, &str)] = &[("npm", "a bundle of packages")];
+    const PROGRAM: &[(&str, &str)] = &[
+        ("maven", "a native image"),
+        ("npm", "a program with Node.js and packages in it"),
+        ("pypi", "a program with Python and packages in it"),
+    ];
+    let place = String::from_utf8_lossy(path).into_owned();
+    let interpreter_of = Language::of_program(path).map(Language::ecosystem);
+    let hidden = if may_be_bundle(path) { SCRIPT } else { PROGRAM };
+    let hidden = hidden.iter().filter(move |(ecosystem, _)| interpreter_of != Some(*ecosystem));
+    hidden.map(move |(ecosystem, what)| Unmeasurable {
         ecosystem,
         reason: format!(
-            "/{} could not be looked into in time, and may be {what}, in which no probe sees them; run it once more \
-             under observation, in smaller parts if it runs thousands of programs or scripts",
-            String::from_utf8_lossy(path)
+            "/{place} could not be looked into in time, and may be {what}, in which no probe sees them; run it once more \
+             under observation, in smaller parts if it runs thousands of programs or scripts"
         ),
-    }
+    })
 }
 
 /// Whether a module of Node.js is a package's; those of package managers are not the application's.
@@ -366,6 +373,19 @@ mod tests {
             assert!(expected.is_none_or(says), "{text:.60}: {found:?}");
         }
         assert_eq!(of_file(File::open(directory.path()).unwrap(), b"x.js"), None);
+    }
+
+    #[test]
+    fn what_nobody_looked_into_may_hide() {
+        for (path, expected) in [
+            ("app/server", "maven npm pypi"),
+            ("usr/bin/python3.11", "maven npm"),
+            ("usr/bin/node", "maven pypi"),
+            ("app/main.js", "npm"),
+        ] {
+            let ecosystems: Vec<_> = not_looked_at(path.as_bytes()).map(|found| found.ecosystem).collect();
+            assert_eq!(ecosystems.join(" "), expected, "{path}");
+        }
     }
 
     #[test]
