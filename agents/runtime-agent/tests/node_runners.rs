@@ -250,7 +250,10 @@ else { require('left-pad'); import('nanoid').then(() => process.send(1)); setInt
         assert!(pm2(&["ping", "--silent"]).current_dir(root).output().unwrap().status.success());
         let measured = measure(way, root, vec![pm2(&["start", "server.js", "--silent"])]);
         assert!(pm2(&["kill", "--silent"]).current_dir(root).output().unwrap().status.success());
-        assert_eq!(own(&measured), set(&[]), "{way:?} pm2 from before");
+        // pm2 hands the hook on to the daemon: what the application loads until `start` ends is told by chance.
+        if way == Way::Ebpf {
+            assert_eq!(own(&measured), set(&[]), "pm2 from before");
+        }
         assert!(hidden(&measured).is_some_and(|reason| reason.contains("daemon")), "{way:?} pm2 from before");
     }
 }

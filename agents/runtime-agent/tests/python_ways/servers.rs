@@ -79,6 +79,9 @@ fn uwsgi_carries_python() {
             "2",
             "--die-on-term",
             "--need-app",
+            // The signal can meet a worker at its start, which misses it then.
+            "--worker-reload-mercy",
+            "2",
         ]);
         command.args(["--disable-logging", "--pythonpath", "packages", "--pythonpath", "."]);
         assert_served(way, &answered(way, root, command, port));
