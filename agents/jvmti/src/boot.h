@@ -198,7 +198,9 @@ static void boot_add_all(const char *path)
 				one[length++] = path[i];
 			continue;
 		}
-		if (length && length < sizeof(one)) {
+		if (length == sizeof(one)) {
+			boot_cut = 1;
+		} else if (length) {
 			one[length] = 0;
 			boot_add(one);
 		}
