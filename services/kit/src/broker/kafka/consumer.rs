@@ -23,8 +23,6 @@ use super::{CLIENT_EVENTS_MAX, committed_from, offsets_list, partition_list};
 use crate::broker::types::{CommittedOffset, ConsumerEvent, GroupMetadata, GroupOptions, TopicPartition};
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, GroupConsumer};
 
-/// After this long without an event the brokers are asked whether they are there.
-const QUIET: Duration = Duration::from_secs(5);
 /// Longest wait without a look at the client's own events.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Partitions that share `prefetch_max_bytes`; librdkafka's bound is one per partition.
@@ -53,8 +51,6 @@ pub(super) struct KafkaConsumer {
     turn: usize,
     /// When all queues were looked at last.
     swept: Instant,
-    /// When the client gave an event last.
-    heard: Instant,
     revival: Revival,
 }
 
@@ -92,7 +88,6 @@ impl KafkaConsumer {
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
         Ok(Self {
-            heard: Instant::now(),
             revival: Revival::new(&servers),
             queues: BTreeMap::new(),
             consumer,
@@ -111,6 +106,11 @@ impl KafkaConsumer {
     }
 
     fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
+        if error.rdkafka_error_code().is_some_and(|code| errors::kind_of(code) == Kind::Retriable) {
+            // Whoever calls again and again does not poll meanwhile.
+            // SAFETY: the client is `self.consumer`'s.
+            unsafe { self.revival.look(self.consumer.client().native_ptr()) };
+        }
         let what = format!("group {}: {what}", self.options.group);
         errors::from_kafka(&self.servers, &what, error, self.consumer.context().hints.reason().as_deref())
     }
@@ -291,20 +291,18 @@ impl KafkaConsumer {
 impl GroupConsumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration, max_records: usize) -> BrokerResult<Vec<ConsumerEvent>> {
         let deadline = Instant::now() + timeout;
-        if self.heard.elapsed() >= QUIET {
-            // SAFETY: the client is `self.consumer`'s.
-            unsafe { self.revival.look(self.consumer.client().native_ptr()) };
-        }
+        // SAFETY: the client is `self.consumer`'s.
+        unsafe { self.revival.look_if_quiet(self.consumer.client().native_ptr()) };
         loop {
             self.settle()?;
             self.client_events()?;
             if let Some(event) = self.rebalance_event()? {
-                self.heard = Instant::now();
+                self.revival.heard();
                 return Ok(vec![event]);
             }
             let events = self.records(max_records)?;
             if !events.is_empty() {
-                self.heard = Instant::now();
+                self.revival.heard();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {

@@ -12,7 +12,6 @@ mod rebalance;
 mod revival;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -45,7 +44,7 @@ pub struct KafkaBroker {
     all: BaseConsumer<PlainContext>,
     /// For last stable offsets.
     committed_only: BaseConsumer<PlainContext>,
-    revival: Mutex<Revival>,
+    revival: Revival,
 }
 
 impl KafkaBroker {
@@ -65,7 +64,7 @@ impl KafkaBroker {
         Ok(Self {
             all: open("read_uncommitted")?,
             committed_only: open("read_committed")?,
-            revival: Mutex::new(Revival::new(&servers)),
+            revival: Revival::new(&servers),
             servers,
             config: base,
             request_timeout: config.request_timeout(),
@@ -74,12 +73,11 @@ impl KafkaBroker {
 
     /// The error of a failed call, with what the connections said meanwhile.
     fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
-        let mut revival = self.revival.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = revival.is_due();
+        let due = self.revival.is_due();
         for client in [&self.all, &self.committed_only] {
             if due {
                 // SAFETY: the client is ours.
-                unsafe { revival.add(client.client().native_ptr()) };
+                unsafe { self.revival.add(client.client().native_ptr()) };
             }
             // Serves what waits, so that the context hears of it.
             for _ in 0..CLIENT_EVENTS_MAX {

@@ -70,7 +70,7 @@ pub(super) struct KafkaProducer {
     options: ProducerOptions,
     producer: ThreadedProducer<Context>,
     initialised: bool,
-    revival: Mutex<Revival>,
+    revival: Revival,
 }
 
 impl KafkaProducer {
@@ -96,7 +96,7 @@ impl KafkaProducer {
         let context = Context { hints: Hints::default(), failures: Mutex::default(), room: Condvar::new() };
         let producer = ThreadedProducer::from_config_and_context(&config, context)
             .map_err(|error| errors::from_kafka(&servers, "opening a producer", &error, None))?;
-        let revival = Mutex::new(Revival::new(&servers));
+        let revival = Revival::new(&servers);
         Ok(Self { servers, options, producer, initialised: false, revival })
     }
 
@@ -149,7 +149,7 @@ impl KafkaProducer {
                 return false;
             }
             // SAFETY: as above.
-            unsafe { self.revival.lock().unwrap_or_else(PoisonError::into_inner).look(client) };
+            unsafe { self.revival.look(client) };
         }
     }
 

@@ -12,6 +12,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::client::{PlainContext, reading};
 use super::errors;
 use super::queue::{Fetched, PartitionQueue, Signal};
+use super::revival::Revival;
 use crate::broker::types::{IncomingRecord, ReaderOptions, TopicPartition};
 use crate::broker::{BrokerError, BrokerErrorKind as Kind, BrokerResult, PartitionReader};
 
@@ -28,6 +29,7 @@ pub(super) struct KafkaReader {
     servers: String,
     partition: TopicPartition,
     next: i64,
+    revival: Revival,
     /// Why reading has stopped; told once the records before it were given.
     stopped: Option<BrokerError>,
 }
@@ -60,6 +62,7 @@ impl KafkaReader {
         list.add_partition_offset(&partition.topic, number, Offset::Offset(from_offset)).map_err(failed)?;
         consumer.assign(&list).map_err(failed)?;
         Ok(Self {
+            revival: Revival::new(&servers),
             queue,
             consumer,
             signal,
@@ -75,6 +78,8 @@ impl PartitionReader for KafkaReader {
     fn poll(&mut self, timeout: Duration, max_records: usize) -> BrokerResult<Vec<IncomingRecord>> {
         let deadline = Instant::now() + timeout;
         let mut records = Vec::new();
+        // SAFETY: the client is `self.consumer`'s.
+        unsafe { self.revival.look_if_quiet(self.consumer.client().native_ptr()) };
         loop {
             if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
                 let what = format!("reading {}", self.partition);
@@ -110,8 +115,12 @@ impl PartitionReader for KafkaReader {
             {
                 return Err(error.clone());
             }
+            if !records.is_empty() || at_end {
+                self.revival.heard();
+                return Ok(records);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            if !records.is_empty() || at_end || left.is_zero() {
+            if left.is_zero() {
                 return Ok(records);
             }
             self.signal.wait(left.min(LOOK_INTERVAL));

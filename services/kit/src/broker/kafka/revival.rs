@@ -6,10 +6,13 @@
 //! client would stay deaf for ever: the same answer also stopped its timer for beginning anew from the bootstrap servers.
 
 use std::ffi::CString;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as native;
 
+/// After this long without a word the brokers are asked whether they are there.
+const QUIET: Duration = Duration::from_secs(5);
 /// Least time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long the brokers may take to answer before they are added again, in milliseconds.
@@ -17,29 +20,59 @@ const ANSWER_TIMEOUT_MS: i32 = 500;
 
 pub(super) struct Revival {
     servers: CString,
+    times: Mutex<Times>,
+}
+
+struct Times {
+    /// When the client gave something last.
+    heard: Instant,
     looked: Instant,
 }
 
 impl Revival {
     pub fn new(servers: &str) -> Self {
+        let now = Instant::now();
         // A list with a zero byte was refused when the client was opened.
-        Self { servers: CString::new(servers).unwrap_or_default(), looked: Instant::now() }
+        let servers = CString::new(servers).unwrap_or_default();
+        Self { servers, times: Mutex::new(Times { heard: now, looked: now }) }
+    }
+
+    /// Notes that the client gave something.
+    pub fn heard(&self) {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).heard = Instant::now();
+    }
+
+    /// Whether nothing was heard for long.
+    fn is_quiet(&self) -> bool {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).heard.elapsed() >= QUIET
     }
 
     /// Whether to look again; says so once in a while.
-    pub fn is_due(&mut self) -> bool {
-        let due = self.looked.elapsed() >= LOOK_INTERVAL;
+    pub fn is_due(&self) -> bool {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = times.looked.elapsed() >= LOOK_INTERVAL;
         if due {
-            self.looked = Instant::now();
+            times.looked = Instant::now();
         }
         due
+    }
+
+    /// Looks after a client that gave nothing for long.
+    ///
+    /// # Safety
+    /// `client` is live.
+    pub unsafe fn look_if_quiet(&self, client: *mut native::rd_kafka_t) {
+        if self.is_quiet() {
+            // SAFETY: as by the caller.
+            unsafe { self.look(client) };
+        }
     }
 
     /// Asks for metadata, unless that was done lately, and adds the bootstrap servers again if nobody answers.
     ///
     /// # Safety
     /// `client` is live.
-    pub unsafe fn look(&mut self, client: *mut native::rd_kafka_t) {
+    pub unsafe fn look(&self, client: *mut native::rd_kafka_t) {
         if !self.is_due() {
             return;
         }
@@ -59,7 +92,6 @@ impl Revival {
                 self.add(client);
             }
         }
-        self.looked = Instant::now();
     }
 
     /// Adds the bootstrap servers again; those that are known already are not added twice.
