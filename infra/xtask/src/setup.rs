@@ -25,6 +25,7 @@ pub const DOCKER: Need = program(
 );
 
 pub const PYTHON: Need = program("Python 3 with venv", python_with_venv, &["python3", "python3-venv"]);
+pub const GO: Need = program("go", || found("go"), &["golang-go"]);
 pub const MMDEBSTRAP: Need = program("mmdebstrap", || found("mmdebstrap"), &["mmdebstrap"]);
 
 const fn program(what: &'static str, present: fn() -> bool, packages: &'static [&'static str]) -> Need {
@@ -84,7 +85,7 @@ const TESTS: &[Need] = &[
     program("php", || found("php"), &["php-cli", "php-mbstring", "php-xml"]),
     program("php-fpm", php_fpm, &["php-fpm"]),
     program("composer", || found("composer"), &["composer"]),
-    program("go", || found("go"), &["golang-go"]),
+    GO,
     // Hooks that load into other programs are tested on both C libraries.
     program("musl-gcc", || found("musl-gcc"), &["musl", "musl-tools"]),
 ];
