@@ -38,7 +38,7 @@ int resync_mappings(struct bpf_iter__task_vma *ctx)
 	if (kind == EVENT_MAP && file == task->mm->exe_file)
 		report_executable(task, t, tgid, file);
 	else
-		report(task, t, tgid, file, kind, kind == EVENT_MAP ? 0 : t->reader, 0, EVENT_RESYNC, SCRATCH_RESYNC);
+		report(task, t, tgid, file, kind, t->reader, 0, EVENT_RESYNC, SCRATCH_RESYNC);
 	return 0;
 }
 

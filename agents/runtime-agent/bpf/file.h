@@ -165,10 +165,11 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	key.mount = (__u64)mnt;
 	key.change_time = change_time(inode);
 	key.kind = kind;
-	key.reader = reader;
+	/* The same file means more once an interpreter was mapped. What is mapped means the same to all. */
+	key.reader = kind == EVENT_MAP ? 0 : kind == EVENT_OPEN ? reader ^ t->carries : reader;
 	if (kind == EVENT_EXEC)
 		key.name ^= t->exec_id * 0xbf58476d1ce4e5b9ull;
-	if (kind == EVENT_MAP && is_jvm(dentry))
+	if ((flags & EVENT_OF_PROCESS) || (kind == EVENT_MAP && is_jvm(dentry)))
 		key.name ^= (tgid + (t->exec_id << 20)) * 0xbf58476d1ce4e5b9ull;
 	old = bpf_map_lookup_elem(&seen, &key);
 	/* Compared so that a clock that goes backwards does not report everything again. */
@@ -195,7 +196,7 @@ static __always_inline __u64 report(struct task_struct *task, struct tracked *t,
 	s = bpf_map_lookup_elem(&scratch, &slot);
 	if (!s)
 		return 0;
-	flags |= w.flags;
+	flags |= w.flags | t->carries;
 	if (!w.done)
 		flags |= EVENT_TRUNCATED;
 	s->event.kind = kind;

@@ -180,6 +180,8 @@ int on_exec(__u64 *ctx)
 
 	exec_id = (bpf_ktime_get_ns() << 6) | (bpf_get_smp_processor_id() & 63);
 	before = *t;
+	before.carries = 0;
+	before.flags &= ~TRACKED_STARTED_PYTHON;
 	next = before;
 	next.mount_ns = mount_ns;
 	before.reader = reader_of(&before);

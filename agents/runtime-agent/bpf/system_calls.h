@@ -13,19 +13,55 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 	return file;
 }
 
-/* A program that maps an interpreter reads modules from then on: a web server with mod_php, uWSGI. */
-static __always_inline void embed(struct tracked *t, struct file *file)
+/* A program that maps an interpreter reads modules from then on: a web server with mod_php, uWSGI. Returns whether
+ * this is its first. */
+static __always_inline bool embed(struct tracked *t, struct file *file)
 {
 	struct program_name name = {};
+	__u32 carries = 0;
 
-	if (t->reader != READER_PLAIN)
-		return;
 	bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
-	if (starts_with(name.name, "libpython", 9) || starts_with(name.name, "libruby", 7) ||
-	    starts_with(name.name, "libphp", 6))
-		t->reader = READER_EMBEDDED;
-	else if (starts_with(name.name, "libnode", 7))
-		t->reader = READER_NODE;
+	if (!starts_with(name.name, "lib", 3))
+		return false;
+	if (starts_with(name.name, "libpython", 9) || starts_with(name.name, "libpypy", 7))
+		carries = EVENT_CARRIES_PYTHON;
+	else if (starts_with(name.name, "libnode.so", 10))
+		carries = EVENT_CARRIES_NODE;
+	else if (starts_with(name.name, "libruby", 7))
+		carries = EVENT_CARRIES_RUBY;
+	else if (starts_with(name.name, "libphp", 6))
+		carries = EVENT_CARRIES_PHP;
+	if (!(carries & ~t->carries))
+		return false;
+	t->carries |= carries;
+	return true;
+}
+
+/* No interpreter by its name, as far as that is known. */
+static __always_inline bool is_other_program(__u32 reader)
+{
+	return reader == READER_PLAIN || (reader & READER_PROVISIONAL);
+}
+
+/* Whether Python starts from files here, in a program that carries it: each start reads `encodings` first. Of each such
+ * process that is told, as frozen programs are known by its absence. */
+static __always_inline bool starts_python(struct tracked *t, __u32 reader, struct file *file)
+{
+	struct program_name name = {};
+	struct dentry *directory;
+
+	if (!(t->carries & EVENT_CARRIES_PYTHON) || (t->flags & TRACKED_STARTED_PYTHON) || !is_other_program(reader))
+		return false;
+	directory = BPF_CORE_READ(file, f_path.dentry, d_parent);
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(directory, d_name.name));
+	if (starts_with(name.name, "__pycache__", sizeof("__pycache__"))) {
+		directory = BPF_CORE_READ(directory, d_parent);
+		bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(directory, d_name.name));
+	}
+	if (!starts_with(name.name, "encodings", sizeof("encodings")))
+		return false;
+	t->flags |= TRACKED_STARTED_PYTHON;
+	return true;
 }
 
 struct found_file {
@@ -109,7 +145,8 @@ int on_syscall(__u64 *ctx)
 			return 0;
 		file = file_of(task, (__u32)result);
 		if (file)
-			report(task, t, tgid, file, EVENT_OPEN, reader, 0, 0, SCRATCH_SYSCALL);
+			report(task, t, tgid, file, EVENT_OPEN, reader, 0,
+			       starts_python(t, reader, file) ? EVENT_OF_PROCESS : 0, SCRATCH_SYSCALL);
 		return 0;
 	}
 #if defined(__TARGET_ARCH_x86)
@@ -140,8 +177,9 @@ int on_syscall(__u64 *ctx)
 	}
 	if (!file)
 		return 0;
-	embed(t, file);
-	report(task, t, tgid, file, EVENT_MAP, 0, 0, 0, SCRATCH_SYSCALL);
+	reader = reader_of(t);
+	report(task, t, tgid, file, EVENT_MAP, reader, 0,
+	       embed(t, file) && is_other_program(reader) ? EVENT_OF_PROCESS : 0, SCRATCH_SYSCALL);
 	return 0;
 }
 
@@ -166,7 +204,7 @@ int on_exec_interpreter(__u64 *ctx)
 	address = BPF_CORE_READ(regs, pc);
 #endif
 	if (!bpf_find_vma(task, address, on_vma, &found, 0) && found.file)
-		report(task, t, tgid, found.file, EVENT_MAP, 0, 0, 0, SCRATCH_INTERPRETER);
+		report(task, t, tgid, found.file, EVENT_MAP, t->reader, 0, 0, SCRATCH_INTERPRETER);
 	return 0;
 }
 

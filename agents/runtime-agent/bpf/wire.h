@@ -28,6 +28,12 @@ enum {
 	EVENT_DETACHED = 4,	 /* the walk met a tree that is mounted nowhere */
 	EVENT_TRUNCATED = 8,	 /* deeper or longer than the bounds */
 	EVENT_RESYNC = 16,	 /* found by looking, not when it happened */
+	EVENT_OF_PROCESS = 32,	 /* told of each process, not once per key */
+	/* Interpreters that the process has mapped as libraries. */
+	EVENT_CARRIES_PYTHON = 256,
+	EVENT_CARRIES_NODE = 512,
+	EVENT_CARRIES_RUBY = 1024,
+	EVENT_CARRIES_PHP = 2048,
 };
 
 enum { PROGRAM_PLAIN = 0, PROGRAM_IGNORED = 1, PROGRAM_JUDGED = 2 };
@@ -40,12 +46,14 @@ enum { PROGRAM_PLAIN = 0, PROGRAM_IGNORED = 1, PROGRAM_JUDGED = 2 };
 #define READER_RUBY 4u
 #define READER_PHP 5u
 #define READER_JAVA 6u
-#define READER_EMBEDDED 7u
 #define READER_INSTALLER 8u /* reads do not count, nor do those of what it executes */
 #define READER_PROVISIONAL 0x80000000u
 
 enum { WORKLOAD_FROM_FIRST_EXEC = 1, WORKLOAD_IGNORED = 2, WORKLOAD_TREE = 4 };
-enum { TRACKED_CONTAINER = 1 };
+enum {
+	TRACKED_CONTAINER = 1,
+	TRACKED_STARTED_PYTHON = 2, /* a program that carries Python has read the first of its modules */
+};
 enum { COUNTER_LOST = 0, COUNTER_UNTRACKED = 1, COUNTER_COUNT = 2 };
 enum {
 	SCRATCH_EXEC,
@@ -74,7 +82,7 @@ struct tracked {
 	__u32 reader;
 	__u32 mount_ns;
 	__u32 flags;
-	__u32 padding;
+	__u32 carries; /* EVENT_CARRIES_* */
 };
 
 struct workload {

@@ -4,7 +4,8 @@
 use plimsoll_schemas::words::{Rung, mount, usage_kind};
 
 use crate::ebpf::event::{FileAction, FileEvent};
-use crate::sweep::Reader;
+use crate::hooks::language::Language;
+use crate::sweep::{Carried, Reader};
 use crate::unmeasurable;
 
 /// A use of one file.
@@ -63,8 +64,7 @@ const NODE_METADATA: &[&[u8]] = &[
     b"composer.json",
 ];
 
-/// Who reads: the judgement of its command line where that is known, else the kernel's class. A program that is no
-/// interpreter by its name can have mapped one since.
+/// Who reads: the judgement of its command line where that is known, else the kernel's class.
 pub fn reader_of(event: &FileEvent, judged: Option<Reader>) -> Reader {
     match judged {
         None | Some(Reader::Plain) => Reader::of_class(event.reader),
@@ -72,21 +72,33 @@ pub fn reader_of(event: &FileEvent, judged: Option<Reader>) -> Reader {
     }
 }
 
-/// Whether an interpreter that opens this file loads code from it.
-fn is_module(reader: Reader, path: &[u8]) -> bool {
-    let ends = |endings: &[&[u8]]| endings.iter().any(|ending| path.ends_with(ending));
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+/// Whether a process that opens this file loads code from it: it is an interpreter of the file's language, or has mapped
+/// one. To all others the file is data.
+fn is_module(reader: Reader, carries: Carried, path: &[u8]) -> bool {
     match reader {
-        Reader::Plain | Reader::Ignored | Reader::Installer => false,
-        Reader::Java => ends(JVM_MODULES),
-        Reader::Python => ends(PYTHON_MODULES),
+        Reader::Ignored | Reader::Installer => return false,
+        Reader::Java if ends(path, JVM_MODULES) => return true,
+        _ => {}
+    }
+    let interprets = |language| reader.language() == Some(language) || carries.has(language);
+    Language::ALL.into_iter().any(|language| interprets(language) && is_module_of(language, path))
+}
+
+fn ends(path: &[u8], endings: &[&[u8]]) -> bool {
+    endings.iter().any(|ending| path.ends_with(ending))
+}
+
+fn is_module_of(language: Language, path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    match language {
+        Language::Python => ends(path, PYTHON_MODULES),
         // A package whose main file is JSON is loaded by reading it.
-        Reader::Node => {
-            ends(NODE_MODULES) && !ends(&[b".d.ts"]) && !NODE_METADATA.contains(&name) || is_script(path)
+        Language::Node => {
+            let is_metadata = path.ends_with(b".d.ts") || NODE_METADATA.contains(&name);
+            ends(path, NODE_MODULES) && !is_metadata || is_script(path)
         }
-        Reader::Ruby => ends(RUBY_MODULES) || is_script(path),
-        Reader::Php => ends(PHP_MODULES) || is_script(path),
-        Reader::Embedded => ends(PYTHON_MODULES) || ends(RUBY_MODULES) || ends(PHP_MODULES),
+        Language::Ruby => ends(path, RUBY_MODULES) || is_script(path),
+        Language::Php => ends(path, PHP_MODULES) || is_script(path),
     }
 }
 
@@ -107,13 +119,13 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
         FileAction::Map => (usage_kind::LIBRARY, Rung::Loaded),
         FileAction::Open => match reader {
             Reader::Ignored | Reader::Installer => return None,
-            reader if is_module(reader, &event.path) => (usage_kind::MODULE, Rung::Loaded),
+            reader if is_module(reader, event.carries, &event.path) => (usage_kind::MODULE, Rung::Loaded),
             _ => (usage_kind::FILE, Rung::Accessed),
         },
     };
     // What OPcache and Jython keep in a file stands for its source, which is not read then.
     let source = match reader {
-        Reader::Php | Reader::Embedded => {
+        reader if reader == Reader::Php || event.carries.has(Language::Php) => {
             unmeasurable::source_of_opcache_file(&event.path).map(<[u8]>::to_vec)
         }
         Reader::Java => {
@@ -181,6 +193,7 @@ mod tests {
             exec_id: 0,
             parent_exec_id: 0,
             reader: 0,
+            carries: Carried::default(),
             command_hash: 0,
             mount_ns: 0,
             device: 0,
@@ -212,7 +225,6 @@ mod tests {
             (Open, "app/x-1.0.dist-info/METADATA", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/x.egg", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/x.pyi", Reader::Python, Some(("file", Rung::Accessed))),
-            (Open, "app/x.pyi", Reader::Embedded, Some(("file", Rung::Accessed))),
             (Open, "app/py.typed", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/x.py", Reader::Ignored, None),
             (Open, "app/node_modules/a/index.js", Reader::Node, Some(("module", Rung::Loaded))),
@@ -233,7 +245,10 @@ mod tests {
             (Open, "app/vendor/bin/a", Reader::Php, Some(("module", Rung::Loaded))),
             (Open, "app/modules/a/a.install", Reader::Php, Some(("module", Rung::Loaded))),
             (Open, "app/vendor/composer/installed.json", Reader::Php, Some(("file", Rung::Accessed))),
-            (Open, "app/vendor/a/a/src/A.php", Reader::Embedded, Some(("module", Rung::Loaded))),
+            (Open, "app/x.py", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/x.js", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "app/x.php", Reader::Ruby, Some(("file", Rung::Accessed))),
+            (Open, "app/x.rb", Reader::Php, Some(("file", Rung::Accessed))),
             (Open, "app/a.jar", Reader::Java, Some(("file", Rung::Accessed))),
             (Open, "app/a.class", Reader::Java, Some(("file", Rung::Accessed))),
             (Open, "gems/a-1/lib/a.rb", Reader::Java, Some(("module", Rung::Loaded))),
@@ -248,14 +263,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_carried_decides_what_is_a_module() {
+        use Language::{Node, Php, Python, Ruby};
+        for (reader, carries, modules) in [
+            (Reader::Plain, &[][..], ""),
+            (Reader::Plain, &[Python], "a.py a.pyc"),
+            (Reader::Plain, &[Ruby], "a.rb"),
+            (Reader::Plain, &[Php], "a.php"),
+            (Reader::Plain, &[Node], "a.js"),
+            (Reader::Plain, &[Python, Ruby, Php, Node], "a.py a.pyc a.rb a.php a.js"),
+            // PyCall, jep
+            (Reader::Ruby, &[Python], "a.py a.pyc a.rb"),
+            (Reader::Java, &[Python], "a.py a.pyc a.rb"),
+            (Reader::Python, &[Python], "a.py a.pyc"),
+            (Reader::Installer, &[Python], ""),
+            (Reader::Ignored, &[Ruby], ""),
+        ] {
+            let carries: Carried = carries.iter().copied().collect();
+            let is_loaded = |path: &&str| {
+                let event = FileEvent { carries, ..event(FileAction::Open, path) };
+                observe(&event, reader).is_some_and(|found| found.rung == Rung::Loaded)
+            };
+            let all = ["a.py", "a.pyc", "a.rb", "a.php", "a.js", "a.pyi", "a.txt", "package.json"];
+            let found: Vec<_> = all.into_iter().filter(is_loaded).collect();
+            assert_eq!(found.join(" "), modules, "{reader:?} {carries:?}");
+        }
+    }
+
+    #[test]
     fn the_command_line_decides_before_the_kernel() {
         use crate::ebpf::wire::reader;
         let cases = [
             (reader::PLAIN, None, Reader::Plain),
             (reader::NODE, None, Reader::Node),
             (reader::NODE, Some(Reader::Ignored), Reader::Ignored),
-            // uWSGI has mapped an interpreter since it was judged.
-            (reader::EMBEDDED, Some(Reader::Plain), Reader::Embedded),
             (reader::PROVISIONAL | 7, None, Reader::Plain),
             (reader::PROVISIONAL | 7, Some(Reader::Php), Reader::Php),
         ];

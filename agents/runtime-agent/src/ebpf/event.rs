@@ -1,6 +1,8 @@
 //! Records of the ring buffer as typed events.
 //! It must never trust their lengths: a record that does not add up is refused.
 
+use crate::sweep::Carried;
+
 use super::wire::{self, EventHeader, Plain as _, event_flag, event_kind};
 
 /// What happened to a file.
@@ -31,6 +33,8 @@ pub struct FileEvent {
     pub parent_exec_id: u64,
     /// Class of reader, see `wire::reader`.
     pub reader: u32,
+    /// Interpreters that the process has mapped as libraries.
+    pub carries: Carried,
     /// Hash of the command line, where that decides what reads mean; else 0.
     pub command_hash: u64,
     pub mount_ns: u32,
@@ -96,6 +100,7 @@ pub fn parse(record: &[u8]) -> Option<KernelEvent> {
         exec_id: header.exec_id,
         parent_exec_id: header.parent_exec_id,
         reader: header.reader,
+        carries: Carried::of_bits(header.flags),
         command_hash: header.command_hash,
         mount_ns: header.mount_ns,
         device: header.device,

@@ -46,6 +46,16 @@ pub mod event_flag {
     pub const TRUNCATED: u32 = 8;
     /// Found by looking, not when it happened.
     pub const RESYNC: u32 = 16;
+    /// Told of each process, not once per key.
+    pub const OF_PROCESS: u32 = 32;
+    /// The process has mapped Python as a library.
+    pub const CARRIES_PYTHON: u32 = 256;
+    /// Node.js.
+    pub const CARRIES_NODE: u32 = 512;
+    /// Ruby.
+    pub const CARRIES_RUBY: u32 = 1024;
+    /// PHP.
+    pub const CARRIES_PHP: u32 = 2048;
 }
 
 /// How a program's reads count.
@@ -72,8 +82,6 @@ pub mod reader {
     pub const PHP: u32 = 5;
     /// A JVM.
     pub const JAVA: u32 = 6;
-    /// A program that has mapped an interpreter as a library.
-    pub const EMBEDDED: u32 = 7;
     /// Reads do not count, nor do those of the programs that it executes.
     pub const INSTALLER: u32 = 8;
     /// Not judged yet; the low bits are the command line's hash.
@@ -122,7 +130,8 @@ pub struct Tracked {
     pub reader: u32,
     pub mount_ns: u32,
     pub flags: u32,
-    pub padding: u32,
+    /// `event_flag::CARRIES_…`.
+    pub carries: u32,
 }
 
 /// `struct workload`.

@@ -115,13 +115,19 @@ impl Engine {
             FileAction::Map => Language::of_library(&event.path) == Some(Language::Php),
             FileAction::Open => false,
         };
-        let carries_python =
-            event.action == FileAction::Map && Language::of_library(&event.path) == Some(Language::Python);
-        if carries_python && !event.resync && judged.is_none_or(|judged| judged == Reader::Plain) {
-            workload.set_carries_python(&process);
-        }
-        if reader == Reader::Embedded && unmeasurable::python::is_first_module(&event.path) {
-            workload.set_reads_python();
+        if reader == Reader::Plain && !event.resync {
+            match event.action {
+                FileAction::Map if Language::of_library(&event.path) == Some(Language::Python) => {
+                    workload.set_carries_python(event.exec_id, &process);
+                }
+                FileAction::Open
+                    if event.carries.has(Language::Python)
+                        && unmeasurable::python::is_first_module(&event.path) =>
+                {
+                    workload.set_started_python(event.exec_id);
+                }
+                _ => {}
+            }
         }
         // What ran from the first exec on is looked at again, too: after losses and once per epoch.
         if event.resync && keeps_php && !workload.is_watched_from_first_exec(probe::EBPF_FILES) {

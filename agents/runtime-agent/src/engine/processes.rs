@@ -50,17 +50,6 @@ impl Processes {
     }
 }
 
-/// The language of a program's reader. A JVM is told by its own agent; what a program embeds, by its library.
-fn language(reader: Reader) -> Option<Language> {
-    Some(match reader {
-        Reader::Python => Language::Python,
-        Reader::Node => Language::Node,
-        Reader::Ruby => Language::Ruby,
-        Reader::Php => Language::Php,
-        _ => return None,
-    })
-}
-
 fn uses_nothing(reader: Reader) -> bool {
     matches!(reader, Reader::Ignored | Reader::Installer)
 }
@@ -90,14 +79,15 @@ impl Engine {
 
     /// An exec of an interpreter, or the mapping of one: the process may be gone at the next look.
     pub(super) fn count_process(&mut self, event: &FileEvent, reader: Option<Reader>) {
+        let maps = reader_of(event, reader);
         let language = match event.action {
-            FileAction::Exec if !event.resync => reader.and_then(language),
-            FileAction::Map if !uses_nothing(reader_of(event, reader)) => Language::of_library(&event.path),
+            FileAction::Exec if !event.resync => reader.and_then(Reader::language),
+            FileAction::Map if !uses_nothing(maps) => Language::of_library(&event.path),
             _ => None,
         };
         let Some(language) = language else { return };
         // An interpreter was judged by its command line; this is what carries one.
-        if event.action == FileAction::Map && reader.is_none_or(|reader| reader == Reader::Plain) {
+        if event.action == FileAction::Map && maps.language() != Some(language) {
             self.note_application(event.workload, language);
         }
         let process = Process { workload: event.workload, pid: event.pid, exec_id: event.exec_id, language };
@@ -112,7 +102,7 @@ impl Engine {
             let judged = self.images.get(&tracked.exec_id).map(|image| image.reader);
             let reader = judged.filter(|reader| *reader != Reader::Plain);
             let reader = reader.unwrap_or_else(|| Reader::of_class(tracked.reader));
-            let language = language(reader)?;
+            let language = reader.language()?;
             Some(Process { workload: tracked.workload, pid: *pid, exec_id: tracked.exec_id, language })
         };
         let running: HashSet<Process> = tracked.iter().filter_map(process).collect();

@@ -6,7 +6,7 @@ use crate::ebpf::event::{FileAction, FileEvent};
 use crate::ebpf::wire::{TRACKED_CONTAINER, Tracked, WorkloadEntry, workload_flag};
 use crate::hooks::language::Language;
 use crate::identity::container;
-use crate::sweep::Reader;
+use crate::sweep::Carried;
 use crate::{procfs, sweep};
 
 /// Enters containers that ran before the programs were attached. `attached_ns`: since boot; 0 before the attach.
@@ -50,16 +50,17 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
             }
             let executable = procfs::executable(pid).unwrap_or_default();
             let judged = sweep::judge(&executable, &procfs::command_line(pid));
-            let carries =
-                || procfs::mappings(pid).iter().any(|file| Language::of_library(&file.path).is_some());
-            let reader = if judged == Reader::Plain && carries() { Reader::Embedded } else { judged };
+            let mapped = procfs::mappings(pid);
+            let carries: Carried =
+                mapped.iter().filter_map(|file| Language::of_library(&file.path)).collect();
             kernel.track(
                 pid,
                 &Tracked {
                     workload: id,
                     mount_ns,
                     flags: TRACKED_CONTAINER,
-                    reader: reader.class(),
+                    reader: judged.class(),
+                    carries: carries.bits(),
                     // An exec from here has a parent, though its image was not seen.
                     exec_id: u64::from(pid),
                     ..Tracked::default()
@@ -81,6 +82,7 @@ impl procfs::Mapping {
             exec_id: tracked.exec_id,
             parent_exec_id: 0,
             reader: tracked.reader,
+            carries: Carried::of_bits(tracked.carries),
             command_hash: 0,
             mount_ns: tracked.mount_ns,
             device: 0,

@@ -2,6 +2,7 @@
 //! without needing it (DESIGN section 3, "Not use"). A pure function over a program and its command line.
 //! It must never judge by the program alone where a subcommand runs an application: `pipenv run`, `npm start`.
 
+mod carried;
 mod jvm;
 mod node;
 mod node_words;
@@ -10,6 +11,7 @@ mod python;
 mod role;
 mod ruby;
 
+pub use carried::Carried;
 pub use jvm::language_of as language_on_jvm;
 pub use python::is_python;
 pub use role::{Role, is_application, role_of};
@@ -32,8 +34,6 @@ pub enum Reader {
     Php,
     /// A JVM. That it opens a jar proves nothing: its classes are told by JVMTI. What JRuby and Jython read are modules.
     Java,
-    /// A program that carries an interpreter as a library: a web server with mod_php, uWSGI.
-    Embedded,
     /// Not at all.
     Ignored,
     /// Not at all, nor do those of the programs that it executes: scripts of packages that `npm ci` runs, the workers of
@@ -52,10 +52,20 @@ impl Reader {
             Self::Ruby => reader::RUBY,
             Self::Php => reader::PHP,
             Self::Java => reader::JAVA,
-            Self::Embedded => reader::EMBEDDED,
             Self::Ignored => reader::IGNORED,
             Self::Installer => reader::INSTALLER,
         }
+    }
+
+    /// The language whose interpreter this is; a JVM is none.
+    pub fn language(self) -> Option<Language> {
+        Some(match self {
+            Self::Python => Language::Python,
+            Self::Node => Language::Node,
+            Self::Ruby => Language::Ruby,
+            Self::Php => Language::Php,
+            Self::Plain | Self::Java | Self::Ignored | Self::Installer => return None,
+        })
     }
 
     /// The reader of a class; a class that is not known yet reads as a plain program does.
@@ -67,7 +77,6 @@ impl Reader {
             reader::RUBY => Self::Ruby,
             reader::PHP => Self::Php,
             reader::JAVA => Self::Java,
-            reader::EMBEDDED => Self::Embedded,
             reader::IGNORED => Self::Ignored,
             reader::INSTALLER => Self::Installer,
             _ => Self::Plain,

@@ -27,7 +27,7 @@ pub fn role_of(program: &[u8], arguments: &[String], reader: Reader) -> Option<(
         Reader::Python | Reader::Node | Reader::Ruby | Reader::Php | Reader::Java => {
             is_application(program, arguments).then_some((ecosystem, Role::Application))
         }
-        Reader::Plain | Reader::Embedded => None,
+        Reader::Plain => None,
     }
 }
 

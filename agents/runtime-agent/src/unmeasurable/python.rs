@@ -3,7 +3,7 @@
 
 use super::Unmeasurable;
 use super::elf::Elf;
-use crate::hooks::language::Language;
+use crate::sweep::{base_name, is_python};
 
 /// Section in which PyInstaller's programs keep their modules (PyInstaller/building/api.py).
 const PYINSTALLER_SECTION: &[u8] = b"pydata";
@@ -90,7 +90,7 @@ pub(super) fn of_program(program: &Elf<'_>, path: &[u8]) -> Option<Unmeasurable>
              application from installed packages under observation"
         )));
     }
-    let carries = Language::of_program(path) != Some(Language::Python) && program.offers(PYTHON_SYMBOL);
+    let carries = !is_python(&base_name(path)) && program.offers(PYTHON_SYMBOL);
     carries.then(|| {
         unmeasurable(format!(
             "/{place} has Python linked into it (cx_Freeze, Nuitka, PyOxidizer), and may carry the packages too, where \

@@ -9,7 +9,7 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
-use plimsoll_schemas::words::probe;
+use plimsoll_schemas::words::{java_package_of, probe};
 
 use crate::observe::{Observation, below};
 use crate::unmeasurable::Unmeasurable;
@@ -153,10 +153,8 @@ pub struct Workload {
     asks_daemon: bool,
     /// That daemon is one of its own processes.
     runs_daemon: bool,
-    /// A program that carries Python as a library.
-    carries_python: Option<String>,
-    /// Such a program read Python's own modules.
-    reads_python: bool,
+    /// Programs, by their images, that carry Python as a library and have not started it from files.
+    carriers: BTreeMap<u64, String>,
     /// Ecosystems of which tools or an application ran.
     tools: Tools,
     /// Something of the workload itself changed since it was published.
@@ -195,8 +193,7 @@ impl Workload {
             loads_packages: false,
             asks_daemon: false,
             runs_daemon: false,
-            carries_python: None,
-            reads_python: false,
+            carriers: BTreeMap::new(),
             tools: Tools::default(),
             changed: true,
             published_at_ms: 0,
@@ -282,14 +279,18 @@ impl Workload {
                 items.iter().take(room).cloned().map(|item| PendingItem { position: NO_POSITION, ..item }),
             );
         }
-        items
-            .into_iter()
-            .filter_map(|mut pending| {
-                let (index, path) = self.place(&pending.path)?;
-                pending.item.path = path;
-                Some((index, pending))
-            })
-            .collect()
+        items.into_iter().flat_map(|pending| self.placed(pending)).collect()
+    }
+
+    /// The item in the artifact that its path lies in. A Java package may lie in archives of any of them.
+    fn placed(&self, pending: PendingItem) -> Vec<(usize, PendingItem)> {
+        let at = |(index, path)| {
+            (index, PendingItem { item: UsageItem { path, ..pending.item.clone() }, ..pending.clone() })
+        };
+        if java_package_of(&pending.path).is_some() {
+            return (0..self.artifacts.len()).map(|index| at((index, pending.path.clone()))).collect();
+        }
+        self.place(&pending.path).map(at).into_iter().collect()
     }
 
     fn place(&self, path: &[u8]) -> Option<(usize, Vec<u8>)> {
@@ -438,9 +439,15 @@ mod tests {
         ]);
         add(&mut workload, "srv/app/lib/x.py", 1, 1);
         add(&mut workload, "usr/lib/libc.so.6", 2, 1);
-        let placed: Vec<_> =
-            workload.take_pending().into_iter().map(|(index, item)| (index, item.item.path)).collect();
-        assert_eq!(placed, [(0, b"lib/x.py".to_vec()), (1, b"usr/lib/libc.so.6".to_vec())]);
+        add(&mut workload, "?!/org/example", 0, 1);
+        let placed: Vec<_> = workload
+            .take_pending()
+            .into_iter()
+            .map(|(index, item)| (index, String::from_utf8(item.item.path).unwrap()))
+            .collect();
+        let expected =
+            [(0, "lib/x.py"), (1, "usr/lib/libc.so.6"), (0, "?!/org/example"), (1, "?!/org/example")];
+        assert_eq!(placed, expected.map(|(index, path)| (index, path.to_owned())));
     }
 
     #[test]

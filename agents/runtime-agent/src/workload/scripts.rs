@@ -12,6 +12,8 @@ use crate::unmeasurable::{self, Found, Unmeasurable};
 
 /// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
 const SCRIPTS_MAX: usize = 4_096;
+/// Most images of programs that carry Python and have not started it from files.
+const CARRIERS_MAX: usize = 1_024;
 
 impl Workload {
     /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
@@ -35,18 +37,17 @@ impl Workload {
         }
     }
 
-    /// A program mapped Python's library, and is no interpreter by its name.
-    pub fn set_carries_python(&mut self, program: &str) {
-        if self.carries_python.is_none() {
-            self.carries_python = Some(program.to_owned());
-            self.changed = true;
+    /// A program, of which this image runs, mapped Python's library, and is no interpreter by its name.
+    pub fn set_carries_python(&mut self, image: u64, program: &str) {
+        if self.carriers.len() < CARRIERS_MAX {
+            self.changed |= self.carriers.is_empty();
+            self.carriers.insert(image, program.to_owned());
         }
     }
 
-    /// A program that carries Python read the first of Python's modules from a file.
-    pub fn set_reads_python(&mut self) {
-        self.changed |= !self.reads_python;
-        self.reads_python = true;
+    /// A process of an image that carries Python read the first of Python's modules from a file.
+    pub fn set_started_python(&mut self, image: u64) {
+        self.changed |= self.carriers.remove(&image).is_some();
     }
 
     /// What it is said to be unable to measure.
@@ -59,7 +60,7 @@ impl Workload {
             let found = unmeasurable::of_daemon();
             unavailable.entry(found.key()).or_insert(found.reason);
         }
-        if let Some(program) = self.carries_python.as_ref().filter(|_| !self.reads_python) {
+        if let Some(program) = self.carriers.values().next() {
             let found = unmeasurable::python::without_modules(program);
             unavailable.entry(found.key()).or_insert(found.reason);
         }
@@ -134,6 +135,25 @@ mod tests {
         assert!(says(&workload));
         load(&mut workload, "app/node_modules/a/index.js");
         assert!(!says(&workload));
+    }
+
+    #[test]
+    fn each_program_that_carries_python_has_to_start_it_from_files() {
+        let mut workload = workload();
+        let says = |workload: &Workload| {
+            let said = workload.event().unavailable_probes;
+            said.get("not-measurable:pypi").map_or_else(String::new, |reason| reason[..8].to_owned())
+        };
+        workload.set_carries_python(1, "usr/bin/uwsgi");
+        assert_eq!(says(&workload), "/usr/bin");
+        workload.set_started_python(1);
+        assert_eq!(says(&workload), "");
+        workload.set_carries_python(2, "opt/frozen");
+        assert_eq!(says(&workload), "/opt/fro");
+        // One more process of the first.
+        workload.set_carries_python(1, "usr/bin/uwsgi");
+        workload.set_started_python(1);
+        assert_eq!(says(&workload), "/opt/fro");
     }
 
     #[test]

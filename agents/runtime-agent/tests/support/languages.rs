@@ -69,6 +69,11 @@ impl Measured {
             .collect()
     }
 
+    /// The component's root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Modules below the component's root, relative to it.
     pub fn modules(&self) -> BTreeSet<String> {
         below(&self.root, self.paths("module"))

@@ -1,0 +1,260 @@
+//! Who reads decides: sources are modules to what carries an interpreter of their language, and data to all others.
+//! Real programs under real eBPF; without it nothing of this is told.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use support::languages::{Measured, Way, measure, program};
+use support::servers::{free_port, get, serve};
+
+/// Sources of packages, and a bundle. None of them runs by itself.
+const BUNDLE: &str = "dist/main.js";
+const FILES: &[(&str, &str)] = &[
+    ("lib/site-packages/pack/core.py", "value = 1\n"),
+    ("gems/pack-1.0/lib/pack.rb", "VALUE = 1\n"),
+    ("vendor/acme/pack/src/Pack.php", "<?php return 1;\n"),
+    ("node_modules/pack/index.js", "module.exports = 1;\n"),
+    ("node_modules/pack/module.mjs", "export default 1;\n"),
+    ("node_modules/pack/common.cjs", "module.exports = 1;\n"),
+    (BUNDLE, "/******/ (() => { // webpackBootstrap\nvar __webpack_modules__ = {};\n/******/ })();\n"),
+];
+
+/// Reads what it is given, as a backup does.
+const READER: &str = r#"
+#include <fcntl.h>
+#include <unistd.h>
+int main(int count, char **names)
+{
+	char bytes[4096];
+	for (int i = 1; i < count; i++) {
+		int file = open(names[i], O_RDONLY);
+		if (file < 0)
+			return 1;
+		while (read(file, bytes, sizeof(bytes)) > 0)
+			;
+		close(file);
+	}
+	return 0;
+}
+"#;
+
+fn write(root: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn compile(root: &Path, name: &str, code: &str, flags: &[String]) -> PathBuf {
+    let (source, made) = (root.join(format!("{name}.c")), root.join(name));
+    fs::write(&source, code).unwrap();
+    assert!(Command::new("cc").arg(&source).arg("-o").arg(&made).args(flags).status().unwrap().success());
+    made
+}
+
+fn set(words: &[&str]) -> BTreeSet<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Names of the sources, with those of one language left out.
+fn sources(without: &[&str]) -> Vec<&'static str> {
+    let names = FILES.iter().map(|(name, _)| *name);
+    names.filter(|name| !without.iter().any(|ending| name.ends_with(ending))).collect()
+}
+
+/// What was read as data of these.
+fn read_of(measured: &Measured) -> BTreeSet<String> {
+    let root = fs::canonicalize(measured.root()).unwrap();
+    let read = support::languages::below(&root, measured.paths("file"));
+    read.into_iter().filter(|path| FILES.iter().any(|(name, _)| name == path)).collect()
+}
+
+fn loaded_of(measured: &Measured) -> BTreeSet<String> {
+    measured.modules().into_iter().filter(|path| FILES.iter().any(|(name, _)| name == path)).collect()
+}
+
+fn assert_only_read(who: &str, measured: &Measured, names: &[&str]) {
+    assert_eq!((loaded_of(measured), read_of(measured)), (set(&[]), set(names)), "{who}");
+    let said = measured.workload().unavailable_probes;
+    assert!(!said.contains_key("not-measurable:npm"), "{who}: {said:?}");
+}
+
+/// An application of some sources and a bundle; `None` (said why) without eBPF.
+fn application() -> Option<tempfile::TempDir> {
+    if support::no_ebpf().is_some() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), FILES);
+    Some(directory)
+}
+
+#[test]
+fn sources_are_data_to_what_interprets_none_of_them() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    let reader = compile(root, "backup", READER, &[]);
+    // A name that begins as an interpreter's does.
+    let named = root.join("pythonapp");
+    fs::copy(&reader, &named).unwrap();
+    let all = sources(&[]);
+    let with = |program: &Path, words: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(words);
+        command
+    };
+    for command in [
+        with(&reader, &all),
+        with(&named, &all),
+        with(Path::new("tar"), &[&["-cf", "copy.tar"][..], &all].concat()),
+        with(Path::new("sha256sum"), &all),
+        with(Path::new("cp"), &["-r", "lib", "gems", "vendor", "node_modules", "dist", "copy/"]),
+    ] {
+        fs::create_dir_all(root.join("copy")).unwrap();
+        let who = format!("{command:?}");
+        assert_only_read(&who, &measure(Way::Ebpf, root, vec![command]), &all);
+        fs::remove_dir_all(root.join("copy")).unwrap();
+    }
+}
+
+#[test]
+fn sources_are_data_to_interpreters_of_other_languages() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    let check = |who: &str, own: &[&str], words: &[&str]| {
+        let names = sources(own);
+        let mut command = match who {
+            "python3" => support::python(),
+            _ => {
+                let Some(found) = program(who, &format!("apt install {who}")) else { return };
+                Command::new(found)
+            }
+        };
+        command.args(words).args(&names);
+        assert_only_read(who, &measure(Way::Ebpf, root, vec![command]), &names);
+    };
+    check("python3", &[".py"], &["-c", "import sys; [open(name).read() for name in sys.argv[1:]]"]);
+    check("ruby", &[".rb"], &["-e", "ARGV.each { |name| File.read(name) }"]);
+    check(
+        "php",
+        &[".php"],
+        &["-r", "foreach (array_slice($argv, 1) as $name) file_get_contents($name);", "--"],
+    );
+    let script = "process.argv.slice(1).forEach((name) => require('fs').readFileSync(name))";
+    check("node", &["js"], &["-e", script, "--"]);
+}
+
+#[test]
+fn a_bundle_that_is_served_to_browsers_does_not_run_here() {
+    let Some(directory) = application() else { return };
+    let root = directory.path();
+    let port = free_port();
+    let mut command = support::python();
+    command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]);
+    let mut served = vec![BUNDLE];
+    served.extend(sources(&[".py", BUNDLE]));
+    let measured = serve(Way::Ebpf, root, command, Signal::TERM, |server| {
+        for path in &served {
+            let answer = get(port, &format!("/{path}"), server);
+            assert!(answer.contains("200 OK"), "{path}: {answer}");
+        }
+    });
+    assert_only_read("http.server", &measured, &served);
+    // Where a JavaScript runtime reads it, it may run.
+    if program("node", "apt install nodejs").is_some() {
+        let mut node = Command::new("node");
+        node.arg(BUNDLE);
+        let said = measure(Way::Ebpf, root, vec![node]).workload().unavailable_probes;
+        assert!(said.contains_key("not-measurable:npm"), "{said:?}");
+    }
+}
+
+/// How C is compiled against this Python; `None` (said why) without its shared library.
+fn with_python() -> Option<Vec<String>> {
+    let script = "import sysconfig as s\n\
+        print(s.get_paths()['include'], s.get_config_var('LIBDIR'), s.get_config_var('LDVERSION'), \
+        s.get_config_var('Py_ENABLE_SHARED'))";
+    let output = support::python().args(["-c", script]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [include, library, version, shared] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    if shared != "1" {
+        support::skip("this Python has no shared library");
+        return None;
+    }
+    Some(vec![
+        format!("-I{include}"),
+        format!("-L{library}"),
+        format!("-lpython{version}"),
+        format!("-Wl,-rpath,{library}"),
+    ])
+}
+
+/// A program that runs a line of Python.
+fn embedding(root: &Path, name: &str, flags: &[String], line: &str) -> PathBuf {
+    let code = format!(
+        "#include <Python.h>\nint main(void) {{ Py_Initialize(); PyRun_SimpleString(\"{line}\"); Py_Finalize(); return 0; }}\n"
+    );
+    compile(root, name, &code, flags)
+}
+
+#[test]
+fn what_carries_python_loads_python_and_reads_the_rest() {
+    let Some(directory) = application() else { return };
+    let Some(flags) = with_python() else { return };
+    let root = directory.path();
+    let others = sources(&[".py"]);
+    let line = format!(
+        "import sys; sys.path.insert(0, 'lib/site-packages'); import pack.core; [open(name).read() for name in {others:?}]"
+    )
+    .replace('"', "'");
+    // The second begins as an interpreter's name does, and is judged only once it has mapped the library.
+    for name in ["server", "pythonapp"] {
+        let server = embedding(root, name, &flags, &line);
+        let measured = measure(Way::Ebpf, root, vec![Command::new(server)]);
+        let loaded: BTreeSet<_> =
+            measured.modules().into_iter().filter(|path| path.contains("/pack/")).collect();
+        assert!(loaded.contains("lib/site-packages/pack/core.py"), "{name}: {loaded:?}");
+        assert_eq!(read_of(&measured), set(&others), "{name}");
+        let said = measured.workload().unavailable_probes;
+        assert!(!said.keys().any(|key| key.starts_with("not-measurable:")), "{name}: {said:?}");
+    }
+}
+
+#[test]
+fn a_frozen_program_is_noticed_beside_others_that_carry_python() {
+    let Some(directory) = application() else { return };
+    let Some(flags) = with_python() else { return };
+    let root = directory.path();
+    let line = "import sys; sys.path.insert(0, 'lib/site-packages'); import pack.core";
+    let server = embedding(root, "server", &flags, line);
+    let again = embedding(root, "again", &flags, line);
+    // All of Python's interface and no start of it stands for one whose modules are inside, as Nuitka's are.
+    let code = "#include <Python.h>\nint main(void) { puts(Py_GetVersion()); return 0; }\n";
+    let frozen = compile(root, "frozen", code, &flags);
+    let named = root.join("pythonapp");
+    fs::copy(&frozen, &named).unwrap();
+    let run = |programs: &[&PathBuf]| {
+        let commands = programs.iter().map(Command::new).collect();
+        let measured = measure(Way::Ebpf, root, commands);
+        measured.workload().unavailable_probes.get("not-measurable:pypi").cloned().unwrap_or_default()
+    };
+    assert_eq!(run(&[&server, &again, &server]), "", "each of them starts Python from files");
+    for frozen in [&frozen, &named] {
+        let name = frozen.file_name().unwrap().to_str().unwrap();
+        for order in [[&server, frozen, &again], [frozen, &server, &again], [&server, &again, frozen]] {
+            let reason = run(&order);
+            assert!(reason.contains(&format!("/{name} carries Python")), "{order:?}: {reason:?}");
+        }
+    }
+}
