@@ -6,7 +6,7 @@ use std::path::PathBuf;
 include!("../freestanding/compile.rs");
 
 fn main() {
-    println!("cargo::rerun-if-changed=src/audit.c");
+    println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=../freestanding");
     if let Err(message) = compile_all() {
         println!("cargo::error={message}");

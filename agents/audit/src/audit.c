@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Reports every object that the dynamic linker opens to a FIFO (rtld-audit(7)).
- * It must never block, end or change the program, nor call into any library: it has only system calls.
+ * It must never block, end or change the program, nor call into any library: it has only system calls. What it takes out
+ * of a program's environment is Plimsoll's own (node_options.h).
  *
  * A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
- * kind: LH = this program has started (name: its arguments, for interpreters only), LO = an object.
+ * kind: LH = this program has started (name: its arguments, for interpreters only), LO = an object, NF = Node.js goes
+ * without its hook (name: why).
  * lost: reports that failed since the last one that did not, and that could not be written to the file of losses. */
 
 #include "system_calls.h"
@@ -111,36 +113,40 @@ static void report(const char *kind, const char *name, size_t name_length, const
 		lose();
 }
 
+#include "node_options.h"
+
 /* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
-static int is_interpreter(const char *path, size_t length)
+static int is_interpreter(const char *name, const char *end)
 {
 	static const char names[17][8] = { "python", "pypy",  "node",    "bun",	 "deno",    "ruby",    "php", "java", "lsphp",
 					   "zts-php", "swoole", "franken", "graalpy", "uv",	 "npm",	 "pnpm", "yarn" };
-	size_t base = 0;
 
-	for (size_t i = 0; i < length; i++)
-		if (path[i] == '/')
-			base = i + 1;
-	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
-		size_t matched = 0;
-		while (names[n][matched] && base + matched < length && path[base + matched] == names[n][matched])
-			matched++;
-		if (!names[n][matched])
+	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++)
+		if (begins(name, end, names[n]))
 			return 1;
-	}
 	return 0;
 }
+
+static const char node_left[] =
+	"blind: was started with --permission or a configuration file, with which the module hook would change what it does; "
+	"it was left out";
 
 static void hello(void)
 {
 	char arguments[ARGUMENTS_MAX_BYTES];
 	long length = system_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)scratch, sizeof(scratch));
 	long got = 0;
+	const char *end, *base;
+	int is_node;
 
 	if (length < 0)
 		length = 0;
+	end = base = scratch + length;
+	while (base > scratch && base[-1] != '/')
+		base--;
+	is_node = begins(base, end, "node");
 	/* Options such as -I tell whether a language's hook can be expected. */
-	if (is_interpreter(scratch, (size_t)length)) {
+	if (is_interpreter(base, end)) {
 		long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
 		if (file >= 0) {
 			got = system_call(SYS_read, file, (long)arguments, sizeof(arguments), 0);
@@ -148,6 +154,8 @@ static void hello(void)
 		}
 	}
 	report("LH", arguments, got > 0 ? (size_t)got : 0, "", 0, scratch, (size_t)length);
+	if (is_node && leave_node_alone())
+		report("NF", node_left, sizeof(node_left) - 1, "", 0, "", 0);
 }
 
 __attribute__((visibility("default"))) unsigned int la_version(unsigned int version)

@@ -7,18 +7,16 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
 
-use support::languages::program;
-use support::node::{names, packages};
+use support::node::{names, packages, said, versions};
 
 const TOOLS: &str = include_str!("applications/node/tools/package.json");
-const VERSIONS: &str = include_str!("applications/node/versions.json");
 
 /// Name, text, and the packages that it loads, separated by blanks.
 const PROGRAMS: &[(&str, &str, &str)] = &[
@@ -180,26 +178,8 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--permission", "--allow-fs-read=*", "--allow-worker"], ""),
 ];
 
-fn versions() -> Vec<PathBuf> {
-    let Some(installed) = program("node", "apt install nodejs npm") else { return Vec::new() };
-    let others = packages("node-versions", VERSIONS).into_iter().flat_map(|folder| {
-        ["node22", "node24"].map(|name| folder.join("node_modules").join(name).join("bin/node"))
-    });
-    std::iter::once(installed).chain(others).collect()
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Without the process's number in a warning: `(node:4711) Warning: …`.
-fn said(bytes: &[u8]) -> String {
-    let text = text(bytes);
-    let lines = text.lines().map(|line| {
-        let number = line.strip_prefix("(node:").and_then(|rest| rest.split_once(") "));
-        number.map_or_else(|| line.to_owned(), |(_, warning)| warning.to_owned())
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Runs a program with and without the hook; gives the packages that were reported.

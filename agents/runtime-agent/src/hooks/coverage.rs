@@ -98,6 +98,12 @@ impl Coverage {
                     .get(&report.pid)
                     .cloned()
                     .unwrap_or_else(|| language.interpreter().as_bytes().to_vec());
+                // It will not say hello: this is why.
+                let silent = |expected: &Expected| expected.since_ms.is_some();
+                if self.expected.get(&(report.pid, language)).is_some_and(silent) {
+                    self.expected.remove(&(report.pid, language));
+                    self.refuse(report.pid, language);
+                }
                 let reason = match said.strip_prefix("blind: ") {
                     Some(said) => said.to_owned(),
                     None => format!("{} failed: {said}; please report this", language.hook()),

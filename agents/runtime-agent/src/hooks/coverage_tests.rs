@@ -146,6 +146,15 @@ fn hellos_and_their_absence() {
         "node-module 1",
         "node-module, node-module:/usr/bin/node, python-import",
     );
+    // The audit library took the hook out: said once, at once.
+    let left_out = [node[0].clone(), report(HookFailed(Node), 1, "blind: was started with --permission", "")];
+    check(
+        &left_out,
+        &[1],
+        "ld-audit true",
+        "node-module 1",
+        "node-module, node-module:/usr/bin/node, python-import",
+    );
     let ruby = [
         report(AuditStarted, 1, "ruby\0a.rb", "/usr/bin/ruby3.1"),
         report(HookStarted(Ruby), 1, "3.1", "/usr/bin/ruby3.1"),

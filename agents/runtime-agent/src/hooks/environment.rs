@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::language::Language;
+use super::language::{Language, forbids_node_hook};
 use super::php_settings;
 
 /// Where a tree's processes find the hooks.
@@ -93,14 +93,9 @@ impl HookEnvironment {
             set.map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string))
         };
         let mut fitting = self.clone();
-        if command.get_args().any(forbids_files)
-            || value("NODE_OPTIONS").is_some_and(|options| {
-                options
-                    .as_bytes()
-                    .split(u8::is_ascii_whitespace)
-                    .any(|word| forbids_files(OsStr::from_bytes(word)))
-            })
-        {
+        let options = value("NODE_OPTIONS").unwrap_or_default();
+        let options = options.as_bytes().split(u8::is_ascii_whitespace);
+        if command.get_args().map(OsStr::as_bytes).chain(options).any(forbids_node_hook) {
             fitting.node = None;
         }
         if php_settings::what_forbids_the_hook(
@@ -114,12 +109,6 @@ impl HookEnvironment {
         let variables = fitting.variables(value);
         command.envs(variables);
     }
-}
-
-/// Node.js's permission model keeps a hook from its own files, and then the application does not start.
-fn forbids_files(word: &OsStr) -> bool {
-    let word = word.as_bytes();
-    word.starts_with(b"--permission") || word.starts_with(b"--experimental-permission")
 }
 
 fn joined(first: Option<&OsStr>, separator: &str, second: Option<&OsStr>) -> OsString {
@@ -187,6 +176,7 @@ mod tests {
             (&["app.js"][..], "", true),
             (&["--permission", "app.js"], "", false),
             (&["app.js"], "--no-warnings --experimental-permission", false),
+            (&["--experimental-config-file=x.json", "app.js"], "", false),
         ] {
             let mut command = Command::new("node");
             command.args(arguments).env("NODE_OPTIONS", options);

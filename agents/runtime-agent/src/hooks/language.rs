@@ -216,12 +216,26 @@ fn node(words: &[&[u8]]) -> Expected {
     if options().any(|word| SILENT.contains(word) || *word == b"--check") {
         return None;
     }
-    let permission =
-        |word: &&&[u8]| word.starts_with(b"--permission") || word.starts_with(b"--experimental-permission");
-    match options().find(permission) {
-        Some(_) => Some(Some("was started with --permission, which keeps the module hook from its reports")),
-        None => HOOKED,
+    // The audit library looks for them among all words, too.
+    if words.iter().any(|word| forbids_node_hook(word)) {
+        return Some(Some(
+            "was started with --permission or a configuration file, with which the module hook would change what it does; it \
+             was left out",
+        ));
     }
+    HOOKED
+}
+
+/// Whether a word of Node.js asks for its permission model, which would not let it read the hook, or for a file of options,
+/// which any NODE_OPTIONS displaces; the audit library has the same list.
+pub(super) fn forbids_node_hook(word: &[u8]) -> bool {
+    const WORDS: &[&[u8]] = &[
+        b"--permission",
+        b"--experimental-permission",
+        b"--experimental-config-file",
+        b"--experimental-default-config-file",
+    ];
+    WORDS.iter().any(|begin| word.starts_with(begin))
 }
 
 fn ruby(words: &[&[u8]]) -> Expected {

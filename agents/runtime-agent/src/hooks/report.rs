@@ -41,15 +41,12 @@ pub enum ReportKind {
 pub enum JvmReport {
     /// `JH`: it is in a JVM; name: version, line feed, `start` or `attach`; path: the runtime image.
     Started,
-    /// `JC`: classes of one place.
+    /// `JC`: classes of one place; without a path one of each Java package, from nobody can tell where.
     Classes,
     /// `JS`: all that was loaded before was told.
     Told,
-    /// `JG`: numbers of hidden, of generated and, where the JVM tells that, of unloaded classes.
+    /// `JG`: numbers of classes: hidden, without a place, with one and, where the JVM tells that, unloaded.
     Counts,
-    /// `JN`: classes that came from somewhere, but nothing tells from where; name: how many so far, line feed, the first
-    /// one, line feed, its loader's class.
-    Nowhere,
     /// `JF`: it cannot work; name: why.
     Failed,
     /// `JE`: the JVM ends, and everything was told.
@@ -57,12 +54,11 @@ pub enum JvmReport {
 }
 
 impl JvmReport {
-    const ALL: [(&'static [u8], Self); 7] = [
+    const ALL: [(&'static [u8], Self); 6] = [
         (b"JH", Self::Started),
         (b"JC", Self::Classes),
         (b"JS", Self::Told),
         (b"JG", Self::Counts),
-        (b"JN", Self::Nowhere),
         (b"JF", Self::Failed),
         (b"JE", Self::Ended),
     ];

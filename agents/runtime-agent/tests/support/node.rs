@@ -12,6 +12,8 @@ use plimsoll_schemas::events::RuntimeWorkload;
 use super::languages::{Measured, Way, cached, fetch, mark, program};
 use super::tree;
 
+const VERSIONS: &str = include_str!("../applications/node/versions.json");
+
 /// The hook's probe.
 pub const HOOK: &str = "node-module";
 
@@ -90,4 +92,23 @@ pub fn node(arguments: &[&str]) -> Command {
     let mut node = Command::new("node");
     node.args(arguments);
     node
+}
+
+/// Node.js as it is installed here, and the newest of other lines; none (said why) where it is not installed.
+pub fn versions() -> Vec<PathBuf> {
+    let Some(installed) = program("node", "apt install nodejs npm") else { return Vec::new() };
+    let others = packages("node-versions", VERSIONS).into_iter().flat_map(|folder| {
+        ["node22", "node24"].map(|name| folder.join("node_modules").join(name).join("bin/node"))
+    });
+    std::iter::once(installed).chain(others).collect()
+}
+
+/// Without the process's number in a warning: `(node:4711) Warning: …`.
+pub fn said(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().map(|line| {
+        let number = line.strip_prefix("(node:").and_then(|rest| rest.split_once(") "));
+        number.map_or_else(|| line.to_owned(), |(_, warning)| warning.to_owned())
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
