@@ -170,6 +170,12 @@ pub const PARSERS: &[Parser] = &[
         around: &[("opt/jdk/lib/modules", b"")],
         fixture: b"IMPLEMENTOR=\"Eclipse Adoptium\"\nJAVA_VERSION=\"17.0.15\"\n",
     },
+    Parser {
+        name: "java_modules",
+        path: "opt/jdk/lib/modules",
+        around: &[("opt/jdk/release", b"JAVA_VERSION=\"17.0.15\"\n")],
+        fixture: include_bytes!("java/fixtures/modules.jimage"),
+    },
     Parser { name: "binary", path: "usr/bin/a", around: &[], fixture: b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0" },
     Parser {
         name: "go_program",

@@ -2,11 +2,14 @@
 //! Needs the cache of `cargo xtask test`; where it is missing the test says so, except with CI=true.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
 use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex, catalog};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use support::java::kafka;
 use zip::CompressionMethod::{Deflated, Stored};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -61,24 +64,9 @@ const KAFKA: &[&str] = &[
     "org.yaml:snakeyaml:2.5",
 ];
 
-/// A directory of the development stack's cache.
-fn cached(name: &str) -> Option<PathBuf> {
-    let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
-    };
-    let directory = cache.join("plimsoll").join(name);
-    if directory.is_dir() {
-        return Some(directory);
-    }
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have {}", directory.display());
-    println!("skipped: {} is not there; run cargo xtask test once", directory.display());
-    None
-}
-
 #[test]
 fn the_coordinates_of_a_brokers_jars() {
-    let Some(directory) = cached("kafka-4.4.0/libs") else { return };
+    let Some(directory) = kafka() else { return };
     let tree = DirectoryTree::open(&directory, DirectoryOptions { cross_mounts: true }).unwrap();
     let outcome = catalog(&tree);
     let found: BTreeSet<String> =
@@ -90,7 +78,7 @@ fn the_coordinates_of_a_brokers_jars() {
 
 #[test]
 fn classes_of_a_shaded_jar_have_their_owners() {
-    let Some(directory) = cached("kafka-4.4.0/libs") else { return };
+    let Some(directory) = kafka() else { return };
     let tree = DirectoryTree::open(&directory, DirectoryOptions { cross_mounts: true }).unwrap();
     let index = OwnershipIndex::build(&tree);
     let owners = index.lookup(b"kafka-clients-4.4.0.jar").unwrap().owners;
@@ -126,7 +114,7 @@ fn pack(jars: &Path, archive: &Path, library: &str, method: zip::CompressionMeth
 /// Spring Boot stores its nested jars; a war deflates them.
 #[test]
 fn fat_jars_and_wars_of_real_jars() {
-    let Some(jars) = cached("kafka-4.4.0/libs") else { return };
+    let Some(jars) = kafka() else { return };
     let directory = tempfile::tempdir().unwrap();
     pack(&jars, &directory.path().join("broker-1.0.jar"), "BOOT-INF/lib", Stored);
     pack(&jars, &directory.path().join("broker-2.0.war"), "WEB-INF/lib", Deflated);

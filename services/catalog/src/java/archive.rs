@@ -4,6 +4,7 @@
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
 use crate::bounds::{LeftOut, bound};
+use crate::tree::read_at::read_range;
 use crate::tree::{MAX_PATH_BYTES, ReadAt};
 use crate::zip::{Archive, Budget, Entry, ZipError};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ const MAX_NOTES: usize = 100;
 
 /// Directories in an archive below which its own classes stand.
 pub(crate) const CLASS_ROOTS: [&str; 2] = ["BOOT-INF/classes", "WEB-INF/classes"];
+
+/// In front of a `.jmod`'s ZIP archive (JEP 261), in which modules' files stand below `classes`.
+pub(super) const JMOD_HEAD: &[u8] = b"JM\x01\x00";
+const JMOD_CLASSES: &str = "classes/";
 
 /// Endings of archives that hold classes or other such archives.
 pub(crate) const EXTENSIONS: [&str; 6] = [".jar", ".war", ".ear", ".rar", ".sar", ".par"];
@@ -54,6 +59,9 @@ pub(crate) struct Facts {
     /// Sources that a JVM's language compiles when they are used: their classes come from no archive.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_scripts: bool,
+    /// Whether it is a `.jmod`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_jmod: bool,
     /// Those of [`CLASS_ROOTS`] that are in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_roots: Vec<String>,
@@ -62,6 +70,9 @@ pub(crate) struct Facts {
     pub has_archives: bool,
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
+    /// Version of a module that was linked into a runtime image; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub module_version: String,
 }
 
 /// Everything kept of one file.
@@ -122,7 +133,8 @@ impl Looking {
         if archive.is_damaged() {
             self.note(path, "its central directory is damaged behind some members, which are missing");
         }
-        let mut facts = Facts { path: path.to_owned(), ..Facts::default() };
+        let is_jmod = read_range(file, 0, JMOD_HEAD.len()).is_ok_and(|head| head == JMOD_HEAD);
+        let mut facts = Facts { path: path.to_owned(), is_jmod, ..Facts::default() };
         let mut poms_by_directory: Vec<(String, String)> = Vec::new();
         let mut replaced_names = 0;
         for entry in archive.entries().filter(|entry| !entry.is_directory()) {
@@ -130,6 +142,7 @@ impl Looking {
             let name = name.as_ref();
             let is_text = name.len() == entry.name.len() && name.as_bytes() == entry.name;
             replaced_names += u64::from(!is_text);
+            let name = if is_jmod { name.strip_prefix(JMOD_CLASSES).unwrap_or(name) } else { name };
             if !is_text && is_archive_name(name) {
                 self.note(&inner(path, name), "its name is no UTF-8, so it was not looked into");
             } else if let Some(class) = name.strip_suffix(".class") {
@@ -251,7 +264,7 @@ pub(crate) fn is_archive_name(name: &str) -> bool {
 }
 
 /// Counts one class, named without its ending.
-fn add_class(facts: &mut Facts, class: &str) {
+pub(super) fn add_class(facts: &mut Facts, class: &str) {
     let mut name = class;
     for root in CLASS_ROOTS {
         if let Some(rest) = class.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) {

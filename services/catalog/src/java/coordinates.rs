@@ -13,6 +13,7 @@ pub(crate) mod identified_by {
     pub const POM_DIRECTORY: &str = "directory of pom.xml";
     pub const MANIFEST: &str = "manifest";
     pub const FILE_NAME: &str = "file name";
+    pub const MODULE: &str = "module name";
 }
 
 /// Most class prefixes of one archive, over all components.
@@ -149,7 +150,7 @@ pub(crate) fn identify(
 }
 
 /// Keeps the prefixes of one archive within what an event may carry: all are shortened alike, none is dropped.
-fn bound_prefixes(components: &mut [Component], left_out: &mut LeftOut) {
+pub(crate) fn bound_prefixes(components: &mut [Component], left_out: &mut LeftOut) {
     let is_within = |components: &[Component]| {
         let all = || components.iter().flat_map(|component| &component.prefixes);
         all().count() <= MAX_PREFIXES && all().map(String::len).sum::<usize>() <= MAX_PREFIX_BYTES

@@ -5,6 +5,7 @@ mod archive;
 mod classes;
 mod coordinates;
 mod exploded;
+mod jimage;
 mod known;
 mod manifest;
 mod properties;
@@ -27,23 +28,37 @@ const METHOD: &str = "jar";
 /// What joins the path of an archive and a path within it.
 pub(crate) const NESTED: &[u8] = b"!/";
 
-static ARCHIVES: [Digester; 1] = [Digester {
+static DIGESTERS: [Digester; 2] = [ARCHIVES, IMAGES];
+
+const ARCHIVES: Digester = Digester {
     name: "java-archive",
     files: DigestedFiles::Named { by_path: is_archive_path, by_head: is_archive_head },
     digest: archive::digest,
-}];
+};
+
+const IMAGES: Digester = Digester {
+    name: "java-modules",
+    files: DigestedFiles::Named { by_path: runtime::is_modules, by_head: jimage::is_head },
+    digest: jimage::digest,
+};
 
 /// Decided by the last byte for nearly every path.
 pub(crate) fn is_archive_path(path: &[u8]) -> bool {
-    matches!(path.last(), Some(b'r' | b'R'))
-        && path.len().checked_sub(4).and_then(|start| std::str::from_utf8(&path[start..]).ok()).is_some_and(
-            |end| archive::EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)),
-        )
+    match path.last() {
+        Some(b'r' | b'R') => {
+            path.len().checked_sub(4).and_then(|start| std::str::from_utf8(&path[start..]).ok()).is_some_and(
+                |end| archive::EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)),
+            )
+        }
+        Some(b'd') => path.ends_with(b".jmod"),
+        _ => false,
+    }
 }
 
-/// A ZIP archive, or a script in front of one (Spring Boot's executable jars).
+/// A ZIP archive, a script in front of one (Spring Boot's executable jars), or a `.jmod`.
 fn is_archive_head(head: &[u8]) -> bool {
-    head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") || head.starts_with(b"#!")
+    let heads: [&[u8]; 4] = [b"PK\x03\x04", b"PK\x05\x06", b"#!", archive::JMOD_HEAD];
+    heads.iter().any(|known| head.starts_with(known))
 }
 
 /// The archive of this file system within a path that may lead into it: `app.jar` of `app.jar!/lib/x.jar`.
@@ -67,7 +82,7 @@ impl Ecosystem for Java {
     fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
         kind == FileKind::Regular
             && match path.last() {
-                Some(b'r' | b'R') => is_archive_path(path),
+                Some(b'r' | b'R' | b'd') => is_archive_path(path),
                 Some(b's') => exploded::is_properties(path) || runtime::is_modules(path),
                 Some(b'F') => exploded::is_manifest_of_application(path),
                 Some(b'e') => runtime::is_release(path),
@@ -85,7 +100,7 @@ impl Ecosystem for Java {
     }
 
     fn digesters(&self) -> &'static [Digester] {
-        &ARCHIVES
+        &DIGESTERS
     }
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
@@ -129,7 +144,7 @@ fn add_archives(survey: &mut Survey<'_>, archives: &[(&[u8], ArchiveDigest)]) {
 
 /// What is kept of one archive; that it cannot be read is a warning.
 fn read(survey: &mut Survey<'_>, path: &[u8]) -> Option<ArchiveDigest> {
-    let Some(bytes) = survey.digest(path, &ARCHIVES[0]) else {
+    let Some(bytes) = survey.digest(path, &ARCHIVES) else {
         // Other kinds of archives are called .rar as well.
         if !path.ends_with(b".rar") {
             survey.warnings.push(
@@ -141,7 +156,12 @@ fn read(survey: &mut Survey<'_>, path: &[u8]) -> Option<ArchiveDigest> {
         }
         return None;
     };
-    let Ok(digest) = serde_json::from_slice::<ArchiveDigest>(&bytes) else {
+    parse(survey, path, &bytes)
+}
+
+/// What was kept of an archive or image; what of it could not be read becomes warnings.
+fn parse(survey: &mut Survey<'_>, path: &[u8], bytes: &[u8]) -> Option<ArchiveDigest> {
+    let Ok(digest) = serde_json::from_slice::<ArchiveDigest>(bytes) else {
         survey.warnings.push(
             "unreadable-archive",
             &path::display(path),
@@ -223,7 +243,10 @@ fn describe(component: &Component, facts: &Facts) -> PackageRecord {
     .build();
     record.identified_by = component.identified_by;
     record.loadable_file_count = facts.class_count;
-    if facts.class_count > 0 {
+    if facts.is_jmod {
+        record.not_measurable_reason =
+            "jlink takes modules from it; no JVM loads a class of a .jmod".to_owned();
+    } else if facts.class_count > 0 {
         record.observable_by = vec![probe::JVMTI];
         if facts.has_scripts {
             let reason = "it has sources of Clojure, Ruby or Python beside its classes, which are used without a trace";

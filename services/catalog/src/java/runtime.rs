@@ -1,12 +1,18 @@
-//! Java runtimes: a directory with a `release` file and `lib/modules` (or `rt.jar` before Java 9).
+//! Java runtimes: a directory with a `release` file and `lib/modules` (or `rt.jar` before Java 9), and what jlink put
+//! into `lib/modules` beside the JDK's own modules.
 //! Never names a runtime a second time that an OS package carries, and never guesses its version.
 
+use super::IMAGES;
+use super::archive::{ArchiveDigest, Facts};
+use super::coordinates::{self, Component, identified_by};
 use super::properties::acceptable;
+use crate::bounds::LeftOut;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
 use plimsoll_schemas::words::probe;
+use std::collections::BTreeMap;
 
 /// Most of a `release` file that is read, in bytes.
 pub(crate) const MAX_RELEASE_BYTES: usize = 64 * 1024;
@@ -27,6 +33,7 @@ pub(crate) fn is_modules(path: &[u8]) -> bool {
 /// Adds the runtimes of the tree, and gives their directories, sorted.
 pub(crate) fn survey(survey: &mut Survey<'_>, markers: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut homes = Vec::new();
+    let mut linked = linked_modules(survey, markers);
     for marker in markers.iter().filter(|marker| is_release(marker)) {
         let home = path::parent(marker);
         let is_file = |name: &str| {
@@ -37,19 +44,95 @@ pub(crate) fn survey(survey: &mut Survey<'_>, markers: &[Vec<u8>]) -> Vec<Vec<u8
         let Some(bytes) = survey.read_optional(marker, MAX_RELEASE_BYTES) else { continue };
         let Some(release) = Release::parse(&bytes) else { continue };
         homes.push(home.to_vec());
-        add(survey, home, &path::join(home, classes.as_bytes()), marker, &release);
+        if let Some(index) = &mut survey.index {
+            index.watch(survey.tree, marker);
+        }
+        let classes = path::join(home, classes.as_bytes());
+        let modules = linked.remove(&classes);
+        // The distribution's package owns its files already, and is what its advisories speak of. But what an
+        // application linked in must not get the JDK's own classes.
+        let is_of_os = survey.os_owned.contains_key(&classes) || survey.os_owned.contains_key(marker);
+        if modules.is_some() || !is_of_os {
+            add(survey, home, &classes, &release);
+        }
+        if let Some(modules) = modules {
+            add_modules(survey, &classes, &modules);
+        }
+    }
+    for (classes, modules) in linked {
+        add(survey, path::parent(path::parent(&classes)), &classes, &Release::default());
+        add_modules(survey, &classes, &modules);
     }
     homes
 }
 
-fn add(survey: &mut Survey<'_>, home: &[u8], classes: &[u8], marker: &[u8], release: &Release) {
-    if let Some(index) = &mut survey.index {
-        index.watch(survey.tree, marker);
+/// The images of the tree into which modules were linked that are none of the JDK's.
+fn linked_modules(survey: &mut Survey<'_>, markers: &[Vec<u8>]) -> BTreeMap<Vec<u8>, ArchiveDigest> {
+    let mut linked = BTreeMap::new();
+    for marker in markers.iter().filter(|marker| is_modules(marker)) {
+        let is_file = survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Regular);
+        let digest = if is_file { survey.digest(marker, &IMAGES) } else { None };
+        let Some(digest) = digest else { continue };
+        if let Some(index) = &mut survey.index {
+            index.watch(survey.tree, marker);
+        }
+        let Some(digest) = super::parse(survey, marker, &digest) else { continue };
+        if !digest.archives.is_empty() {
+            linked.insert(marker.clone(), digest);
+        }
     }
-    // The distribution's package owns its files already, and is what its advisories speak of.
-    if survey.os_owned.contains_key(classes) || survey.os_owned.contains_key(marker) {
-        return;
+    linked
+}
+
+/// Adds the modules that an application linked into an image: its classes are told as the image's.
+fn add_modules(survey: &mut Survey<'_>, classes: &[u8], modules: &ArchiveDigest) {
+    let mut found: Vec<(&Facts, Component)> = Vec::new();
+    for facts in &modules.archives {
+        let mut left_out = facts.left_out.clone();
+        found.extend(components(facts, &mut left_out).into_iter().map(|component| (facts, component)));
+        survey.left_out(&super::place_in(classes, &facts.path), &left_out);
     }
+    let mut left_out = LeftOut::default();
+    let (facts, mut components): (Vec<&Facts>, Vec<Component>) = found.into_iter().unzip();
+    coordinates::bound_prefixes(&mut components, &mut left_out);
+    survey.left_out(classes, &left_out);
+    for (facts, component) in facts.into_iter().zip(components) {
+        let mut record = super::describe(&component, facts);
+        record.locations = vec![Location {
+            path: classes.to_vec(),
+            nested_path: facts.path.as_bytes().to_vec(),
+            layer: survey.tree.layer_of(classes).unwrap_or_default().to_owned(),
+        }];
+        let Some(package) = survey.add_package(record) else { return };
+        if let Some(index) = &mut survey.index {
+            index.own(&mut survey.canonicalizer, classes, package, METHOD);
+            index.own_place(&super::place_in(classes, &facts.path), package, METHOD);
+            index.set_class_prefixes(package, component.prefixes);
+        }
+    }
+}
+
+/// The components of one module, each with the packages of its classes: the rest of the image is the JDK's.
+fn components(facts: &Facts, left_out: &mut LeftOut) -> Vec<Component> {
+    let (name, version) = match &facts.poms[..] {
+        [pom] => (&pom.artifact, &pom.version),
+        _ => (&facts.path, &facts.module_version),
+    };
+    let file_name = if version.is_empty() { format!("{name}.jar") } else { format!("{name}-{version}.jar") };
+    let mut found = coordinates::identify(facts, &file_name, false, left_out);
+    for component in &mut found {
+        if component.identified_by == identified_by::FILE_NAME {
+            component.identified_by = identified_by::MODULE;
+        }
+        if component.prefixes.is_empty() {
+            let packages = facts.class_directories.keys().filter(|directory| !directory.is_empty());
+            component.prefixes = packages.map(|name| format!("{}.", name.replace('/', "."))).collect();
+        }
+    }
+    found
+}
+
+fn add(survey: &mut Survey<'_>, home: &[u8], classes: &[u8], release: &Release) {
     let name = if release.implementor.contains("GraalVM") { "graalvm" } else { "openjdk" };
     let mut record =
         PackageRecord::new(PackageKind::Application, ECOSYSTEM, name.to_owned(), release.version.clone());
@@ -64,14 +147,19 @@ fn add(survey: &mut Survey<'_>, home: &[u8], classes: &[u8], marker: &[u8], rele
         nested_path: Vec::new(),
         layer: survey.tree.layer_of(classes).unwrap_or_default().to_owned(),
     }];
+    survey.set_provider(&mut record, classes);
     let Some(package) = survey.add_package(record) else { return };
     if let Some(index) = &mut survey.index {
         index.own(&mut survey.canonicalizer, classes, package, METHOD);
         let home = survey.canonicalizer.directory(home).to_vec();
-        index.own_below(&home, package, METHOD);
+        // Without a release file nothing but the image is known to be the runtime's.
+        if !release.version.is_empty() {
+            index.own_below(&home, package, METHOD);
+        }
     }
 }
 
+#[derive(Default)]
 struct Release {
     version: String,
     implementor: String,

@@ -28,15 +28,32 @@ impl Budget {
     }
 
     /// `wanted` bytes from the budget, all of them.
-    pub(super) fn take(&mut self, wanted: usize) -> Result<usize, ZipError> {
+    pub(crate) fn take(&mut self, wanted: usize) -> Result<usize, ZipError> {
         self.left_bytes = self.left_bytes.checked_sub(wanted as u64).ok_or(ZipError::TooLong)?;
         Ok(wanted)
     }
 }
 
 /// The first `wanted` bytes that `data` inflate to; fewer when they end before.
-pub(super) fn inflate(data: &SliceAt<'_>, wanted: usize, budget: &mut Budget) -> Result<Vec<u8>, ZipError> {
-    let mut inflater = Decompress::new(false);
+pub(crate) fn inflate(data: &SliceAt<'_>, wanted: usize, budget: &mut Budget) -> Result<Vec<u8>, ZipError> {
+    run(Decompress::new(false), data, wanted, budget)
+}
+
+/// [`inflate`] of data with zlib's header in front (RFC 1950).
+pub(crate) fn inflate_zlib(
+    data: &SliceAt<'_>,
+    wanted: usize,
+    budget: &mut Budget,
+) -> Result<Vec<u8>, ZipError> {
+    run(Decompress::new(true), data, wanted, budget)
+}
+
+fn run(
+    mut inflater: Decompress,
+    data: &SliceAt<'_>,
+    wanted: usize,
+    budget: &mut Budget,
+) -> Result<Vec<u8>, ZipError> {
     let mut input = vec![0; INPUT_BYTES.min(usize::try_from(data.size()).unwrap_or(INPUT_BYTES))];
     let (mut input_at, mut input_end, mut read) = (0, 0, 0u64);
     let mut output: Vec<u8> = Vec::new();

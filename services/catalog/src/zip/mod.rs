@@ -9,7 +9,7 @@ use crate::tree::ReadAt;
 use crate::tree::read_at::{read_full_at, read_range};
 
 pub(crate) use directory::Entry;
-pub(crate) use inflate::Budget;
+pub(crate) use inflate::{Budget, inflate_zlib};
 
 /// Longest central directory that is read, in bytes.
 pub(crate) const MAX_DIRECTORY_BYTES: u64 = 128 * 1024 * 1024;

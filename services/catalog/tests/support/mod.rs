@@ -1,6 +1,8 @@
 //! What the tests of languages share: programs of this machine, trees kept in the cache, the catalog of a directory.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
+pub mod java;
+
 use plimsoll_catalog::{CatalogOutcome, DirectoryOptions, DirectoryTree, OwnershipIndex, PackageRecord};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
