@@ -167,5 +167,14 @@ pub mod observed {
 
 /// File identity of a file that is unchanged since its image was built.
 pub const FILE_IDENTITY_IMAGE: &str = "image";
+/// Begins the path of classes that came from nobody can tell where; behind it stands the directory of their Java package
+/// (`?!/org/example`): an entry of any archive. Its owners may have defined them, and nothing says that one did: state
+/// `unresolved` with those owners, `unowned` where no archive has that directory.
+pub const ANY_ARCHIVE: &[u8] = b"?!/";
 /// Longest path in an event, in bytes.
 pub const PATH_MAX_BYTES: usize = 4096;
+
+/// The directory of the Java package in a path that begins with [`ANY_ARCHIVE`]; empty for the unnamed package.
+pub fn java_package_of(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(ANY_ARCHIVE)
+}

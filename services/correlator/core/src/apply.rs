@@ -13,7 +13,6 @@ use plimsoll_schemas::words::{
 use crate::Order;
 use crate::artifact::Artifact;
 use crate::classes::ClassItem;
-use crate::credit::Credits;
 use crate::entity::{
     Component, EntityKey, Evidence, EvidenceKey, Findings, Manifest, Ownership, Package, PathKey, Span,
 };
@@ -154,14 +153,8 @@ impl Artifact {
             self.cache.sort_path(&path, Some(&ownership.state));
             self.cache.artifact_dirty = true;
         }
-        match Credits::of(&ownership.owners) {
-            Some(credits) => drop(self.cache.credits.insert(path.clone(), credits)),
-            None => drop(self.cache.credits.remove(&path)),
-        }
-        for owner in &ownership.owners {
-            self.cache.owned.entry(owner.package_id.clone()).or_default().insert(path.clone());
-            self.cache.dirty_packages.insert(owner.package_id.clone());
-        }
+        self.cache.own_path(&path, &ownership.owners);
+        self.cache.dirty_packages.extend(ownership.owners.iter().map(|owner| owner.package_id.clone()));
         let old = self.ownership.insert(path.clone(), ownership);
         let now: Vec<String> = self.ownership[&path].owners.iter().map(|o| o.package_id.clone()).collect();
         for gone in old.iter().flat_map(|o| &o.owners).filter(|o| !now.contains(&o.package_id)) {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cache::Cache;
-use crate::credit::Credits;
 use crate::entity::{
     self, Alert, Classes, ClassesKey, Component, Emitted, EntityKey, Evidence, EvidenceKey, Findings,
     Overflow, Ownership, Package, PathKey, STATE_FORMAT, Scan, Workload,
@@ -233,12 +232,7 @@ impl Artifact {
         self.cache.all_dirty = true;
         self.cache.class_count = self.classes.values().map(|classes| classes.by_name.len()).sum();
         for (path, ownership) in &self.ownership {
-            if let Some(credits) = Credits::of(&ownership.owners) {
-                self.cache.credits.insert(path.clone(), credits);
-            }
-            for owner in &ownership.owners {
-                self.cache.owned.entry(owner.package_id.clone()).or_default().insert(path.clone());
-            }
+            self.cache.own_path(path, &ownership.owners);
         }
         let used = self.evidence.keys().map(|key| &key.at).chain(self.classes.keys().map(|key| &key.at));
         let mut paths: Vec<PathKey> = used.cloned().collect();

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_schemas::words::ownership_state;
+use plimsoll_schemas::events::Owner;
+use plimsoll_schemas::words::{java_package_of, ownership_state};
 
 use crate::coverage::Facts;
 use crate::credit::Credits;
@@ -23,6 +24,8 @@ pub(crate) struct Cache {
     pub waiting: BTreeSet<PathKey>,
     /// Used paths whose owner could not be found out.
     pub unresolved: BTreeSet<PathKey>,
+    /// Java packages of classes from nobody can tell where, as the paths that stand for them.
+    pub placeless: BTreeSet<PathKey>,
     /// Used paths that no package owns.
     pub unowned: BTreeSet<PathKey>,
     /// Who gets the classes of a path that several application packages own.
@@ -81,6 +84,12 @@ pub(crate) struct Cell {
 impl Cache {
     /// Puts a used path where its ownership says.
     pub fn sort_path(&mut self, path: &PathKey, state: Option<&str>) {
+        if java_package_of(&path.path).is_some() {
+            if !self.placeless.contains(path) {
+                self.placeless.insert(path.clone());
+            }
+            return;
+        }
         let set = match state {
             None => &mut self.waiting,
             Some(ownership_state::OWNED) => {
@@ -99,6 +108,20 @@ impl Cache {
             Some(ownership_state::UNOWNED) => self.unowned.insert(path.clone()),
             Some(_) => self.unresolved.insert(path.clone()),
         };
+    }
+
+    /// Takes in who owns a path; whose it only may be stands nowhere but in the ownership.
+    pub fn own_path(&mut self, path: &PathKey, owners: &[Owner]) {
+        if java_package_of(&path.path).is_some() {
+            return;
+        }
+        match Credits::of(owners) {
+            Some(credits) => drop(self.credits.insert(path.clone(), credits)),
+            None => drop(self.credits.remove(path)),
+        }
+        for owner in owners {
+            self.owned.entry(owner.package_id.clone()).or_default().insert(path.clone());
+        }
     }
 
     fn forget_path(&mut self, path: &PathKey) {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use plimsoll_schemas::events::Coverage;
 use plimsoll_schemas::identity::component_path;
-use plimsoll_schemas::words::probe;
+use plimsoll_schemas::words::{ownership_state, probe};
 
 use crate::artifact::Artifact;
-use crate::entity::{Interval, PathKey, Workload};
+use crate::entity::{Interval, Ownership, PathKey, Workload};
 use crate::limits::{HOUR_MS, MINUTE_MS, OWNERSHIP_WAIT_MS};
 use crate::merge::earlier;
 
@@ -272,7 +272,9 @@ impl Artifact {
     }
 
     pub(crate) fn is_unresolved(&self, path: &PathKey) -> bool {
+        let is_unowned = |ownership: &Ownership| ownership.state == ownership_state::UNOWNED;
         self.cache.unresolved.contains(path)
+            || self.cache.placeless.contains(path) && !self.ownership.get(path).is_some_and(is_unowned)
             || self.cache.waiting.contains(path) && self.waits_too_long(path, self.clock_ms)
     }
 

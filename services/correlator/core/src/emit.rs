@@ -11,7 +11,7 @@ use crate::coverage::Facts;
 use crate::entity::{Component, Emitted, EmittedKey, EntityKey, OutputTopic};
 use crate::output::Output;
 use crate::package::{Assessment, Known};
-use crate::usage::{Use, judge};
+use crate::usage::{PossibleUse, Use, judge};
 
 /// Name of the artifact's own entry among the emitted.
 const ARTIFACT: &str = "artifact";
@@ -197,8 +197,9 @@ impl Artifact {
 
     fn judge_package(&self, facts: &Facts, scope: &Scope, package: &Known, kept: &ScopeCache) -> Use {
         let evidence = self.package_evidence(package, scope.as_deref());
-        let unresolved = kept.unresolved.as_ref().is_some_and(|unresolved| unresolved.may_belong_to(package));
-        let judged = judge(package, &evidence, facts, unresolved);
+        let possible =
+            kept.unresolved.as_ref().map_or(PossibleUse::Nothing, |unresolved| unresolved.of(package));
+        let judged = judge(package, &evidence, facts, possible);
         let has_copy = package.scan.is_some() && kept.copies.contains_key(package.purl);
         if has_copy && judged.usage == usage::UNUSED { judged.of_copied() } else { judged }
     }

@@ -44,6 +44,16 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// The binary name of the first class; `None` of what is none.
+    pub fn first_class(&self) -> Option<String> {
+        match self {
+            Self::Item(..) => None,
+            Self::Classes(key, classes) => {
+                classes.by_name.keys().next().map(|name| format!("{}{name}", key.package))
+            }
+        }
+    }
+
     /// Whether a part of it stands on that rung or above.
     pub fn reaches(&self, rung: u8) -> bool {
         match self {

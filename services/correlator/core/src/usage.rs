@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_schemas::words::{Rung, package_kind, probe, usage};
+use plimsoll_schemas::words::{Rung, ownership_state, package_kind, probe, usage};
 
 use crate::artifact::Artifact;
 use crate::coverage::Facts;
@@ -132,6 +132,22 @@ impl Artifact {
                 }
             }
         }
+        for path in &self.cache.placeless {
+            for seen in self.evidence_at(path) {
+                let in_scope = component.is_none_or(|component| seen.component() == component);
+                let Some(class) = seen.first_class().filter(|_| in_scope) else { continue };
+                match self.ownership.get(path) {
+                    Some(ownership) if ownership.state == ownership_state::UNOWNED => {}
+                    Some(ownership) if !ownership.owners.is_empty() => {
+                        for owner in &ownership.owners {
+                            let id = owner.package_id.clone();
+                            unresolved.classes.entry(id).or_insert_with(|| class.clone());
+                        }
+                    }
+                    _ => unresolved.any_archive = true,
+                }
+            }
+        }
         unresolved
     }
 }
@@ -144,20 +160,46 @@ pub(crate) struct Unresolved {
     accessed: bool,
     /// Paths that were loaded at least.
     loaded: BTreeSet<Vec<u8>>,
+    /// By package of which it may be: a class from nobody can tell where.
+    classes: BTreeMap<String, String>,
+    /// Nobody looked whose such a class may be.
+    any_archive: bool,
+}
+
+/// What may be a use of a package, without being known to be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PossibleUse<'a> {
+    Nothing,
+    /// A path of unknown owner.
+    Path,
+    /// This class.
+    Class(&'a str),
 }
 
 impl Unresolved {
-    /// Whether one of the paths could belong to a package, strong enough to be a use of it.
-    pub fn may_belong_to(&self, package: &Known) -> bool {
-        if package.kind == package_kind::OS {
-            return self.accessed;
+    /// What could belong to a package, strong enough to be a use of it.
+    pub fn of(&self, package: &Known) -> PossibleUse<'_> {
+        let is_path = if package.kind == package_kind::OS {
+            self.accessed
+        } else {
+            self.any_archive && package.ecosystem == "maven"
+                || !self.loaded.is_empty() && package.may_hold_any(&self.loaded)
+        };
+        match self.classes.get(package.id) {
+            _ if is_path => PossibleUse::Path,
+            Some(class) => PossibleUse::Class(class),
+            None => PossibleUse::Nothing,
         }
-        !self.loaded.is_empty() && package.may_hold_any(&self.loaded)
     }
 }
 
-/// Judges a package: `unresolved` says that a used path of unknown owner could belong to it.
-pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, unresolved: bool) -> Use {
+/// Judges a package, of which there may be uses that nobody can tell.
+pub(crate) fn judge(
+    package: &Known,
+    evidence: &PackageEvidence,
+    facts: &Facts,
+    possible: PossibleUse<'_>,
+) -> Use {
     let threshold = threshold(package.kind, package.ecosystem);
     let highest = evidence.highest();
     let mut judged = Use::default();
@@ -186,7 +228,7 @@ pub(crate) fn judge(package: &Known, evidence: &PackageEvidence, facts: &Facts, 
             evidence.rivals.iter().take(AMBIGUOUS_WITH_MAX).map(|purl| (*purl).to_owned()).collect();
         return judged;
     }
-    let (usage, reason, remedy) = judge_lack(package, highest, facts, unresolved);
+    let (usage, reason, remedy) = judge_lack(package, highest, facts, possible);
     judged.usage = usage;
     judged.reason = reason;
     judged.remedy = remedy;
@@ -208,7 +250,7 @@ fn judge_lack(
     package: &Known,
     highest: Option<Rung>,
     facts: &Facts,
-    unresolved: bool,
+    possible: PossibleUse<'_>,
 ) -> (&'static str, String, String) {
     let coverage = &facts.coverage;
     if !package.not_measurable_reason.is_empty() {
@@ -282,10 +324,22 @@ fn judge_lack(
         };
         return (usage::NOT_MEASURED, reason, restart);
     }
-    if unresolved {
-        let reason = "paths were used whose owner could not be found out; some may belong to it".to_owned();
-        let remedy = "see that the package resolver runs beside the agent, then ".to_owned() + &restart;
-        return (usage::NOT_MEASURED, reason, remedy);
+    match possible {
+        PossibleUse::Nothing => {}
+        PossibleUse::Path => {
+            let reason =
+                "paths were used whose owner could not be found out; some may belong to it".to_owned();
+            let remedy = "see that the package resolver runs beside the agent, then ".to_owned() + &restart;
+            return (usage::NOT_MEASURED, reason, remedy);
+        }
+        PossibleUse::Class(class) => {
+            let reason = format!(
+                "{class} was loaded without a code source, so nobody can tell from where, and it has classes of that \
+                 Java package"
+            );
+            let remedy = "a new run changes nothing, so judge it by what the application needs".to_owned();
+            return (usage::NOT_MEASURED, reason, remedy);
+        }
     }
     let watched = coverage.workload_count_from_first_exec;
     let workloads = if watched == 1 { "1 workload".to_owned() } else { format!("{watched} workloads") };

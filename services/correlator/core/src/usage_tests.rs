@@ -9,7 +9,7 @@ struct Case {
     workloads: i64,
     from_first_exec: i64,
     watched: bool,
-    change: fn(&mut Known, &mut Facts, &mut bool),
+    change: fn(&mut Known, &mut Facts, &mut PossibleUse<'static>),
 }
 
 const WATCHED: Case =
@@ -38,14 +38,14 @@ fn check(case: Case, expect: (&str, &str, &str)) {
         watched: case.watched,
         ..Facts::default()
     };
-    let mut unresolved = false;
-    (case.change)(&mut package, &mut facts, &mut unresolved);
+    let mut possible = PossibleUse::Nothing;
+    (case.change)(&mut package, &mut facts, &mut possible);
     let mut evidence = PackageEvidence::default();
     for (number, rung) in case.seen.iter().enumerate() {
         let first_ms = 100 + 10 * number as i64;
         evidence.rungs.insert(*rung as u8, Span { first_ms, last_ms: first_ms + 5 });
     }
-    let got = judge(&package, &evidence, &facts, unresolved);
+    let got = judge(&package, &evidence, &facts, possible);
     assert!(got.reason.contains(expect.2), "{:?} lacks {:?}", got.reason, expect.2);
     assert_eq!((got.usage, got.rung), (expect.0, expect.1), "{}", got.reason);
     let lacks = got.usage == usage::NOT_MEASURED || got.usage == usage::NOT_MEASURABLE;
@@ -55,7 +55,7 @@ fn check(case: Case, expect: (&str, &str, &str)) {
 
 #[test]
 fn what_ran_as_a_bundle_cannot_be_measured() {
-    fn bundled(_: &mut Known, facts: &mut Facts, _: &mut bool) {
+    fn bundled(_: &mut Known, facts: &mut Facts, _: &mut PossibleUse<'static>) {
         facts.not_measurable.insert("pypi".into(), "a bundle ran; run it unbundled".into());
     }
     let case = || Case { change: bundled, kind: "application", ..WATCHED };
@@ -66,7 +66,7 @@ fn what_ran_as_a_bundle_cannot_be_measured() {
 
 #[test]
 fn where_only_tools_ran_nothing_is_unused() {
-    fn linted(_: &mut Known, facts: &mut Facts, _: &mut bool) {
+    fn linted(_: &mut Known, facts: &mut Facts, _: &mut PossibleUse<'static>) {
         facts.only_tools = "no application ran, only eslint; run it".into();
     }
     let python = || Case { change: linted, kind: "application", ..WATCHED };
@@ -141,8 +141,12 @@ fn table_of_use() {
         ("not_measured", "deployed", "7 uses were too many"),
     );
     check(
-        Case { change: |_, _, unresolved| *unresolved = true, ..WATCHED },
+        Case { change: |_, _, possible| *possible = PossibleUse::Path, ..WATCHED },
         ("not_measured", "deployed", "owner could not be found out"),
+    );
+    check(
+        Case { change: |_, _, possible| *possible = PossibleUse::Class("a.B"), ..WATCHED },
+        ("not_measured", "deployed", "a.B was loaded without a code source"),
     );
     check(
         Case {
@@ -165,10 +169,10 @@ fn table_of_use() {
             seen: &[Rung::Loaded],
             from_first_exec: 0,
             watched: false,
-            change: |package, facts, unresolved| {
+            change: |package, facts, possible| {
                 package.not_measurable_reason = "x";
                 facts.overflow = 1;
-                *unresolved = true;
+                *possible = PossibleUse::Path;
             },
             ..WATCHED
         },

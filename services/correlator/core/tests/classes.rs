@@ -126,6 +126,38 @@ fn classes_of_unknown_place_hold_back_only_what_they_could_be_of() {
 }
 
 #[test]
+fn a_class_from_nobody_can_tell_where_holds_back_what_has_its_java_package() {
+    let check = |ownership: Option<plimsoll_schemas::events::PackageOwnership>, expect: [&str; 2]| {
+        let got = events(
+            &["jv-app", "jv-other"],
+            ownership.clone().map(Event::Ownership).into_iter().collect(),
+            vec![class("?!/org/x", "org.x.A", T0 + 1)],
+        );
+        let used = ["jv-app", "jv-other"].map(|name| got.package(name).r#use.clone());
+        assert_eq!(used, expect, "{ownership:?}");
+        let artifact = got.artifact();
+        assert_eq!((artifact.unowned_path_count, artifact.unresolved_path_count), (0, 0));
+        got
+    };
+    let of_any = |names: &[&str]| {
+        let owners: Vec<(&str, &[&str])> = names.iter().map(|name| (*name, &[][..])).collect();
+        let mut ownership = shaded("?!/org/x", &owners);
+        ownership.state = "unresolved".into();
+        ownership
+    };
+    let got = check(Some(of_any(&["jv-app"])), ["not_measured", "unused"]);
+    let app = got.usage("web", "jv-app").unwrap();
+    assert_eq!((app.r#use.as_str(), app.class_count), ("not_measured", 0));
+    assert!(app.use_reason.starts_with("org.x.A was loaded without a code source"), "{}", app.use_reason);
+    assert!(got.usage("web", "jv-other").unwrap().use_reason.starts_with("none of its files"));
+    check(Some(of_any(&["jv-app", "jv-other"])), ["not_measured", "not_measured"]);
+    // Nobody looked, or not yet.
+    check(Some(of_any(&[])), ["not_measured", "not_measured"]);
+    check(None, ["not_measured", "not_measured"]);
+    check(Some(not_owned("?!/org/x", "unowned")), ["unused", "unused"]);
+}
+
+#[test]
 fn more_classes_than_one_record_holds_are_all_listed() {
     let jar = "app/shaded.jar";
     let classes: Vec<_> = (0..15_000)
