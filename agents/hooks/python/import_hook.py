@@ -1,10 +1,11 @@
-# Reports each module that the import system loads, and each file that runpy runs, to Plimsoll's FIFO. For Python 3.6 and
-# newer.
+# Reports each module that the import system loads, each file that runpy runs, and from Python 3.12 on each that anything
+# else compiles and runs, to Plimsoll's FIFO. For Python 3.6 and newer.
 #
 # It must never raise, print, import anything that the interpreter has not built in, write bytecode, or wait, nor catch
 # what it did not raise itself: an exception from outside (of a signal's handler, PyThreadState_SetAsyncExc) can strike
 # between any two of its instructions, and belongs to the application. It stands where the import system has made a
-# module from its spec and is about to run it: it costs nothing at any other time.
+# module from its spec and is about to run it: it costs nothing at any other time, but a call at the first start of each
+# code object where the interpreter tells that (sys.monitoring).
 #
 # It runs no code of the application: what it wants to know is read from the dictionaries of specs and modules, by
 # exact types.
@@ -22,12 +23,15 @@ HEAD_MAX_BYTES = 128
 NAME_MAX_BYTES = 512
 NAMESPACE_MAX_DIRECTORIES = 16
 FAILURES_MAX = 3
+# Tools of sys.monitoring that have no name of their own.
+CODE_TOOLS = 4, 3
 
 FRAME = type(sys._getframe())
 MODULE = type(sys)
 MODULE_DICT = MODULE.__dict__["__dict__"]
 state = {"lost": 0, "pid": 0, "failures": 0, "main": None, "ours": None}
 reported = set()
+reported_paths = set()
 own_code = set()
 builtin_errors = set()
 places = {}
@@ -35,7 +39,9 @@ places = {}
 # Taken now: an application may replace functions of these modules.
 PATH_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 modules = sys.modules
-getpid, getcwd = posix.getpid, posix.getcwd
+getpid, getcwd, getframe = posix.getpid, posix.getcwd, sys._getframe
+monitoring = getattr(sys, "monitoring", None)
+NOT_AGAIN = getattr(monitoring, "DISABLE", None)
 open_file, write, close, mkfifo = posix.open, posix.write, posix.close, posix.mkfifo
 FIFO_FLAGS = posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC
 FILE_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
@@ -141,6 +147,7 @@ def note_path(kind, name, path):
         report(kind, name, path)
         # Not before: whoever is interrupted and tries again is told.
         reported.add((name, path))
+        reported_paths.add(path)
 
 
 def is_text(value):
@@ -196,6 +203,33 @@ def note_run(contents):
     if type(contents) is dict and is_file(spec):
         name = spec.__dict__["name"] if type(spec) is places["spec"] else contents.get("__name__")
         note_path(b"PM", name, contents.get("__file__"))
+
+
+def note_code(code, frame):
+    # Of what the import system runs, its spec tells; of the program, __main__. Compiled files alone can name another place.
+    caller, path = frame.f_back, code.co_filename
+    if caller is None or str.startswith(caller.f_code.co_filename, "<frozen importlib"):
+        return
+    if type(path) is str and path[-3:] == ".py" and path not in reported_paths:
+        name = dict.get(frame.f_globals, "__name__")
+        note_path(b"PM", name if is_text(name) else "", path)
+
+
+def code_started(code, _offset):
+    if code.co_name == "<module>":
+        guard(note_code, code, getframe(1))
+    return NOT_AGAIN
+
+
+def watch_code():
+    # The interpreter calls at the first start of each code object: of a file that something reads, compiles and runs by
+    # itself nothing else tells. Audit hooks of older ones would cost too much.
+    for tool in CODE_TOOLS if monitoring else ():
+        if monitoring.get_tool(tool) is None:
+            monitoring.use_tool_id(tool, "plimsoll")
+            monitoring.register_callback(tool, monitoring.events.PY_START, code_started)
+            monitoring.set_events(tool, monitoring.events.PY_START)
+            return
 
 
 class Run:
@@ -378,6 +412,7 @@ def start(ours):
     report(b"PH", version, sys.executable or "")
     if "runpy" in modules:
         watch_runpy(modules["runpy"])
+    watch_code()
     for module in list(modules.values()):
         spec = contents_of(module).get("__spec__")
         if spec is not None and module is not ours:

@@ -267,3 +267,69 @@ fn files_that_are_run_without_import_are_told() {
         }
     }
 }
+
+/// Reads files and runs them by itself, as `execfile` of old did.
+const BY_ITSELF: &str = r"
+import sys, types
+def run(path, name, namespace):
+    with open(path) as file:
+        code = compile(file.read(), name, 'exec')
+    return exec(code, namespace)
+def lines(kind, value, trace):
+    while trace:
+        print(trace.tb_frame.f_code.co_name, trace.tb_lineno)
+        trace = trace.tb_next
+root = sys.argv[1]
+run(root + '/packages/bare.py', root + '/packages/bare.py', {})
+run('packages/relative.py', 'packages/relative.py', {'__name__': 'relative'})
+types.FunctionType(compile('value = 1', root + '/packages/function.py', 'exec'), {})()
+run('packages/nameless.py', '<string>', {})
+exec(compile('value = 1', root + '/template.html', 'exec'), {})
+compile('value = 1', root + '/packages/only_compiled.py', 'exec')
+print(run('packages/again.py', root + '/packages/again.py', {}), run('packages/again.py', root + '/packages/again.py', {}))
+sys.excepthook = lines
+run('packages/raises.py', root + '/packages/raises.py', {})
+";
+
+/// Before Python 3.12 nothing tells of these.
+#[test]
+fn files_that_the_application_compiles_and_runs_by_itself_are_told() {
+    for interpreter in interpreters() {
+        let mut fixture = Fixture::new();
+        fixture.write("runner.py", BY_ITSELF);
+        for name in ["bare", "relative", "nameless", "again"] {
+            fixture.write(&format!("packages/{name}.py"), "value = [n for n in range(3)]\n");
+        }
+        fixture.write("packages/raises.py", "def inner():\n    raise ValueError('on purpose')\ninner()\n");
+        let command = |fixture: &Fixture| {
+            let mut command = fixture.command(&interpreter.program);
+            command.args(["-B", "runner.py"]).arg(fixture.path("").to_str().unwrap().trim_end_matches('/'));
+            command
+        };
+        let plain = command(&fixture).output().unwrap();
+        assert_eq!(plain.status.code(), Some(1), "{}", text(&plain.stderr));
+        let mut hooked = command(&fixture);
+        let hooked = fixture.run(&mut hooked);
+        assert_same(&hooked, &plain, interpreter);
+        let root = fixture.path("packages");
+        let told: BTreeSet<(String, String)> = fixture
+            .modules()
+            .into_iter()
+            .filter_map(|(name, path)| Some((path.strip_prefix(&root).ok()?.to_str()?.to_owned(), name)))
+            .collect();
+        let expected: &[(&str, &str)] = match interpreter.version {
+            (3, ..12) => &[],
+            _ => &[
+                ("again.py", ""),
+                ("bare.py", ""),
+                ("function.py", ""),
+                ("raises.py", ""),
+                ("relative.py", "relative"),
+            ],
+        };
+        let expected: BTreeSet<_> =
+            expected.iter().map(|(path, name)| ((*path).to_owned(), (*name).to_owned())).collect();
+        assert_eq!(told, expected, "{interpreter:?}");
+        assert_eq!((fixture.failures(), fixture.lost("python-import")), (vec![], 0), "{interpreter:?}");
+    }
+}
