@@ -155,7 +155,7 @@ fn children_cpu() -> anyhow::Result<Duration> {
 
 fn compile_peer(java_home: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
     let library = scratch.join("libempty_hook.so");
-    let include = java_home.join("include");
+    let include = headers(java_home)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/jvmti/empty_hook.c");
     let status = Command::new("cc")
         .args(["-O2", "-shared", "-fPIC", "-I"])
@@ -167,6 +167,25 @@ fn compile_peer(java_home: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
         .arg(&library)
         .status()
         .context("no C compiler; `apt install gcc`")?;
-    ensure!(status.success(), "the peer was not compiled: {} must have the JDK's headers", include.display());
+    ensure!(status.success(), "the peer was not compiled with the headers in {}", include.display());
     Ok(library)
+}
+
+/// The folder of a JDK's headers: a JRE has none, and any JDK's will do.
+fn headers(java_home: &Path) -> anyhow::Result<PathBuf> {
+    let installed = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let mut installed: Vec<PathBuf> = installed.map(|entry| entry.path()).collect();
+    installed.sort();
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let compilers = std::env::split_paths(&on_path).map(|folder| folder.join("javac"));
+    // `bin/javac` of a JDK, links followed.
+    let of_compiler = |javac: PathBuf| Some(javac.canonicalize().ok()?.parent()?.parent()?.to_owned());
+    let named = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+    let homes = std::iter::once(java_home.to_owned()).chain(named).chain(installed);
+    homes
+        .chain(compilers.filter_map(of_compiler))
+        .map(|home| home.join("include"))
+        .find(|include| include.join("jvmti.h").is_file())
+        .context("no JDK with include/jvmti.h: neither --java-home nor JAVA_HOME, nor one in /usr/lib/jvm, nor that of \
+             javac on the PATH; `apt install default-jdk-headless`")
 }

@@ -10,11 +10,9 @@
 #include "kernel.h"
 #include "report.h"
 #include "boot.h"
-#include "generators.h"
 #include "place.h"
 #include "perf_data.h"
 #include "queue.h"
-#include "nowhere.h"
 
 /* After the first class of a burst, so that one report carries many. */
 #define GATHER_MS 100
@@ -27,6 +25,8 @@
 /* All loaded classes are told again this often, since they are in use. */
 #define EPOCH_MS 3600000ull
 #define PATH_MAX_BYTES 4096
+/* Java packages of classes without a place that are remembered, so that few are told twice. */
+#define TOLD_PACKAGES 1024
 /* Least time between two reports of counts. */
 #define COUNTS_MS 1000
 
@@ -35,7 +35,8 @@ static unsigned long dropped;
 static int sleeping, dying, done;
 static interface tools;
 static int attached;
-static unsigned long hidden, generated, counts_told;
+/* Classes by how they were told: not at all, by their Java package, with their place. */
+static unsigned long hidden, generated, placed, counts_told;
 /* Unloaded before the agent came; what the JVM counts is since its start. */
 static unsigned long unloaded_before;
 
@@ -77,18 +78,23 @@ static int is_hidden(const char *name, size_t length)
 	return digits && base < length;
 }
 
-/* Not to be told is not to be in use, for whoever reads this: so it is either known to be generated, or counted as lost. */
-static void without_place(interface jni, jobject loader, const char *name, size_t length)
+/* Nobody can tell from where: generated, or from any archive with its Java package. One class of each is told. */
+static void without_place(const char *name, size_t length)
 {
-	char class[EXAMPLE_MAX_BYTES];
-	size_t class_length = 0;
+	static unsigned long long told[TOLD_PACKAGES];
+	size_t package = length;
+	unsigned long long hash;
 
-	if (is_generated(name, length) ||
-	    (loader && generates(tools, jni, loader, class, sizeof(class), &class_length))) {
-		generated++;
+	generated++;
+	if (is_of_the_jdk(name, length))
 		return;
-	}
-	count_nowhere(name, length, class, class_length);
+	while (package && name[package - 1] != '/')
+		package--;
+	hash = hash_of(name, package);
+	if (told[hash % TOLD_PACKAGES] == hash)
+		return;
+	told[hash % TOLD_PACKAGES] = hash;
+	tell(name, length, "", 0);
 }
 
 static void tell_name(interface jni, jobject class, const char *name, size_t length)
@@ -104,10 +110,11 @@ static void tell_name(interface jni, jobject class, const char *name, size_t len
 	JVMTI(tools, JVMTI_GET_CLASS_LOADER, loader_fn)(tools, class, &loader);
 	switch (place_of(jni, class, loader, name, length, place, &place_length)) {
 	case FOUND_PLACE:
+		placed++;
 		tell(name, length, place, place_length);
 		break;
 	case FOUND_NONE:
-		without_place(jni, loader, name, length);
+		without_place(name, length);
 		break;
 	case FOUND_TOO_LONG:
 		lost++;
@@ -138,10 +145,10 @@ static void tell_class(interface jni, jobject class)
 	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, signature);
 }
 
-/* Tells all loaded classes; those without a place were counted already, or are now. */
+/* Tells all loaded classes; `again`: they were counted already. */
 static void look(interface jni, int again)
 {
-	unsigned long hidden_before = hidden, generated_before = generated, nowhere_before = nowhere;
+	unsigned long hidden_before = hidden, generated_before = generated, placed_before = placed;
 	jobject *classes = 0;
 	jint count = 0;
 
@@ -161,9 +168,7 @@ static void look(interface jni, int again)
 	if (again) {
 		hidden = hidden_before;
 		generated = generated_before;
-		/* The first one may be among those that the queue could not take. */
-		if (nowhere_before)
-			nowhere = nowhere_before;
+		placed = placed_before;
 	}
 }
 
@@ -201,12 +206,13 @@ static void tell_counts(int at_once)
 	size_t length = 0;
 	unsigned long unloaded = unloaded_classes() - unloaded_before;
 
-	if ((hidden + generated + unloaded == counts_told && !lost) || (!at_once && now_ms() < next_ms))
+	if ((hidden + generated + placed + unloaded == counts_told && !lost) || (!at_once && now_ms() < next_ms))
 		return;
 	next_ms = now_ms() + COUNTS_MS;
-	counts_told = hidden + generated + unloaded;
+	counts_told = hidden + generated + placed + unloaded;
 	length = put_number(text, length, hidden);
 	length = put_number(text, length, generated);
+	length = put_number(text, length, placed);
 	if (perf_counter)
 		length = put_number(text, length, unloaded);
 	report("JG", text + 1, length - 1, "", 0);
@@ -291,7 +297,6 @@ static void finish(interface jni)
 {
 	drain(jni);
 	flush_batches();
-	tell_nowhere();
 	tell_counts(1);
 	report("JE", "", 0, "", 0);
 }
@@ -334,7 +339,6 @@ static void run(interface ti, interface jni, void *nothing)
 	forget(jni, queued);
 	drain(jni);
 	flush_batches();
-	tell_nowhere();
 	report("JS", "", 0, "", 0);
 	while (!nobody_reads) {
 		int ends = __atomic_load_n(&dying, __ATOMIC_SEQ_CST);
@@ -349,8 +353,7 @@ static void run(interface ti, interface jni, void *nothing)
 			look(jni, 1);
 		}
 		flush_batches();
-		tell_nowhere();
-		tell_counts(0);
+			tell_counts(0);
 		__atomic_store_n(&sleeping, 1, __ATOMIC_SEQ_CST);
 		if (!is_waiting() && !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))
 			wait_while(&sleeping, 1, IDLE_MS);

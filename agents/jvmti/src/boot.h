@@ -30,8 +30,6 @@ static struct boot_archive boot_archives[BOOT_ARCHIVES];
 static int boot_count, boot_looks;
 /* JDK 8's own archive: everything that is in no other. */
 static int boot_rest = -1;
-/* Archives or classes were left out for one of the bounds above: what is in none of those known may be of these. */
-static int boot_cut;
 static unsigned long long boot_next_ms;
 static struct {
 	unsigned long long name;
@@ -120,10 +118,8 @@ static void zip_classes(int file, int archive)
 		const unsigned char *entry;
 		unsigned long name, all;
 
-		if (boot_taken == BOOT_SLOTS / 2) {
-			boot_cut = 1;
+		if (boot_taken == BOOT_SLOTS / 2)
 			return;
-		}
 		if (have - from < ZIP_ENTRY_BYTES + ZIP_NAME_BYTES) {
 			have = read_at(file, at, zip_buffer, sizeof(zip_buffer));
 			from = 0;
@@ -161,10 +157,8 @@ static void boot_add(const char *path)
 	struct boot_archive *archive = &boot_archives[boot_count];
 	int file;
 
-	if (boot_count == BOOT_ARCHIVES) {
-		boot_cut = 1;
+	if (boot_count == BOOT_ARCHIVES)
 		return;
-	}
 	archive->length = real_path(path, archive->path, sizeof(archive->path) - 1);
 	if (!archive->length)
 		return;
@@ -198,9 +192,7 @@ static void boot_add_all(const char *path)
 				one[length++] = path[i];
 			continue;
 		}
-		if (length == sizeof(one)) {
-			boot_cut = 1;
-		} else if (length) {
+		if (length && length < sizeof(one)) {
 			one[length] = 0;
 			boot_add(one);
 		}
@@ -261,7 +253,7 @@ static int boot_find(const char *name, size_t length)
 	return -1;
 }
 
-/* Packages of JDK 8's rt.jar. Others in no known archive may be of one that was appended. */
+/* Packages of JDK 8's rt.jar. Classes of others that are in no known archive have no place. */
 static int is_of_the_rest(const char *name, size_t length)
 {
 	static const char *const prefixes[] = { "java/", "javax/", "sun/", "sunw/", "com/sun/", "jdk/", "oracle/",
@@ -288,8 +280,6 @@ static size_t boot_place(const char *name, size_t length, int may_be_rest, char 
 		boot_add_open();
 		archive = boot_find(name, length);
 	}
-	if (archive < 0 && may_be_rest && !boot_cut && boot_looks < BOOT_LOOKS)
-		archive = boot_rest;
 	if (archive < 0)
 		return 0;
 	at = put_bytes(place, 0, url, sizeof(url));

@@ -67,16 +67,13 @@ typedef jint (*property_fn)(interface, const char *, char **);
 #define THREAD_NORMAL_PRIORITY 5
 
 #define JNI_FIND_CLASS 6
-#define JNI_GET_SUPERCLASS 10
 #define JNI_EXCEPTION_CLEAR 17
 #define JNI_PUSH_LOCAL_FRAME 19
 #define JNI_POP_LOCAL_FRAME 20
 #define JNI_NEW_GLOBAL_REF 21
 #define JNI_DELETE_GLOBAL_REF 22
-#define JNI_DELETE_LOCAL_REF 23
 #define JNI_IS_SAME_OBJECT 24
 #define JNI_NEW_OBJECT_A 30
-#define JNI_GET_OBJECT_CLASS 31
 #define JNI_GET_METHOD_ID 33
 #define JNI_CALL_OBJECT_METHOD_A 36
 #define JNI_GET_FIELD_ID 94

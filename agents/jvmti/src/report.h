@@ -4,11 +4,9 @@
  * kind:
  *     JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image)
  *     JC classes of one place (name: internal names, each ended by ';'; path: URL of the place, and behind a zero byte the
- *        real path of the file or directory that holds it)
+ *        real path of the file or directory that holds it; or none: one of each Java package, from nobody can tell where)
  *     JS all classes loaded before were told
- *     JG counts (name: hidden ' ' generated, and ' ' unloaded where the JVM tells that)
- *     JN classes that came from somewhere, but nothing tells from where (name: how many so far '\n' the first one's name
- *        '\n' that of its loader's class)
+ *     JG counts of classes (name: hidden ' ' without a place ' ' with one, and ' ' unloaded where the JVM tells that)
  *     JF a failure (name: why)
  *     JE the JVM ends and everything was told
  * Only the agent's own thread may wait here; the one that starts it writes what the FIFO takes at once. */

@@ -32,6 +32,8 @@ fn check_start(ebpf: UseEbpf) {
         let observed = support::jvm::observed(&collected, "at-start");
         assert_eq!((observed.processes, observed.counts["classes-hidden"]), (1, said.hidden));
         assert!(observed.counts["classes-generated"] >= 1, "{observed:?}");
+        let told = observed.counts["classes-told"];
+        assert!(told >= i64::try_from(reported.len()).unwrap(), "{told} of {}", reported.len());
         let unloaded = observed.counts["classes-unloaded"];
         assert!((1..=said.unloaded).contains(&unloaded), "{unloaded} of {}", said.unloaded);
         let place = |class: &str| reported.get(class).map(|places| places.iter().next().unwrap().as_str());
@@ -216,18 +218,28 @@ public class Mute extends ClassLoader {
     Mute() { super(null); }
     @Override public java.net.URL getResource(String name) { System.out.println("asked"); return Mute.class.getResource(name); }
     public static void main(String[] arguments) throws Exception {
-        byte[] bytes = Mute.class.getResourceAsStream("Part.class").readAllBytes();
-        System.out.println(new Mute().defineClass("Part", bytes, 0, bytes.length).getDeclaredConstructor().newInstance());
+        for (String name : new String[]{"part.Part", "part.Other", "Bare"}) {
+            byte[] bytes = Mute.class.getResourceAsStream(name.replace('.', '/') + ".class").readAllBytes();
+            System.out.println(new Mute().defineClass(name, bytes, 0, bytes.length).getDeclaredConstructor().newInstance());
+        }
     }
 }
 "#;
 
-/// Nor is its loader asked: that would run the application's code.
+/// By its Java package, of each artifact that may have archives. Nor is its loader asked: that would run the application's
+/// code.
 #[test]
-fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
+fn a_class_without_a_place_is_told_by_its_java_package() {
     let Some(javac) = with_javac() else { return };
     let root = tempfile::tempdir().unwrap();
-    let sources = [("Mute.java", MUTE), ("Part.java", "public class Part { public Part() {} }")];
+    let part = |name: &str| format!("package part; public class {name} {{ public {name}() {{}} }}");
+    let (one, other) = (part("Part"), part("Other"));
+    let sources = [
+        ("Mute.java", MUTE),
+        ("part/Part.java", one.as_str()),
+        ("part/Other.java", other.as_str()),
+        ("Bare.java", "public class Bare { public Bare() {} }"),
+    ];
     let classes = compile(&javac, root.path(), &sources, "");
     let (agent, collected) = support::start(config(UseEbpf::Off));
     let tree = support::tree(&agent, root.path());
@@ -235,15 +247,17 @@ fn a_class_without_a_place_is_a_loss_unless_it_is_generated() {
     command.arg("-cp").arg(classes).arg("Mute").stdin(Stdio::null()).stdout(Stdio::piped());
     let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
     agent.stop(false);
-    assert!(output.status.success() && output.stdout.starts_with(b"Part@"), "{output:?}");
+    assert!(output.status.success() && output.stdout.starts_with(b"part.Part@"), "{output:?}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("asked"), "{output:?}");
     let workload = &collected.workloads()[0];
-    let lost: Vec<i64> =
-        workload.losses.iter().filter(|loss| loss.probe == "jvmti").map(|loss| loss.events_lost).collect();
-    assert_eq!(lost, [1], "{workload:?}");
-    let told =
-        |reason: &String| reason.contains("1 class without a code source (first: Part of loader Mute)");
-    assert!(workload.unavailable_probes.values().any(told), "{workload:?}");
+    assert!(!workload.losses.iter().any(|loss| loss.probe == "jvmti"), "{workload:?}");
+    let expected = ["component", "host"].into_iter().flat_map(|artifact| {
+        [("?!/part", "part.Part"), ("?!/", "Bare")]
+            .map(|(path, class)| (artifact.to_owned(), path.to_owned(), class.to_owned()))
+    });
+    assert_eq!(support::jvm::placeless(&collected), expected.collect());
+    let observed = support::jvm::observed(&collected, "at-start");
+    assert_eq!(observed.counts["classes-generated"], 3, "{observed:?}");
 }
 
 /// As start scripts do: the JVM is gone before it can be attached to, and whoever reads this did use `plimsoll run`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
+use plimsoll_schemas::words::{ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, probe, usage_kind};
 
 use super::TREE_ID;
 use crate::hooks::report::{JvmReport, Report};
@@ -23,6 +23,8 @@ use crate::{procfs, unmeasurable};
 const HELPERS_MAX: usize = 4;
 /// JVMs of one workload that are looked after at the same time.
 const JVMS_MAX: usize = 1_024;
+/// Java packages of one workload of which classes without a place are told; beyond, its JVMs are not measured.
+const JAVA_PACKAGES_MAX: usize = 1_024;
 /// Wait between two looks at a JVM whose agent is not at work.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Time for an agent of the start to say hello before anything else is tried.
@@ -49,6 +51,8 @@ struct Watched {
     attached: HashMap<u32, JavaReports>,
     jvms: HashMap<u32, Jvm>,
     coverage: JavaCoverage,
+    /// Directories of the Java packages of which a class came from nobody can tell where.
+    java_packages: HashSet<String>,
     /// Said to be so by its coverage.
     adopted: bool,
 }
@@ -318,14 +322,14 @@ impl Watched {
             Place::RuntimeImage => match &jvm.image {
                 Some(image) => image.clone(),
                 None => {
-                    self.coverage.not_placed(1, &program, "a runtime image that it does not name");
+                    self.coverage.no_runtime_image(&program);
                     return;
                 }
             },
             Place::Unknown => {
-                let url = String::from_utf8_lossy(&report.path).into_owned();
-                let count = u64::try_from(classes().count()).unwrap_or(u64::MAX);
-                self.coverage.not_placed(count, &program, &url);
+                for class in classes() {
+                    self.add_placeless(&text_of(class), &program, workload, time_ms);
+                }
                 return;
             }
         };
@@ -348,6 +352,30 @@ impl Watched {
             };
             workload.add(observation, probe::JVMTI, process.to_owned(), time_ms, NO_POSITION, None);
         }
+    }
+
+    /// A class from nobody can tell where: whoever has its Java package may have defined it.
+    fn add_placeless(&mut self, class: &str, program: &str, workload: &mut Workload, time_ms: i64) {
+        let directory = class.rsplit_once('/').map_or("", |(directory, _)| directory);
+        if self.java_packages.contains(directory) {
+            return;
+        }
+        let path = [ANY_ARCHIVE, directory.as_bytes()].concat();
+        if self.java_packages.len() >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
+            self.coverage.too_many_java_packages(JAVA_PACKAGES_MAX, program);
+            return;
+        }
+        self.java_packages.insert(directory.to_owned());
+        let observation = Observation {
+            kind: usage_kind::CLASS,
+            rung: Rung::Loaded,
+            path,
+            mount: mount::ROOT,
+            inode: 0,
+            name: class.replace('/', "."),
+        };
+        let process = program.strip_prefix('/').unwrap_or(program).to_owned();
+        workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
     }
 
     fn publish(&self, workload: &mut Workload, boot_id: &str) {

@@ -10,7 +10,8 @@ use crate::workload::ObservedNumbers;
 /// JVMs that run and are counted one by one; more are only counted as processes.
 const JVMS_MAX: usize = 4_096;
 /// Words of the numbers in an agent's report, in its order.
-const TOLD: [&str; 3] = [counts::CLASSES_HIDDEN, counts::CLASSES_GENERATED, counts::CLASSES_UNLOADED];
+const TOLD: [&str; 4] =
+    [counts::CLASSES_HIDDEN, counts::CLASSES_GENERATED, counts::CLASSES_TOLD, counts::CLASSES_UNLOADED];
 
 type Numbers = BTreeMap<&'static str, u64>;
 
@@ -35,7 +36,7 @@ impl Counted {
         }
     }
 
-    /// An agent told its numbers: hidden, generated, and where its JVM counts them, unloaded classes.
+    /// An agent told its numbers: hidden, generated, placed, and where its JVM counts them, unloaded classes.
     pub fn told(&mut self, pid: u32, text: &str) {
         let Some((_, numbers)) = self.running.get_mut(&pid) else { return };
         for (word, number) in TOLD.iter().zip(text.split(' ')) {
@@ -84,8 +85,8 @@ mod tests {
     fn sums_over_jvms_that_run_and_those_that_ended() {
         let mut counted = Counted::default();
         counted.begin(1, observed::AT_START);
-        counted.told(1, "1 2 0");
-        counted.told(1, "4 5 1");
+        counted.told(1, "1 2 6 0");
+        counted.told(1, "4 5 7 1");
         counted.begin(1, observed::REFUSED);
         counted.begin(2, observed::ATTACHED);
         counted.unloaded_before(2, 7);
@@ -96,8 +97,8 @@ mod tests {
         assert_eq!(counted.numbers(), before);
         // Another with its number.
         counted.begin(1, observed::AT_START);
-        counted.told(1, "1 0 0");
-        counted.told(3, "9 9 9");
+        counted.told(1, "1 0 2 0");
+        counted.told(3, "9 9 9 9");
         let text: Vec<String> = counted
             .numbers()
             .iter()
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(
             text,
             [
-                r#"at-start 2 {"classes-generated": 5, "classes-hidden": 5, "classes-unloaded": 1}"#,
+                r#"at-start 2 {"classes-generated": 5, "classes-hidden": 5, "classes-told": 9, "classes-unloaded": 1}"#,
                 r#"attached 1 {"classes-generated": 0, "classes-hidden": 10, "classes-unloaded-before": 7}"#,
             ]
         );

@@ -46,10 +46,6 @@ pub struct JavaCoverage {
     lost: u64,
     /// JVMs of it have the agent's option in their environment, unless something takes it out.
     starts_with_agent: bool,
-    /// Classes without a place that each JVM told so far.
-    nowhere: HashMap<u32, u64>,
-    /// The same by program, with the words about the first.
-    nowhere_of: BTreeMap<String, (u64, String)>,
     /// By program.
     reasons: BTreeMap<String, String>,
 }
@@ -78,7 +74,6 @@ impl JavaCoverage {
             JvmReport::Counts => {
                 self.counted.told(pid, &String::from_utf8_lossy(&report.name));
             }
-            JvmReport::Nowhere => self.nowhere(pid, program, &super::text_of(&report.name)),
             JvmReport::Failed => {
                 let why: String = super::text_of(&report.name).chars().take(200).collect();
                 self.give_up(pid, program, &format!("has an agent that failed: {why}; please report this"));
@@ -91,31 +86,6 @@ impl JavaCoverage {
     /// The tree's command gets an environment that brings the agent into its JVMs.
     pub fn starts_with_agent(&mut self) {
         self.starts_with_agent = true;
-    }
-
-    /// Classes came from no place that anybody could tell: `number` so far, the first one, and its loader's class.
-    fn nowhere(&mut self, pid: u32, program: &str, text: &str) {
-        let mut lines = text.split('\n').map(|line| line.replace('/', "."));
-        let number: u64 = lines.next().and_then(|number| number.parse().ok()).unwrap_or(1);
-        let known = self.nowhere.get(&pid).copied();
-        let more = number.saturating_sub(known.unwrap_or(0));
-        // Those of one too many count again with each report.
-        if known.is_some() || self.nowhere.len() < JVMS_MAX {
-            self.nowhere.insert(pid, number.max(known.unwrap_or(0)));
-        }
-        self.lost = self.lost.saturating_add(more);
-        if self.nowhere_of.len() >= REASONS_MAX && !self.nowhere_of.contains_key(program) {
-            return;
-        }
-        let (sum, _) = self.nowhere_of.entry(program.to_owned()).or_insert_with(|| {
-            let short = |name: Option<String>| name.unwrap_or_default().chars().take(120).collect::<String>();
-            let (class, loader) = (short(lines.next()), short(lines.next()));
-            let loader =
-                if loader.is_empty() { "the boot loader".to_owned() } else { format!("loader {loader}") };
-            tracing::warn!(program, class, loader, "not measured: jvmti: a class has no code source");
-            (0, format!("first: {class} of {loader}"))
-        });
-        *sum = sum.saturating_add(more);
     }
 
     /// A process has mapped a JVM.
@@ -169,7 +139,6 @@ impl JavaCoverage {
             self.counted.begin(pid, observed::REFUSED);
         }
         self.counted.end(pid);
-        self.nowhere.remove(&pid);
         match was {
             Some(Jvm::Found) => {
                 let reason = if self.starts_with_agent { WITHOUT_OPTION } else { ENDED_BEFORE };
@@ -185,14 +154,19 @@ impl JavaCoverage {
         }
     }
 
-    /// Classes were told whose place is no file.
-    pub fn not_placed(&mut self, classes: u64, program: &str, url: &str) {
-        let url: String = url.chars().take(120).collect();
+    /// Classes of its own modules were told, but not from where.
+    pub fn no_runtime_image(&mut self, program: &str) {
+        let reason = "does not name its runtime image; run it with a JDK or JRE that has lib/modules";
+        self.lose(1, program, reason);
+    }
+
+    /// A class without a place was told that is of one Java package too many.
+    pub fn too_many_java_packages(&mut self, max: usize, program: &str) {
         let reason = format!(
-            "loaded classes from {url}, which names no file; a new run changes nothing, so judge its packages by what the \
-             application needs"
+            "loaded classes without a code source of more than {max} Java packages, so nobody can tell from which archives; \
+             a new run changes nothing, so judge its packages by what the application needs"
         );
-        self.lose(classes, program, &reason);
+        self.lose(1, program, &reason);
     }
 
     /// Something that no agent wrote was in the FIFO.
@@ -256,14 +230,6 @@ impl JavaCoverage {
             .iter()
             .map(|(program, reason)| (format!("{probe}:{program}"), reason.clone()))
             .collect();
-        for (program, (number, first)) in &self.nowhere_of {
-            let reason = format!(
-                "{program} has {} without a code source ({first}): nobody can tell from which archive; a new run changes \
-                 nothing, so judge its packages by what the application needs",
-                some_classes(*number)
-            );
-            unavailable.entry(format!("{probe}:{program}")).or_insert(reason);
-        }
         if self.watched.is_none() {
             let reason = self.reasons.values().next().cloned();
             unavailable.insert(
@@ -274,15 +240,6 @@ impl JavaCoverage {
             );
         }
         unavailable
-    }
-}
-
-/// A number of classes in words that seldom change: each change is told of all packages.
-fn some_classes(number: u64) -> String {
-    match number {
-        1 => "1 class".to_owned(),
-        2..16 => format!("{number} classes"),
-        _ => format!("at least {} classes", 1_u64 << number.ilog2()),
     }
 }
 
@@ -373,17 +330,6 @@ mod tests {
 
     #[test]
     fn reasons() {
-        let nowhere = |pid, text| Step::Report(pid, JvmReport::Nowhere, text);
-        let first = "has 1 class without a code source (first: a.B of loader x.Y): nobody can tell";
-        check_reason(true, &[START, nowhere(1, "1\na/B\nx/Y")], first);
-        let two = [nowhere(1, "2\na/B\nx/Y"), nowhere(1, "9\na/B\nx/Y"), nowhere(2, "4\na/C\nx/Z")];
-        check_reason(true, &two, "has 13 classes without a code source (first: a.B of loader x.Y)");
-        check_reason(
-            true,
-            &[nowhere(1, "700\na/B\n")],
-            "at least 512 classes without a code source (first: a.B of the boot",
-        );
-        check_reason(true, &[nowhere(1, "")], "has 1 class");
         check_reason(
             true,
             &[Found(1), Gone(1)],
@@ -394,26 +340,6 @@ mod tests {
         check_reason(true, &[Found(1), Attached(1, Some(3))], "; start it again");
         check_reason(true, &[Found(1), Attached(1, None)], "; start it without that option");
         check_reason(true, &[START, Lossy(2)], "; run it again");
-    }
-
-    #[test]
-    fn classes_without_a_place_are_lost_once() {
-        let nowhere = |pid, text| Step::Report(pid, JvmReport::Nowhere, text);
-        // Whatever a process writes there.
-        let most = "18446744073709551615\na/B\nx/Y";
-        check(&[START, nowhere(1, most), nowhere(2, most), Lossy(1)], Some(true), u64::MAX, "jvmti:/java");
-        let one = [START, nowhere(1, "3\na/B\nx/Y"), nowhere(1, "3\na/B\nx/Y"), nowhere(1, "5\na/B\nx/Y")];
-        check(&one, Some(true), 5, "jvmti:/java");
-        check(&[START, nowhere(1, "3\n\n"), END, Gone(1), nowhere(1, "2\n\n")], Some(true), 5, "jvmti:/java");
-    }
-
-    #[test]
-    fn numbers_of_classes_are_remembered_of_so_many_processes() {
-        let mut coverage = JavaCoverage::default();
-        for pid in 0..=JVMS_MAX as u32 {
-            coverage.nowhere(pid, "/java", "1\na/B\nx/Y");
-        }
-        assert_eq!((coverage.nowhere.len(), coverage.lost()), (JVMS_MAX, JVMS_MAX as u64 + 1));
     }
 
     #[test]
@@ -428,7 +354,7 @@ mod tests {
         };
         let mut coverage = JavaCoverage::default();
         coverage.on_report(1, JvmReport::Started, &report("17\nstart"), "/java");
-        coverage.on_report(1, JvmReport::Counts, &report("4 5 6"), "/java");
+        coverage.on_report(1, JvmReport::Counts, &report("4 5 9 6"), "/java");
         coverage.on_report(1, JvmReport::Ended, &report(""), "/java");
         coverage.gone(1, "/java");
         coverage.found(2);
@@ -446,7 +372,7 @@ mod tests {
         assert_eq!(
             text,
             [
-                r#"at-start 1 {"classes-generated": 5, "classes-hidden": 4, "classes-unloaded": 6}"#,
+                r#"at-start 1 {"classes-generated": 5, "classes-hidden": 4, "classes-told": 9, "classes-unloaded": 6}"#,
                 r#"attached 1 {"classes-unloaded-before": 8}"#,
                 "refused 2 {}",
             ]

@@ -10,6 +10,7 @@ use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_runtime_agent::java::JavaConfig;
 use plimsoll_runtime_agent::java::place::{Place, place_of};
 use plimsoll_schemas::events::Observed;
+use plimsoll_schemas::words::java_package_of;
 
 use super::Collected;
 
@@ -110,10 +111,25 @@ pub fn classes_of(collected: &Collected, place: impl Fn(&str, &str) -> PathBuf) 
             continue;
         }
         assert_eq!((item.rung.as_str(), item.probe.as_str()), ("loaded", "jvmti"));
+        if java_package_of(&item.path).is_some() {
+            continue;
+        }
         let path = place(&artifact, &String::from_utf8(item.path).unwrap());
         classes.entry(item.name).or_default().insert(path.to_str().unwrap().to_owned());
     }
     classes
+}
+
+/// One class of each Java package that was told without a place, by artifact (its first word) and path.
+pub fn placeless(collected: &Collected) -> BTreeSet<(String, String, String)> {
+    let items = collected.items().into_iter();
+    let placeless = items.filter(|(_, item)| java_package_of(&item.path).is_some());
+    placeless
+        .map(|(artifact, item)| {
+            let first = artifact.split('/').next().unwrap().to_owned();
+            (first, String::from_utf8(item.path).unwrap(), item.name)
+        })
+        .collect()
 }
 
 /// How the JVMs of the collected workloads were observed in this way, all together.
