@@ -11,20 +11,21 @@ use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::identity::Sha256Digest;
-use plimsoll_schemas::words::{FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, drift, ownership_state};
+use plimsoll_schemas::words::{FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, drift, java_package_of, ownership_state};
 use rustix::fs::Stat;
 
 use crate::beneath;
 use crate::bounded::BoundedMap;
 use crate::drift::{Facts, Lower, Upper, Verdict, decide};
 use crate::index_cache::{Found, Indexed};
+use crate::java_package;
 use crate::roots::Root;
 
 /// Most digests of files remembered.
 const CONTENTS_MAX_ENTRIES: usize = 50_000;
 /// Most bytes of the owners of one path that are named, about 4,000 of them: programs are linked from thousands of crates
 /// or modules, and the event has to fit into a record of 1 MiB, in the topic and in the correlator's state.
-const OWNERS_MAX_BYTES: usize = 700 * 1024;
+pub(crate) const OWNERS_MAX_BYTES: usize = 700 * 1024;
 /// What an owner takes beside its texts: their lengths, in bytes.
 const OWNER_FRAME_BYTES: usize = 32;
 
@@ -115,6 +116,9 @@ impl Question<'_> {
     pub fn answer(&self, path: &[u8]) -> PackageOwnership {
         if let Some(refused) = refuse(self.artifact, path, self.now_ms) {
             return refused;
+        }
+        if let Some(directory) = java_package_of(path) {
+            return java_package::answer(self.artifact, &self.found.current, path, directory, self.now_ms);
         }
         match self.tree.resolve(path) {
             Ok(resolved) => self.present(path, &resolved.path, &resolved.path),
@@ -227,26 +231,26 @@ fn owners(index: &OwnershipIndex, path: &[u8], canonical: &[u8], component: bool
     let found = index.lookup(canonical).or_else(|| index.lookup(path))?;
     let counts =
         |owner: &&plimsoll_catalog::Owner<'_>| !component || owner.package.kind == PackageKind::Application;
-    let owners: Vec<Owner> = found
-        .owners
-        .iter()
-        .filter(counts)
-        .map(|owner| Owner {
-            package_id: owner.package.package_id.clone(),
-            purl: owner.package.purl.clone(),
-            name: owner.package.name.clone(),
-            version: owner.package.version.clone(),
-            kind: owner.package.kind.as_str().into(),
-            ecosystem: owner.package.ecosystem.into(),
-            class_prefixes: owner.class_prefixes.to_vec(),
-        })
-        .collect();
+    let owners: Vec<Owner> = found.owners.iter().filter(counts).map(owner_of).collect();
     (!owners.is_empty()).then_some(owners)
+}
+
+/// An owner as events name it.
+pub(crate) fn owner_of(owner: &plimsoll_catalog::Owner<'_>) -> Owner {
+    Owner {
+        package_id: owner.package.package_id.clone(),
+        purl: owner.package.purl.clone(),
+        name: owner.package.name.clone(),
+        version: owner.package.version.clone(),
+        kind: owner.package.kind.as_str().into(),
+        ecosystem: owner.package.ecosystem.into(),
+        class_prefixes: owner.class_prefixes.to_vec(),
+    }
 }
 
 /// Leaves out owners beyond `max_bytes`; how many. Those of the crowd's ecosystem go first: the program of a package must
 /// not lose its package to the crates that are linked into it.
-fn bound_owners(owners: &mut Vec<Owner>, max_bytes: usize) -> usize {
+pub(crate) fn bound_owners(owners: &mut Vec<Owner>, max_bytes: usize) -> usize {
     let size = |owner: &Owner| -> usize {
         let texts =
             [&owner.package_id, &owner.purl, &owner.name, &owner.version, &owner.kind, &owner.ecosystem];
@@ -326,6 +330,9 @@ pub fn without_root(
         return refused;
     }
     let Some(indexed) = indexed else { return unresolved(artifact, path, reason, now_ms) };
+    if let Some(directory) = java_package_of(path) {
+        return java_package::answer(artifact, indexed, path, directory, now_ms);
+    }
     match owners(&indexed.index, path, path, false) {
         Some(owners) => PackageOwnership {
             drift: drift::UNKNOWN.into(),

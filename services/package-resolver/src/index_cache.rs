@@ -133,6 +133,17 @@ impl Indexed {
             .then(|| "the package database that would name its owner is not there".into())
     }
 
+    /// Why there may be archives of Java that are not in it; `None` if there are none.
+    pub fn lacks_archives(&self) -> Option<String> {
+        if self.is_near {
+            return Some("of a host, only what lies near the used files is looked at".into());
+        }
+        // What an archive holds that cannot be read is in no list of packages, either.
+        let hides = |warning: &&Warning| !matches!(warning.code, "unreadable-archive" | "file-too-long");
+        let gap = self.gaps.iter().find(hides);
+        gap.map(ToString::to_string)
+    }
+
     fn size_bytes(&self) -> usize {
         self.index.allocated_bytes() + self.index.packages().len() * PACKAGE_BYTES
     }

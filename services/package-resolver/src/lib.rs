@@ -12,6 +12,7 @@ pub mod config;
 pub mod deadline;
 pub mod drift;
 pub mod index_cache;
+mod java_package;
 pub mod layers;
 mod published;
 pub mod publisher;

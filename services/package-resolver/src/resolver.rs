@@ -12,6 +12,7 @@ use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply};
+use plimsoll_schemas::words::java_package_of;
 
 use crate::answer::{self, Contents, Question};
 use crate::config::ResolverSettings;
@@ -183,7 +184,10 @@ impl Resolver {
             }
         };
         let asked: Vec<&[u8]> = query.paths.iter().map(|asked| asked.path.as_slice()).collect();
-        let found = self.indexes.find(&query.artifact, root, &tree, &asked);
+        // Java packages lie near nothing: they are asked of whatever index there is.
+        let files: Vec<&[u8]> =
+            asked.iter().copied().filter(|path| java_package_of(path).is_none()).collect();
+        let found = self.indexes.find(&query.artifact, root, &tree, &files);
         let question = Question {
             artifact: &query.artifact,
             root,

@@ -88,6 +88,29 @@ fn places_within_archives_have_owners() {
             "unresolved  image unchanged",
         ]
     );
+    let of_java_packages = agent.resolve(
+        IMAGE,
+        "a",
+        &[
+            "?!/com/acme/shaded/org/apache/logging/log4j/core",
+            "?!/org/slf4j",
+            "?!/com/acme",
+            "?!/com/nobody",
+            "?!/",
+        ],
+    );
+    let found: Vec<String> = of_java_packages.iter().map(brief).collect();
+    assert_eq!(
+        found,
+        [
+            "unresolved org.apache.logging.log4j:log4j-core@2.14.1 image unknown",
+            "unresolved org.slf4j:slf4j-api@1.7.36 image unknown",
+            "unresolved com.acme:shop@2 image unknown",
+            "unowned  image unknown",
+            "unowned  image unknown",
+        ]
+    );
+
     let prefixes: Vec<&[String]> =
         answers[0].owners.iter().map(|owner| owner.class_prefixes.as_slice()).collect();
     assert_eq!(prefixes, [&[][..], &["com.acme.shaded.org.apache.logging.log4j.core.".to_owned()]]);

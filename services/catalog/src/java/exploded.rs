@@ -89,12 +89,15 @@ fn add(survey: &mut Survey<'_>, directory: &[u8], exploded: &Exploded) {
     // `webapps/shop`: the directory is called after the archive that it was.
     let name = format!("{}.war", path::display(path::file_name(directory)));
     let mut left_out = std::mem::take(&mut facts.left_out);
+    let is_whole = left_out.is_empty();
+    let mut added: Vec<(u32, Vec<String>)> = Vec::new();
     let components = coordinates::identify(&facts, &name, false, &mut left_out);
     survey.left_out(directory, &left_out);
     for component in components {
         let mut record = super::describe(&component, &facts);
         record.locations = vec![location.clone()];
         let Some(package) = survey.add_package(record) else { return };
+        added.push((package, component.prefixes.clone()));
         let Some(index) = &mut survey.index else { continue };
         for place in exploded.properties.iter().chain(&exploded.manifest) {
             index.own(&mut survey.canonicalizer, place, package, METHOD);
@@ -109,6 +112,7 @@ fn add(survey: &mut Survey<'_>, directory: &[u8], exploded: &Exploded) {
         }
         index.set_class_prefixes(package, component.prefixes);
     }
+    super::claim_java_packages(survey, &facts, is_whole, &added, METHOD);
 }
 
 fn count_classes(survey: &Survey<'_>, root: &[u8], facts: &mut Facts) {

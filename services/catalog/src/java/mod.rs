@@ -211,6 +211,7 @@ fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in
     let components = coordinates::identify(facts, &file_name, groups_in_names, &mut left_out);
     survey.left_out(&place, &left_out);
     let is_alone = components.len() == 1 && facts.path.is_empty();
+    let mut added: Vec<(u32, Vec<String>)> = Vec::new();
     for component in components {
         let mut record = describe(&component, facts);
         record.locations = vec![location.clone()];
@@ -222,8 +223,41 @@ fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in
             }
         }
         let Some(package) = survey.add_package(record) else { return };
-        claim(survey, path, &place, facts, package, component.prefixes);
+        claim(survey, path, &place, facts, package, component.prefixes.clone());
+        added.push((package, component.prefixes));
     }
+    let is_whole = facts.left_out.is_empty();
+    claim_java_packages(survey, facts, is_whole, &added, METHOD);
+}
+
+/// Says in which Java packages the components of an archive, or of a directory, have classes; whether all are known.
+fn claim_java_packages(
+    survey: &mut Survey<'_>,
+    facts: &Facts,
+    is_whole: bool,
+    components: &[(u32, Vec<String>)],
+    method: &'static str,
+) {
+    let Some(index) = &mut survey.index else { return };
+    if !is_whole {
+        components.iter().for_each(|(package, _)| index.has_classes_in(None, *package, method));
+    }
+    for directory in facts.class_directories.keys() {
+        for package in components_with(directory, components) {
+            index.has_classes_in(Some(directory), package, method);
+        }
+    }
+}
+
+/// The components that classes of this directory can be of: those that claim it, else those that claim nothing, else all.
+fn components_with(directory: &str, components: &[(u32, Vec<String>)]) -> Vec<u32> {
+    let name = directory.replace('/', ".") + ".";
+    let of = |is_it: &dyn Fn(&[String]) -> bool| -> Vec<u32> {
+        components.iter().filter(|(_, prefixes)| is_it(prefixes)).map(|(package, _)| *package).collect()
+    };
+    let claiming = of(&|prefixes| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str())));
+    let rest = if claiming.is_empty() { of(&<[String]>::is_empty) } else { claiming };
+    if rest.is_empty() { of(&|_| true) } else { rest }
 }
 
 fn describe(component: &Component, facts: &Facts) -> PackageRecord {

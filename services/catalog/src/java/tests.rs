@@ -74,6 +74,51 @@ fn index(nodes: &[(&str, Node<'_>)]) -> OwnershipIndex {
 }
 
 #[test]
+fn java_packages_tell_which_archives_have_them() {
+    let (fat, log4j) = (boot(), log4j());
+    let shaded = jar(
+        &["com.acme:tool:1", "org.slf4j:slf4j-api:1.7.36"],
+        &["com/acme/tool/Main", "com/acme/tool/shaded/org/slf4j/Logger", "Bare"],
+    );
+    let nodes = [
+        ("srv/app.jar", Node::File(&fat)),
+        ("lib/log.jar", Node::File(&log4j)),
+        ("lib/tool.jar", Node::File(&shaded)),
+        ("webapps/shop/WEB-INF/classes/com/acme/web/Shop.class", Node::File(b"x")),
+        ("webapps/shop/META-INF/MANIFEST.MF", Node::File(b"Implementation-Version: 2\n\n")),
+    ];
+    let index = index(&nodes);
+    let check = |directory: &str, expect: &[&str]| {
+        let found = index.lookup_java_package(directory.as_bytes());
+        let names: Vec<&str> =
+            found.iter().flat_map(|found| &found.owners).map(|owner| owner.package.name.as_str()).collect();
+        assert_eq!(names, expect, "{directory}");
+    };
+    check("com/acme/shop", &["com.acme:shop"]);
+    // In two archives: two copies of one package.
+    check("org/apache/logging/log4j/core", &["org.apache.logging.log4j:log4j-core"; 2]);
+    check("org/apache/logging/log4j", &[]);
+    check("org/slf4j", &["org.slf4j:slf4j-api"]);
+    check("com/acme/tool/shaded/org/slf4j", &["org.slf4j:slf4j-api"]);
+    check("com/acme/tool", &["com.acme:tool"]);
+    check("", &["com.acme:tool"]);
+    check("com/acme/web", &["com.acme.web:shop"]);
+    check("BOOT-INF/classes/com/acme/shop", &[]);
+    check("META-INF", &[]);
+}
+
+#[test]
+fn an_archive_with_too_many_directories_may_have_any_java_package() {
+    let classes: Vec<String> =
+        (0..=super::archive::MAX_CLASS_DIRECTORIES).map(|number| format!("a/b/c{number}/X")).collect();
+    let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
+    let big = jar(&["com.acme:big:1"], &classes);
+    let index = index(&[("lib/big.jar", Node::File(&big))]);
+    let found = index.lookup_java_package(b"org/elsewhere").unwrap();
+    assert_eq!(found.owners[0].package.name, "com.acme:big");
+}
+
+#[test]
 fn fat_jars_are_read_in_place() {
     let jar = boot();
     let nodes = [("srv/app.jar", Node::File(&jar)), ("srv/link.jar", Node::Link("app.jar"))];

@@ -13,6 +13,8 @@ pub const MAX_INDEXED_PATHS: usize = 20_000_000;
 
 /// Most places within archives, and directories of classes.
 const MAX_PLACES: usize = 2_000_000;
+/// Most Java packages of all archives together.
+const MAX_JAVA_PACKAGES: usize = 1_000_000;
 
 /// See the module's documentation.
 pub(crate) struct IndexBuilder {
@@ -20,6 +22,8 @@ pub(crate) struct IndexBuilder {
     below: HashMap<Vec<u8>, Vec<Claim>>,
     places: HashMap<Vec<u8>, Vec<Claim>>,
     class_prefixes: HashMap<u32, Vec<String>>,
+    java_packages: HashMap<Vec<u8>, Vec<Claim>>,
+    any_java_package: Vec<Claim>,
     directories: HashMap<Vec<u8>, DirectoryId>,
     methods: Vec<&'static str>,
     watched: BTreeMap<Vec<u8>, Option<Stamp>>,
@@ -34,6 +38,8 @@ impl IndexBuilder {
             below: HashMap::new(),
             places: HashMap::new(),
             class_prefixes: HashMap::new(),
+            java_packages: HashMap::new(),
+            any_java_package: Vec::new(),
             directories: HashMap::new(),
             methods: Vec::new(),
             watched: BTreeMap::new(),
@@ -110,6 +116,25 @@ impl IndexBuilder {
         }
     }
 
+    /// `package` has classes in this directory (`org/example`); `None`: in any, since not all of its own are known.
+    pub fn has_classes_in(&mut self, directory: Option<&str>, package: u32, method: &'static str) {
+        let claim = self.claim(package, method);
+        let claims = match directory {
+            None => &mut self.any_java_package,
+            Some(directory) => {
+                if self.java_packages.len() >= MAX_JAVA_PACKAGES {
+                    self.is_full = true;
+                    return;
+                }
+                self.java_packages.entry(directory.as_bytes().to_vec()).or_default()
+            }
+        };
+        // Packages come one after the other.
+        if claims.last() != Some(&claim) {
+            claims.push(claim);
+        }
+    }
+
     /// Claims on directories above `path` end here: another tree of packages begins.
     pub fn barrier(&mut self, path: &[u8]) {
         self.below.entry(path.to_vec()).or_default();
@@ -148,6 +173,8 @@ impl IndexBuilder {
             below: self.below,
             places: self.places,
             class_prefixes: self.class_prefixes,
+            java_packages: self.java_packages,
+            any_java_package: self.any_java_package,
             methods: self.methods,
             packages,
             os_packages,

@@ -94,6 +94,10 @@ pub struct OwnershipIndex {
     /// Places within archives (`app.jar!/lib/x.jar`) and directories of classes.
     places: HashMap<Vec<u8>, Vec<Claim>>,
     class_prefixes: HashMap<u32, Vec<String>>,
+    /// By the directory of a Java package, which packages have classes in it.
+    java_packages: HashMap<Vec<u8>, Vec<Claim>>,
+    /// Packages whose directories of classes are not all known.
+    any_java_package: Vec<Claim>,
     methods: Vec<&'static str>,
     packages: Vec<OwnerPackage>,
     os_packages: HashMap<String, Vec<u32>>,
@@ -147,6 +151,15 @@ impl OwnershipIndex {
         }
         let (owners, method) = self.sorted(found);
         Some(Ownership { owners, method, role: role.unwrap_or_else(|| role_of(&path)) })
+    }
+
+    /// Which packages of archives have classes in the directory of a Java package (`org/example`), so that one of that
+    /// package may be of any of them; `None` where no archive has that directory.
+    pub fn lookup_java_package(&self, directory: &[u8]) -> Option<Ownership<'_>> {
+        let claims = self.java_packages.get(directory).into_iter().flatten().chain(&self.any_java_package);
+        let (owners, method) =
+            self.sorted(claims.map(|claim| (claim.package, self.method(*claim))).collect());
+        (!owners.is_empty()).then_some(Ownership { owners, method, role: Role::Code })
     }
 
     /// The owners of a place, and the OS packages that carry the archive that it is in.

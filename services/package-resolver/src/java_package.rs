@@ -1,0 +1,39 @@
+//! Whose a class may be of which only its Java package is known: the packages whose archives have classes in that package.
+//! Never says that one of them is the owner, nor that none is while archives may have been overlooked.
+
+use plimsoll_catalog::tree::path as paths;
+use plimsoll_schemas::events::{Owner, PackageOwnership};
+use plimsoll_schemas::words::ownership_state;
+
+use crate::answer::{OWNERS_MAX_BYTES, bound_owners, owner_of, unresolved};
+use crate::index_cache::Indexed;
+
+/// The answer for `path`, which stands for the Java package in the directory `directory`.
+pub fn answer(
+    artifact: &str,
+    indexed: &Indexed,
+    path: &[u8],
+    directory: &[u8],
+    now_ms: i64,
+) -> PackageOwnership {
+    let unresolved = |reason: &str| unresolved(artifact, path, reason, now_ms);
+    if let Some(reason) = indexed.lacks_archives() {
+        return unresolved(&reason);
+    }
+    let Some(found) = indexed.index.lookup_java_package(directory) else {
+        return PackageOwnership { state: ownership_state::UNOWNED.into(), ..unresolved("") };
+    };
+    let mut owners: Vec<Owner> = found.owners.iter().map(owner_of).collect();
+    // Without some of them it may be anyone's.
+    if bound_owners(&mut owners, OWNERS_MAX_BYTES) > 0 {
+        return unresolved("more archives have this Java package than can be named");
+    }
+    let reason =
+        format!("the packages with classes in {}: it may be of any, or none", paths::display(directory));
+    PackageOwnership {
+        owners,
+        method: found.method.into(),
+        role: found.role.as_str().into(),
+        ..unresolved(&reason)
+    }
+}
