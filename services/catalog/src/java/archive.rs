@@ -176,6 +176,7 @@ impl Looking {
         }
         facts.poms.sort();
         facts.poms.dedup();
+        move_class_path_up(&mut facts);
         let left = MAX_ALL_CLASS_DIRECTORIES.saturating_sub(self.class_directories).max(1);
         let bounds = [
             (MAX_CLASS_DIRECTORIES, "directories of classes, so the deepest are told apart no more"),
@@ -263,22 +264,21 @@ pub(crate) fn is_archive_name(name: &str) -> bool {
         .is_some_and(|end| EXTENSIONS.iter().any(|extension| end.eq_ignore_ascii_case(extension)))
 }
 
+/// The root below which a class stands, if any, and its place seen from there; in multi-release jars the part for later
+/// versions of Java is no root of its own (JAR File Specification).
+pub(super) fn without_root(class: &str) -> (Option<&'static str>, &str) {
+    let below = |root: &str| class.strip_prefix(root).and_then(|rest| rest.strip_prefix('/'));
+    let root = CLASS_ROOTS.into_iter().find(|root| below(root).is_some());
+    let name = root.and_then(below).unwrap_or(class);
+    let of_version = name.strip_prefix("META-INF/versions/").and_then(|rest| rest.split_once('/'));
+    (root, of_version.map_or(name, |(_, rest)| rest))
+}
+
 /// Counts one class, named without its ending.
 pub(super) fn add_class(facts: &mut Facts, class: &str) {
-    let mut name = class;
-    for root in CLASS_ROOTS {
-        if let Some(rest) = class.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) {
-            if !facts.class_roots.iter().any(|known| known == root) {
-                facts.class_roots.push(root.to_owned());
-            }
-            name = rest;
-        }
-    }
-    // Multi-release jars: classes for later Java versions.
-    if let Some(rest) = name.strip_prefix("META-INF/versions/")
-        && let Some((_, rest)) = rest.split_once('/')
-    {
-        name = rest;
+    let (root, name) = without_root(class);
+    if let Some(root) = root.filter(|root| !facts.class_roots.iter().any(|known| known == root)) {
+        facts.class_roots.push(root.to_owned());
     }
     if name.starts_with("META-INF/") || name.ends_with("module-info") {
         return;
@@ -306,6 +306,29 @@ fn add_pom_of_directory(facts: &mut Facts, group: &str, artifact: &str) {
             return facts.left_out.beyond(MAX_POMS, "components");
         }
         facts.poms.push(Pom { group, artifact, version: String::new(), by_directory: true });
+    }
+}
+
+/// Classes below a directory of a bundle's class path are named as seen from there.
+fn move_class_path_up(facts: &mut Facts) {
+    // The deepest first: one may lie within another.
+    let mut roots = facts.manifest.class_path.clone();
+    roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
+    for root in roots {
+        let is_below = |directory: &str| {
+            directory.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let (below, kept) =
+            std::mem::take(&mut facts.class_directories).into_iter().partition(|(name, _)| is_below(name));
+        let below: BTreeMap<String, u64> = below;
+        facts.class_directories = kept;
+        if !below.is_empty() && !facts.class_roots.contains(&root) {
+            facts.class_roots.push(root.clone());
+        }
+        for (directory, count) in below {
+            let name = directory[root.len()..].trim_start_matches('/').to_owned();
+            *facts.class_directories.entry(name).or_insert(0) += count;
+        }
     }
 }
 

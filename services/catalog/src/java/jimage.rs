@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn modules_beside_those_of_the_jdk() {
-        let found = look_into(include_bytes!("fixtures/modules.jimage").as_slice());
+        let found = look_into(&include_bytes!("fixtures/modules.jimage").to_vec());
         assert_eq!(found.notes, []);
         let [module] = &found.archives[..] else { panic!("{found:?}") };
         assert_eq!(

@@ -1,6 +1,7 @@
 //! Reads the main section of `META-INF/MANIFEST.MF` (JAR File Specification): what a jar says of itself.
 //! Never reads the sections of single files behind it.
 
+use super::archive::is_archive_name;
 use crate::bounds::LeftOut;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) const MAX_MANIFEST_BYTES: usize = 256 * 1024;
 /// Longest value that is kept, in bytes.
 const MAX_VALUE_BYTES: usize = 512;
+/// Longest Bundle-ClassPath that is read, in bytes: a bundle may carry a hundred archives.
+const MAX_CLASS_PATH_BYTES: usize = 16 * 1024;
+/// Most directories of a Bundle-ClassPath; real ones have one or two.
+const MAX_CLASS_PATH_DIRECTORIES: usize = 20;
 
 /// What identifies a jar; absent values are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,10 @@ pub(crate) struct Manifest {
     /// Spring Boot's name for the application's own main class.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub start_class: String,
+    /// Directories of a bundle's class path (OSGi Core 3.9), below which its own classes stand as well. The archives on
+    /// it are found by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_path: Vec<String>,
 }
 
 impl Manifest {
@@ -49,7 +58,7 @@ impl Manifest {
         let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         for line in lines.chain([b"".as_slice()]) {
             if let Some(more) = line.strip_prefix(b" ") {
-                if value.len() <= MAX_VALUE_BYTES {
+                if value.len() <= MAX_CLASS_PATH_BYTES {
                     value.extend_from_slice(more);
                 }
                 continue;
@@ -81,6 +90,7 @@ impl Manifest {
             b"automatic-module-name" => &mut self.automatic_module_name,
             b"main-class" => &mut self.main_class,
             b"start-class" => &mut self.start_class,
+            b"bundle-classpath" => return self.set_class_path(value, left_out),
             _ => return,
         };
         let text = String::from_utf8_lossy(value);
@@ -98,6 +108,22 @@ impl Manifest {
             text.len() <= MAX_VALUE_BYTES && !text.contains("${") && !text.chars().any(char::is_control);
         *field = if usable { text.to_owned() } else { String::new() };
     }
+
+    /// Paths joined by commas, each with directives behind semicolons; `.` is the bundle itself.
+    fn set_class_path(&mut self, value: &[u8], left_out: &mut LeftOut) {
+        if value.len() > MAX_CLASS_PATH_BYTES {
+            left_out.beyond(MAX_CLASS_PATH_BYTES, "bytes in the bundle's class path");
+        }
+        let text = String::from_utf8_lossy(value);
+        let directories = text
+            .split(',')
+            .map(|entry| entry.split(';').next().unwrap_or_default().trim().trim_matches('/'))
+            .filter(|path| !matches!(*path, "" | ".") && !is_archive_name(path))
+            .filter(|path| path.len() <= MAX_VALUE_BYTES && !path.chars().any(char::is_control))
+            .map(str::to_owned);
+        self.class_path =
+            left_out.first(directories, MAX_CLASS_PATH_DIRECTORIES, "directories in the bundle's class path");
+    }
 }
 
 /// Some manifests begin with an empty line.
@@ -108,6 +134,22 @@ fn manifest_has_begun(last_value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_of_a_bundle() {
+        #[track_caller]
+        fn check(class_path: &str, expect: &[&str], is_whole: bool) {
+            let mut left_out = LeftOut::default();
+            let text = format!("Bundle-ClassPath: {class_path}\n");
+            assert_eq!(Manifest::parse(text.as_bytes(), &mut left_out).class_path, expect, "{class_path}");
+            assert_eq!(left_out.is_empty(), is_whole, "{class_path}");
+        }
+        check(".,a-1.jar, lib/b.jar", &[], true);
+        check("., bin/ ,/WEB-INF/classes,lib/c.jar;x:=\"1\"", &["bin", "WEB-INF/classes"], true);
+        check("a\u{1}b,\n  in", &["in"], true);
+        check(&"x,".repeat(MAX_CLASS_PATH_DIRECTORIES + 1), &["x"; MAX_CLASS_PATH_DIRECTORIES], false);
+        check(&"y".repeat(MAX_CLASS_PATH_BYTES + 1), &[], false);
+    }
 
     #[test]
     fn main_section_only() {

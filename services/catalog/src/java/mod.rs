@@ -61,6 +61,12 @@ fn is_archive_head(head: &[u8]) -> bool {
     heads.iter().any(|known| head.starts_with(known))
 }
 
+/// The class that a member of an archive is, as the JVM names it: `org.x.Y` of `BOOT-INF/classes/org/x/Y.class`.
+pub(crate) fn class_name(member: &[u8]) -> Option<String> {
+    let class = std::str::from_utf8(member).ok()?.strip_suffix(".class")?;
+    Some(archive::without_root(class).1.replace('/', "."))
+}
+
 /// The archive of this file system within a path that may lead into it: `app.jar` of `app.jar!/lib/x.jar`.
 pub(crate) fn outer(path: &[u8]) -> &[u8] {
     &path[..memchr::memmem::find(path, NESTED).unwrap_or(path.len())]

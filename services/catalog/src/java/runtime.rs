@@ -96,7 +96,8 @@ fn add_modules(survey: &mut Survey<'_>, classes: &[u8], modules: &ArchiveDigest)
     let (facts, mut components): (Vec<&Facts>, Vec<Component>) = found.into_iter().unzip();
     coordinates::bound_prefixes(&mut components, &mut left_out);
     survey.left_out(classes, &left_out);
-    for (facts, component) in facts.into_iter().zip(components) {
+    let mut java_packages: Vec<(u32, Vec<String>)> = Vec::new();
+    for (facts, component) in facts.iter().zip(components) {
         let mut record = super::describe(&component, facts);
         record.locations = vec![Location {
             path: classes.to_vec(),
@@ -107,8 +108,12 @@ fn add_modules(survey: &mut Survey<'_>, classes: &[u8], modules: &ArchiveDigest)
         if let Some(index) = &mut survey.index {
             index.own(&mut survey.canonicalizer, classes, package, METHOD);
             index.own_place(&super::place_in(classes, &facts.path), package, METHOD);
-            index.set_class_prefixes(package, component.prefixes);
+            index.set_class_prefixes(package, component.prefixes.clone());
         }
+        java_packages.push((package, component.prefixes));
+    }
+    for facts in &modules.archives {
+        super::claim_java_packages(survey, facts, facts.left_out.is_empty(), &java_packages, METHOD);
     }
 }
 

@@ -4,6 +4,7 @@
 //! Several names of one file (hard links) need no care here: the kernel reports the name that was used.
 
 pub(crate) mod builder;
+mod class;
 mod generated;
 mod paths;
 
@@ -129,7 +130,9 @@ impl OwnershipIndex {
         }
         if let Some(at) = memchr::memmem::rfind(&path, NESTED) {
             // A place that no package names belongs to the archive that it is in.
-            return self.lookup(&path[..at]);
+            let mut found = self.lookup(&path[..at])?;
+            class::narrow(&mut found.owners, &path[at + NESTED.len()..]);
+            return Some(found);
         }
         if path.is_empty() || self.paths.is_directory(&path) || self.aliases.contains_key(&path) {
             return None;
