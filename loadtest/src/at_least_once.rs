@@ -43,6 +43,13 @@ impl Broker for AtLeastOnce {
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
         self.inner.committed(group, partitions)
     }
+    fn committed_so_far(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> BrokerResult<Vec<CommittedOffset>> {
+        self.inner.committed_so_far(group, partitions)
+    }
     fn producer(&self, options: ProducerOptions) -> BrokerResult<Box<dyn Producer>> {
         let inner = self.inner.producer(ProducerOptions { transactional_id: None, ..options })?;
         Ok(Box::new(PlainProducer { inner, delivered: self.delivered.clone() }))

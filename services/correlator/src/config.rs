@@ -43,6 +43,9 @@ pub struct CorrelatorSection {
     pub batch_max_bytes: usize,
     /// How long a commit may take, in milliseconds, before its outcome counts as unknown.
     pub commit_timeout_ms: u64,
+    /// How long a transaction may stay open in partitions that are begun, in milliseconds, before it counts as left
+    /// open by the brokers and is closed. More than a transaction may last (10 s) and the brokers take to notice (10 s).
+    pub left_open_after_ms: u64,
     /// Longest wait between two tries after a failure, in milliseconds.
     pub retry_max_ms: u64,
     /// How often expiry is looked at, in milliseconds; 0: never.
@@ -60,6 +63,7 @@ impl Default for CorrelatorSection {
             batch_max_records: 10_000,
             batch_max_bytes: 32 * 1024 * 1024,
             commit_timeout_ms: 10_000,
+            left_open_after_ms: 25_000,
             retry_max_ms: 5_000,
             tick_interval_ms: 60_000,
             cache_max_entities: 2_000_000,

@@ -13,6 +13,7 @@ pub mod config;
 mod decode;
 mod engine;
 mod error;
+mod left_open;
 mod metrics;
 mod overlay;
 mod restore;

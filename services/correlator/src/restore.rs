@@ -16,8 +16,6 @@ use plimsoll_schemas::topics::DELETE_RETENTION_MS;
 use crate::error::CorrelatorError;
 use crate::store::{self, Position, Store, Write, data_key, data_value, position_write};
 
-/// How long a transaction of the former owner may stay open: its timeout is 10 s.
-const STABLE_WAIT: Duration = Duration::from_secs(30);
 /// Wait between two looks.
 const STABLE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long reading may take before it is reported and goes on from where it is.
@@ -30,6 +28,8 @@ const POSITION_MAX_AGE_MS: i64 = DELETE_RETENTION_MS - 24 * 60 * 60 * 1000;
 /// What went wrong, and whether trying again may help.
 pub(crate) enum RestoreError {
     Again(String),
+    /// A transaction stays open for longer than any may.
+    LeftOpen(String),
     Fatal(CorrelatorError),
 }
 
@@ -54,6 +54,8 @@ pub(crate) struct Restore<'a> {
     pub codec: &'a Codec,
     pub store: &'a dyn Store,
     pub state_topic: Arc<str>,
+    /// How long a transaction of the former owner may stay open.
+    pub left_open_after: Duration,
     /// Called for each record: a sign of life.
     pub beat: &'a dyn Fn(),
 }
@@ -86,7 +88,7 @@ impl Restore<'_> {
     }
 
     fn wait_until_stable(&self, state: &TopicPartition) -> Result<Watermarks, RestoreError> {
-        let deadline = Instant::now() + STABLE_WAIT;
+        let deadline = Instant::now() + self.left_open_after;
         loop {
             (self.beat)();
             let marks = self.broker.watermarks(state)?;
@@ -94,8 +96,7 @@ impl Restore<'_> {
                 return Ok(marks);
             }
             if Instant::now() >= deadline {
-                let reason = format!("{state}: a transaction of the former owner is still open");
-                return Err(RestoreError::Again(reason));
+                return Err(RestoreError::LeftOpen(format!("{state}: a transaction is still open")));
             }
             std::thread::sleep(STABLE_INTERVAL);
         }

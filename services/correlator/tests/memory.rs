@@ -16,7 +16,7 @@ use plimsoll_kit::broker::{
 use plimsoll_kit::registry::{MemoryRegistry, RegistryError, SchemaRegistry};
 use plimsoll_kit::transport::Connections;
 use plimsoll_schemas::codec::{CodecError, SchemaStore};
-use plimsoll_schemas::events::RuntimeUsage;
+use plimsoll_schemas::events::{CorrelatorState, RuntimeUsage};
 
 fn pipeline() -> (MemoryBroker, Connections) {
     let broker = MemoryBroker::new();
@@ -78,6 +78,44 @@ fn failed_commits_change_nothing() {
             }
         });
     }
+}
+
+#[test]
+fn transactions_that_the_broker_left_open_change_nothing() {
+    let section = CorrelatorSection { left_open_after_ms: 20, ..section("0") };
+    disturbed(section, |broker, number| match number % 4 {
+        1 => broker.forget_next_commit(),
+        3 => broker.expire_members(&plimsoll_correlator::group("plimsoll")),
+        _ => {}
+    });
+}
+
+#[test]
+fn a_transaction_that_the_broker_left_open_is_closed_at_the_next_start() {
+    let (broker, connections) = pipeline();
+    let codec = connections.codec();
+    Feed::new(&connections).send(&inputs(&codec, 1));
+    broker.forget_next_commit();
+    // One transaction has it all.
+    let section = CorrelatorSection {
+        commit_interval_ms: 500,
+        batch_max_records: 100_000,
+        left_open_after_ms: 20,
+        ..section("0")
+    };
+    let running = Running::start(&connections, section.clone());
+    let state = codec.topic::<CorrelatorState>();
+    let is_open = || {
+        (0..connections.partitions).any(|partition| {
+            let marks = broker.watermarks(&TopicPartition::new(&*state, partition)).unwrap();
+            marks.last_stable < marks.high
+        })
+    };
+    until("a transaction is left open", is_open);
+    running.stop().unwrap();
+    assert!(is_open());
+    settled(&connections, Running::start(&connections, section));
+    assert!(!is_open());
 }
 
 #[test]

@@ -2,15 +2,20 @@
 //! It must never keep anything in memory that is not committed, nor give a store a position that it has not reached.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use plimsoll_kit::broker::{BrokerErrorKind, TopicPartition};
+use plimsoll_kit::broker::{BrokerError, BrokerErrorKind, CommittedOffset, TopicPartition};
 
 use super::Engine;
-use crate::committer::Outcome;
+use crate::committer::{Committer, Outcome, Sealed};
 use crate::decode::input_topics;
 use crate::error::CorrelatorError;
+use crate::left_open;
 use crate::restore::{Restore, RestoreError};
+
+/// What helps where a transaction stays open that is not of this instance.
+const ANOTHERS_REMEDY: &str = "it is not of this instance; find it by Kafka's kafka-transactions.sh find-hanging and end \
+                               it by kafka-transactions.sh abort";
 
 impl Engine<'_> {
     /// Drops everything that is not committed: another member has the partitions.
@@ -59,46 +64,139 @@ impl Engine<'_> {
         self.restored = false;
         self.overlay.discard();
         self.in_flight = None;
+        let since = Instant::now();
+        let mut closed = false;
         loop {
             self.liveness.beat();
-            match self.try_begin() {
+            let failure = match self.try_begin(since) {
                 Ok(()) => {
                     self.restored = true;
                     self.meters.partitions.set(i64::try_from(self.partitions.len()).unwrap_or(i64::MAX));
                     self.ready.ready();
                     return Ok(());
                 }
-                Err(RestoreError::Fatal(error)) => return Err(error),
-                Err(RestoreError::Again(reason)) => {
-                    tracing::warn!("waiting: {reason}");
-                    self.ready.not_ready(reason);
-                    if self.context.shutdown.wait(self.retry) {
-                        return Ok(());
+                Err(RestoreError::LeftOpen(reason)) if !closed => {
+                    tracing::warn!("closing what the brokers left open: {reason}");
+                    closed = true;
+                    match self.close_left_open() {
+                        Ok(()) => continue,
+                        Err(failure) => failure,
                     }
-                    self.retry = self.longer_retry();
                 }
+                Err(failure) => failure,
+            };
+            let reason = match failure {
+                RestoreError::Fatal(error) => return Err(error),
+                RestoreError::Again(reason) => reason,
+                RestoreError::LeftOpen(reason) => format!("{reason}: {ANOTHERS_REMEDY}"),
+            };
+            tracing::warn!("waiting: {reason}");
+            self.ready.not_ready(reason);
+            if self.context.shutdown.wait(self.retry) {
+                return Ok(());
+            }
+            self.retry = self.longer_retry();
+        }
+    }
+
+    /// Takes over the transactional id: then no transaction of a former life is open, as far as the brokers know.
+    fn take_over(&mut self) -> Result<(), RestoreError> {
+        if self.producer_ready {
+            return Ok(());
+        }
+        self.given(|committer| committer.new_producer())?;
+        self.producer_ready = true;
+        Ok(())
+    }
+
+    /// Has the committer do something, and waits for it.
+    fn given(
+        &mut self,
+        job: impl FnOnce(&mut Committer) -> Result<Outcome, CorrelatorError>,
+    ) -> Result<(), RestoreError> {
+        match job(&mut self.committer).map_err(RestoreError::Fatal)? {
+            Outcome::Done => Ok(()),
+            Outcome::StoreFailed(error) => Err(error.into()),
+            Outcome::Failed(error) if is_final(error.kind()) => Err(RestoreError::Fatal(error.into())),
+            Outcome::Failed(error) => {
+                self.producer_ready = false;
+                Err(RestoreError::Again(error.to_string()))
             }
         }
     }
 
-    fn try_begin(&mut self) -> Result<(), RestoreError> {
-        // First take over the transactional id: then no transaction of a former life is open.
-        if !self.producer_ready {
-            match self.committer.new_producer().map_err(RestoreError::Fatal)? {
-                Outcome::Done => self.producer_ready = true,
-                Outcome::StoreFailed(error) => return Err(error.into()),
-                Outcome::Failed(error) if is_final(error.kind()) => {
-                    return Err(RestoreError::Fatal(error.into()));
-                }
-                Outcome::Failed(error) => return Err(RestoreError::Again(error.to_string())),
+    /// Ends the transaction of ours that the brokers left open; see [`crate::left_open`].
+    fn close_left_open(&mut self) -> Result<(), RestoreError> {
+        self.take_over()?;
+        let broker = &*self.connections.broker;
+        let records = left_open::closing_records(broker, &self.codec, &self.partitions)?;
+        let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
+        let mut offsets = broker.committed_so_far(&super::group(self.codec.prefix()), &inputs)?;
+        for input in inputs {
+            if !offsets.iter().any(|offset| offset.partition == input) {
+                let low = broker.watermarks(&input)?.low;
+                offsets.push(CommittedOffset::new(input, low));
             }
         }
+        let closed = records.len();
+        let group = self.consumer.group_metadata()?;
+        let sealed = Sealed { records, offsets, group, writes: Vec::new(), partitions: Vec::new() };
+        self.given(|committer| {
+            committer.commit(sealed)?;
+            committer.wait()
+        })?;
+        tracing::warn!(
+            partitions = closed,
+            "a transaction that the brokers had left open is closed; nothing is lost, a dead letter may be there twice"
+        );
+        Ok(())
+    }
+
+    /// Begins anew if, long after the last transaction, one is still open: nothing else would end it until there are
+    /// inputs again.
+    pub(super) fn look_whether_settled(&mut self) -> Result<(), CorrelatorError> {
+        let due = self.settled_look.is_some_and(|due| Instant::now() >= due);
+        if !due || self.committer.is_busy() || !self.overlay.is_empty() {
+            return Ok(());
+        }
+        self.settled_look = None;
+        match left_open::closing_records(&*self.connections.broker, &self.codec, &self.partitions) {
+            Ok(open) if open.is_empty() => Ok(()),
+            Ok(_) => self.begin(),
+            Err(error) => {
+                tracing::debug!("whether all transactions are ended is not known: {error}");
+                self.look_later();
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts off [`Self::look_whether_settled`].
+    pub(super) fn look_later(&mut self) {
+        let after = Duration::from_millis(self.section.left_open_after_ms);
+        self.settled_look = Some(Instant::now() + after);
+    }
+
+    /// What a failure to read committed offsets means: some wait for a transaction that nobody ends, or the brokers
+    /// cannot be asked.
+    fn unsettled(&self, error: BrokerError, inputs: &[TopicPartition], since: Instant) -> RestoreError {
+        let long = since.elapsed() >= Duration::from_millis(self.section.left_open_after_ms);
+        let group = super::group(self.codec.prefix());
+        if error.is_retriable() && long && self.connections.broker.committed_so_far(&group, inputs).is_ok() {
+            return RestoreError::LeftOpen(format!("offsets of group {group} wait for a transaction"));
+        }
+        error.into()
+    }
+
+    fn try_begin(&mut self, since: Instant) -> Result<(), RestoreError> {
+        self.take_over()?;
         let liveness = self.liveness.clone();
         let restore = Restore {
             broker: &*self.connections.broker,
             codec: &self.codec,
             store: &*self.store,
             state_topic: self.state_topic.clone(),
+            left_open_after: Duration::from_millis(self.section.left_open_after_ms),
             beat: &move || liveness.beat(),
         };
         for partition in &self.partitions {
@@ -108,7 +206,8 @@ impl Engine<'_> {
             self.meters.restore_seconds.observe(started.elapsed().as_secs_f64());
         }
         let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        let committed = self.consumer.committed(&inputs)?;
+        let committed =
+            self.consumer.committed(&inputs).map_err(|error| self.unsettled(error, &inputs, since))?;
         for input in inputs {
             let known = committed.iter().find(|offset| offset.partition == input).map(|offset| offset.offset);
             let offset = match known {

@@ -105,6 +105,8 @@ pub(crate) struct Engine<'a> {
     stored: u64,
     next_tick: Instant,
     next_shrink: Instant,
+    /// When to look whether the brokers ended the last transaction everywhere; put off by each one.
+    settled_look: Option<Instant>,
     /// When the group was joined anew after being fenced.
     rejoined: Option<Instant>,
     retry: Duration,
@@ -152,6 +154,7 @@ impl<'a> Engine<'a> {
             stored: 0,
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
             next_shrink: Instant::now(),
+            settled_look: None,
             rejoined: None,
             retry: RETRY_MIN,
         })
@@ -167,6 +170,7 @@ impl<'a> Engine<'a> {
             if self.pump()? == Flow::End {
                 break;
             }
+            self.look_whether_settled()?;
             if self.committer.is_busy() && self.is_full() {
                 // No more fits beside the commit under way.
                 if let Some(outcome) = self.committer.poll(POLL_WAIT) {

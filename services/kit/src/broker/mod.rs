@@ -39,6 +39,14 @@ pub trait Broker: Send + Sync {
     /// Committed offsets of a group for those of `partitions` that have one.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>>;
 
+    /// As [`Broker::committed`], but without waiting for offsets of a transaction that is not ended: what was
+    /// committed before it.
+    fn committed_so_far(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> BrokerResult<Vec<CommittedOffset>>;
+
     /// Opens a producer; does not wait for the server.
     fn producer(&self, options: ProducerOptions) -> BrokerResult<Box<dyn Producer>>;
 

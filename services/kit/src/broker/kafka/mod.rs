@@ -97,6 +97,25 @@ impl KafkaBroker {
         [&self.all, &self.committed_only].iter().for_each(|client| client.context().hints.clear());
     }
 
+    /// Committed offsets of a group. `read_committed` waits for those of a transaction that is being ended.
+    fn committed_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+        isolation: &str,
+    ) -> BrokerResult<Vec<CommittedOffset>> {
+        let what = format!("reading committed offsets of group {group}");
+        let mut config = self.config.clone();
+        config.set("group.id", group).set("isolation.level", isolation);
+        let client: BaseConsumer<PlainContext> =
+            BaseConsumer::from_config_and_context(&config, PlainContext::default())
+                .map_err(|error| self.failed(&what, &error))?;
+        client
+            .committed_offsets(partition_list(partitions), self.request_timeout)
+            .and_then(|list| committed_from(&list))
+            .map_err(|error| self.failed(&what, &error))
+    }
+
     /// Partition counts of all topics.
     fn partition_counts(&self) -> BrokerResult<BTreeMap<String, u32>> {
         let metadata = self
@@ -203,17 +222,15 @@ impl Broker for KafkaBroker {
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
-        let what = format!("reading committed offsets of group {group}");
-        let mut config = self.config.clone();
-        // read_committed: waits for offsets of a transaction that is being ended.
-        config.set("group.id", group).set("isolation.level", "read_committed");
-        let client: BaseConsumer<PlainContext> =
-            BaseConsumer::from_config_and_context(&config, PlainContext::default())
-                .map_err(|error| self.failed(&what, &error))?;
-        client
-            .committed_offsets(partition_list(partitions), self.request_timeout)
-            .and_then(|list| committed_from(&list))
-            .map_err(|error| self.failed(&what, &error))
+        self.committed_offsets(group, partitions, "read_committed")
+    }
+
+    fn committed_so_far(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> BrokerResult<Vec<CommittedOffset>> {
+        self.committed_offsets(group, partitions, "read_uncommitted")
     }
 
     fn producer(&self, options: ProducerOptions) -> BrokerResult<Box<dyn Producer>> {

@@ -277,8 +277,7 @@ impl GroupConsumer for MemoryConsumer {
     fn committed(&mut self, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
         let state = self.shared.lock();
         state.check_available()?;
-        let Some(group) = state.groups.get(&self.options.group) else { return Ok(Vec::new()) };
-        Ok(partitions.iter().filter_map(|partition| group.committed.get(partition).cloned()).collect())
+        state.groups.get(&self.options.group).map_or(Ok(Vec::new()), |group| group.committed(partitions))
     }
 
     fn group_metadata(&self) -> BrokerResult<GroupMetadata> {

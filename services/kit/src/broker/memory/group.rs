@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::broker::types::{CommittedOffset, TopicPartition};
+use crate::broker::{BrokerError, BrokerErrorKind, BrokerResult};
 
 pub(super) type MemberId = u64;
 
@@ -29,9 +30,25 @@ pub(super) struct Group {
     pub rebalancing: bool,
     pub members: BTreeMap<MemberId, Member>,
     pub committed: HashMap<TopicPartition, CommittedOffset>,
+    /// Offsets of a transaction wait for their end; see `MemoryBroker::forget_next_commit`.
+    pub unsettled: bool,
 }
 
 impl Group {
+    /// Committed offsets of those of `partitions` that have one; `Retriable` while some wait for their transaction.
+    pub fn committed(&self, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
+        if self.unsettled {
+            let reason = "memory broker: offsets of a transaction wait for its end; try again later";
+            return Err(BrokerError::new(BrokerErrorKind::Retriable, reason));
+        }
+        Ok(self.committed_so_far(partitions))
+    }
+
+    /// As [`Group::committed`], whether some wait or not.
+    pub fn committed_so_far(&self, partitions: &[TopicPartition]) -> Vec<CommittedOffset> {
+        partitions.iter().filter_map(|partition| self.committed.get(partition).cloned()).collect()
+    }
+
     /// A new member; a static one takes over the place of its predecessor, without a rebalance.
     pub fn join(&mut self, id: MemberId, member: Member) {
         let predecessor = member.instance_id.as_ref().and_then(|instance| {

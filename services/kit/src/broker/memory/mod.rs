@@ -43,6 +43,8 @@ struct OpenTransaction {
 struct TransactionalId {
     epoch: u64,
     open: Option<OpenTransaction>,
+    /// Ended without a word to its partitions; each is ended by the id's next transaction there.
+    forgotten: Vec<OpenTransaction>,
 }
 
 struct CommitFault {
@@ -57,6 +59,7 @@ struct State {
     groups: HashMap<String, Group>,
     transactional: HashMap<String, TransactionalId>,
     commit_faults: VecDeque<CommitFault>,
+    forget_next_commit: bool,
     send_faults: VecDeque<BrokerErrorKind>,
 }
 
@@ -87,6 +90,7 @@ impl MemoryBroker {
             groups: HashMap::new(),
             transactional: HashMap::new(),
             commit_faults: VecDeque::new(),
+            forget_next_commit: false,
             send_faults: VecDeque::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
@@ -102,6 +106,13 @@ impl MemoryBroker {
     /// the answer was lost (`OutcomeUnknown`).
     pub fn fail_next_commit(&self, kind: BrokerErrorKind, applied: bool) {
         self.shared.lock().commit_faults.push_back(CommitFault { kind, applied });
+    }
+
+    /// Fault: the next `commit_transaction` is acknowledged, but neither its partitions nor its group's offsets hear of
+    /// it, as when Kafka finds no leader for them: the transaction stays open there until the same transactional id
+    /// ends another one.
+    pub fn forget_next_commit(&self) {
+        self.shared.lock().forget_next_commit = true;
     }
 
     /// Fault: the next `send` fails with `kind`.
@@ -170,10 +181,22 @@ impl State {
 
     /// Ends the open transaction of an id.
     fn end_transaction(&mut self, transactional_id: &str, commit: bool) {
-        let open = self.transactional.get_mut(transactional_id).and_then(|id| id.open.take());
-        for partition in open.iter().flat_map(|open| &open.touched) {
-            let number = open.as_ref().map_or(0, |open| open.number);
-            if let Ok(log) = self.log_mut(partition) {
+        let Some(id) = self.transactional.get_mut(transactional_id) else { return };
+        let Some(open) = id.open.take() else { return };
+        let mut ends: Vec<(TransactionNumber, TopicPartition)> = Vec::new();
+        for partition in open.touched {
+            for forgotten in &mut id.forgotten {
+                let before = forgotten.touched.len();
+                forgotten.touched.retain(|touched| *touched != partition);
+                if forgotten.touched.len() < before {
+                    ends.push((forgotten.number, partition.clone()));
+                }
+            }
+            ends.push((open.number, partition));
+        }
+        id.forgotten.retain(|forgotten| !forgotten.touched.is_empty());
+        for (number, partition) in ends {
+            if let Ok(log) = self.log_mut(&partition) {
                 log.end_transaction(number, commit);
             }
         }
@@ -302,8 +325,17 @@ impl Broker for MemoryBroker {
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
         let state = self.shared.lock();
         state.check_available()?;
-        let Some(group) = state.groups.get(group) else { return Ok(Vec::new()) };
-        Ok(partitions.iter().filter_map(|partition| group.committed.get(partition).cloned()).collect())
+        state.groups.get(group).map_or(Ok(Vec::new()), |group| group.committed(partitions))
+    }
+
+    fn committed_so_far(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> BrokerResult<Vec<CommittedOffset>> {
+        let state = self.shared.lock();
+        state.check_available()?;
+        Ok(state.groups.get(group).map_or(Vec::new(), |group| group.committed_so_far(partitions)))
     }
 
     fn producer(&self, options: ProducerOptions) -> BrokerResult<Box<dyn Producer>> {

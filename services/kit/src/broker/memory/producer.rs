@@ -199,11 +199,14 @@ impl Producer for MemoryProducer {
                 format_args!("commit of {id}: fault asked for by a test"),
             ));
         }
+        let forgotten = std::mem::take(&mut state.forget_next_commit);
         if let Some(TransactionOffsets { offsets, group }) = offsets {
             let metadata = memory_metadata(&group)?;
             let found = state.groups.get_mut(&metadata.group);
             match found.filter(|group| group.accepts(metadata.member, metadata.generation)) {
+                Some(group) if forgotten => group.unsettled = true,
                 Some(group) => {
+                    group.unsettled = false;
                     group
                         .committed
                         .extend(offsets.into_iter().map(|offset| (offset.partition.clone(), offset)));
@@ -219,7 +222,12 @@ impl Producer for MemoryProducer {
                 }
             }
         }
-        state.end_transaction(&id, true);
+        if forgotten {
+            let id = state.transactional.entry(id.clone()).or_default();
+            id.forgotten.extend(id.open.take());
+        } else {
+            state.end_transaction(&id, true);
+        }
         drop(state);
         self.shared.changed.notify_all();
         match fault {
