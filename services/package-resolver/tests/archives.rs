@@ -104,8 +104,8 @@ fn places_within_archives_have_owners() {
         found,
         [
             "unresolved org.apache.logging.log4j:log4j-core@2.14.1 image unknown",
-            "unresolved org.slf4j:slf4j-api@1.7.36 image unknown",
-            "unresolved com.acme:shop@2 image unknown",
+            "unresolved org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36 image unknown",
+            "unresolved com.acme:shop@1.0+com.acme:shop@2 image unknown",
             "unowned  image unknown",
             "unowned  image unknown",
         ]
