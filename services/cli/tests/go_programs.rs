@@ -3,8 +3,10 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -51,20 +53,7 @@ impl World {
     }
 
     fn plimsoll(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PLIMSOLL_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(arguments)
-            .current_dir(self.app())
-            .env("XDG_STATE_HOME", self.directory.path().join("state"))
-            .env("XDG_DATA_HOME", self.directory.path().join("data"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        support::plimsoll(self.directory.path()).args(arguments).current_dir(self.app()).output().unwrap()
     }
 
     /// Scans, runs one of the programs, and gives the report that the run ends with.

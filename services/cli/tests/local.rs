@@ -3,6 +3,8 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -61,19 +63,8 @@ impl World {
     }
 
     fn plimsoll(&self, directory: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PLIMSOLL_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(arguments)
-            .current_dir(directory)
-            .env("XDG_STATE_HOME", self.directory.path().join("state"))
-            .env("XDG_DATA_HOME", self.directory.path().join("data"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null());
+        let mut command = support::plimsoll(self.directory.path());
+        command.args(arguments).current_dir(directory).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 

@@ -1,0 +1,115 @@
+//! Java programs in local mode: whose the classes are that a run loaded from a jar in which several components are
+//! merged. Needs a JDK and the cache of `cargo xtask test`; else the tests say so, except with CI=true.
+
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::plimsoll;
+
+const NAMES: [&str; 6] = ["-a", "backend", "-c", "javaapp", "-V", "1.0"];
+
+/// Loads a class of commons-net that Maven's shade plugin moved into kafka-clients, and none of the latter.
+const MAIN: &str = r#"
+public class Main {
+    public static void main(String[] arguments) throws Exception {
+        var net = new org.apache.kafka.shaded.org.apache.commons.net.util.SubnetUtils("10.0.0.0/8");
+        System.out.println(net.getInfo().getAddressCountLong());
+        Class.forName("org.same.Thing");
+    }
+}"#;
+
+fn kafka() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let jars = base.join("plimsoll/kafka-4.4.0/libs");
+    let is_there = jars.is_dir() && Command::new("javac").arg("--version").output().is_ok();
+    assert!(
+        is_there || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "CI must have {jars:?} and a JDK"
+    );
+    if !is_there {
+        println!("skipped: needs a JDK, and {} (run cargo xtask test once)", jars.display());
+    }
+    is_there.then_some(jars)
+}
+
+#[track_caller]
+fn ok(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn tool(name: &str, directory: &Path, arguments: &[&str]) -> String {
+    ok(&Command::new(name).args(arguments).current_dir(directory).output().unwrap())
+}
+
+/// Two components of one Java package merged into one jar: nothing tells whose a class is.
+fn merged(app: &Path) {
+    for artifact in ["one", "two"] {
+        let directory = app.join(format!("merged/META-INF/maven/org.same/{artifact}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        let text = format!("groupId=org.same\nartifactId={artifact}\nversion=1\n");
+        std::fs::write(directory.join("pom.properties"), text).unwrap();
+    }
+    std::fs::write(app.join("Thing.java"), "package org.same; public class Thing {}").unwrap();
+    tool("javac", app, &["-d", "merged", "Thing.java"]);
+    tool("jar", app, &["--create", "--file", "merged.jar", "-C", "merged", "."]);
+    std::fs::remove_dir_all(app.join("merged")).unwrap();
+}
+
+#[test]
+fn relocated_classes_are_their_components_and_ambiguous_ones_are_named_so() {
+    let Some(jars) = kafka() else { return };
+    const JAR: &str = "kafka-clients-4.4.0.jar";
+    let directory = tempfile::tempdir().unwrap();
+    let app = directory.path().join("app");
+    std::fs::create_dir(&app).unwrap();
+    std::fs::copy(jars.join(JAR), app.join(JAR)).unwrap();
+    merged(&app);
+    std::fs::write(app.join("Main.java"), MAIN).unwrap();
+    tool("javac", &app, &["-cp", JAR, "Main.java"]);
+
+    let class_path = format!(".:{JAR}:merged.jar");
+    let run =
+        |arguments: &[&str]| plimsoll(directory.path()).args(arguments).current_dir(&app).output().unwrap();
+    ok(&run(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat()));
+    let java = ["--", "java", "-Xlog:class+load:file=loaded.txt", "-cp", &class_path, "Main"];
+    let text = ok(&run(&[&["run"][..], &NAMES, &["--no-ebpf", "-o", "json"], &java].concat()));
+    assert!(text.starts_with("16777214\n"), "{text}");
+    let report: Value = serde_json::from_str(&text[text.find("{\n").unwrap()..]).unwrap();
+
+    // The JVM's own word of what came out of the shaded jar.
+    let log = std::fs::read_to_string(app.join("loaded.txt")).unwrap();
+    let loaded = log.lines().filter(|line| line.contains(JAR)).map(|line| {
+        line.split_whitespace().find(|word| word.starts_with("org.apache.kafka.")).unwrap().to_owned()
+    });
+    let mut loaded: Vec<String> = loaded.collect();
+    loaded.sort();
+    assert!(!loaded.is_empty() && loaded.iter().all(|class| class.contains(".shaded.")), "{loaded:?}");
+
+    let package = |name: &str| -> &Value {
+        let packages = report["packages"].as_array().unwrap();
+        packages.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name}: {report:#}"))
+    };
+    let classes = |name: &str| -> Vec<String> {
+        let classes = package(name)["classes"].as_array().unwrap().iter();
+        let mut names: Vec<String> = classes.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(package("commons-net:commons-net")["use"], "used");
+    assert_eq!(classes("commons-net:commons-net"), loaded);
+    assert_eq!(package("org.apache.kafka:kafka-clients")["use"], "unused");
+    for (name, other) in [("org.same:one", "two"), ("org.same:two", "one")] {
+        assert_eq!(package(name)["use"], "used", "{name}");
+        assert_eq!(classes(name), ["org.same.Thing"]);
+        let expected = format!("pkg:maven/org.same/{other}@1");
+        assert_eq!(package(name)["ambiguous_with"].as_array().unwrap(), &[Value::from(expected)]);
+    }
+}
