@@ -302,3 +302,49 @@ fn bun_and_deno_are_seen_by_the_kernel_and_named_by_the_hooks() {
         }
     }
 }
+
+#[test]
+fn bun_starts_tools_and_applications_as_npx_does() {
+    if support::no_ebpf().is_some() || program("node", "apt install nodejs").is_none() {
+        return;
+    }
+    let Some(runtimes) = packages("node-runtimes", RUNTIMES) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir_all(root.join("node_modules/.bin")).unwrap();
+    // One is known as a tool by its name, the other is none.
+    for name in ["prettier", "serve"] {
+        let path = root.join("node_modules/.bin").join(name);
+        fs::write(&path, "#!/usr/bin/env node\nconsole.log(process.argv.length);\n").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    fs::write(root.join("package.json"), r#"{"name":"app","private":true,"scripts":{"lint":"prettier"}}"#)
+        .unwrap();
+    let bun = root.join("bun");
+    fs::copy(runtimes.join("node_modules/@oven/bun-linux-x64/bin/bun"), &bun).unwrap();
+    symlink(&bun, root.join("bunx")).unwrap();
+    let command = |words: &[&str]| {
+        let mut command = Command::new(root.join(words[0]));
+        command.args(&words[1..]);
+        command
+    };
+    let tools: [&[&str]; 6] = [
+        &["bun", "x", "prettier"],
+        &["bunx", "prettier"],
+        &["bunx", "--bun", "prettier"],
+        &["bun", "run", "lint"],
+        &["bun", "prettier"],
+        &["bun", "node_modules/.bin/prettier"],
+    ];
+    let applications: [&[&str]; 2] = [&["bun", "x", "serve"], &["bun", "node_modules/.bin/serve"]];
+    let ran =
+        run_each(Way::Ebpf, root, tools.iter().chain(&applications).map(|words| command(words)).collect());
+    for (words, ran) in tools.iter().zip(&ran) {
+        let said = ran.workload().unavailable_probes.get("not-measured:npm").cloned().unwrap_or_default();
+        assert!(said.contains("only prettier, whose"), "{words:?}: {said:?}");
+    }
+    for (words, ran) in applications.iter().zip(&ran[tools.len()..]) {
+        let said = ran.workload().unavailable_probes;
+        assert!(!said.contains_key("not-measured:npm"), "{words:?}: {said:?}");
+    }
+}

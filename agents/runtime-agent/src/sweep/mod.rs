@@ -183,11 +183,8 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
     }
     match without_version(&name) {
         "node" | "nodejs" => node::judge(rest),
-        // One program of two names.
         "bun" | "bun.exe" | "bunx" | "deno" => {
-            let called = arguments.first().map(|word| base_name(word.as_bytes()));
-            let name = if called.as_deref() == Some("bunx") { "bunx" } else { &name };
-            node::judge_other_runtime(name, rest)
+            node::judge_other_runtime(node::runtime_of(&name, arguments), rest)
         }
         // Native programs in front of Node.js, which they start as one of their own processes.
         tool @ ("npm" | "pnpm" | "yarn") => match node::judge_tool(tool, rest) {

@@ -132,9 +132,42 @@ pub(super) fn judge(arguments: &[String]) -> Reader {
     }
 }
 
-/// Whether Node.js runs a package manager, which starts the application in another process.
-pub(super) fn is_front_end(arguments: &[String]) -> bool {
-    script_of(arguments).is_ok_and(|at| FRONT_ENDS.contains(&tool_of(&arguments[at]).as_str()))
+/// Whether a runtime only starts the application in another process: Node.js with a package manager, `bun x`, a script of
+/// package.json by its name.
+pub(super) fn is_front_end(runtime: &str, arguments: &[String]) -> bool {
+    // Of words that can be read in two ways it is not certain.
+    let always =
+        |starts: fn(&[String]) -> bool| !RUNTIME_OPTIONS.any_reading(arguments, |rest| !starts(rest));
+    match runtime {
+        "bunx" => true,
+        "bun" => always(starts_by_bun),
+        "deno" => always(|rest| rest.first().is_some_and(|word| word == "task")),
+        _ => script_of(arguments).is_ok_and(|at| FRONT_ENDS.contains(&tool_of(&arguments[at]).as_str())),
+    }
+}
+
+/// Whether Bun starts something for these words: what is no file by its name is a script of package.json, or a program of
+/// a package, and its shell's commands are processes, too.
+fn starts_by_bun(words: &[String]) -> bool {
+    let is_name = |word: &String| !word.contains(['/', '.', ':']) && word != "-";
+    match words {
+        [word, ..] if word == "x" || word == "exec" => true,
+        [word, ..] if word == "test" || word == "repl" => false,
+        [word, rest @ ..] if word == "run" => {
+            !RUNTIME_OPTIONS.any_reading(rest, |rest| !rest.first().is_some_and(is_name))
+        }
+        words => words.first().is_some_and(is_name),
+    }
+}
+
+/// Which JavaScript runtime a program is: Bun has two names for one file.
+pub(super) fn runtime_of<'p>(program: &'p str, arguments: &[String]) -> &'p str {
+    let called = arguments.first().map(|word| base_name(word.as_bytes()));
+    match program {
+        "bun" | "bun.exe" | "bunx" if called.as_deref() == Some("bunx") => "bunx",
+        "bun.exe" => "bun",
+        program => program,
+    }
 }
 
 /// Where the script stands; without one, what Node.js does.
@@ -166,9 +199,22 @@ pub(super) fn judge_other_runtime(name: &str, arguments: &[String]) -> Reader {
         "deno" => DENO_INSTALLING,
         _ => BUN_INSTALLING,
     };
-    let runs = RUNTIME_OPTIONS
-        .any_reading(arguments, |rest| !rest.first().is_some_and(|word| has(installing, word)));
+    let runs_script = |words: &[String]| match words {
+        [script, rest @ ..] => judge_tool(&tool_of(script), rest) == Reader::Node,
+        [] => true,
+    };
+    let runs = RUNTIME_OPTIONS.any_reading(arguments, |words| match words {
+        [word, ..] if has(installing, word) => false,
+        [word, rest @ ..] if word == "run" || word == "x" => RUNTIME_OPTIONS.any_reading(rest, runs_script),
+        words => runs_script(words),
+    });
     if runs { Reader::Node } else { Reader::Installer }
+}
+
+/// The script of a tool that Bun or Deno runs in its own process, if it is one by its place.
+pub(super) fn script_of_other_runtime(arguments: &[String]) -> Option<String> {
+    let words = arguments.iter().filter(|word| !word.starts_with('-') && *word != "run" && *word != "x");
+    words.map(|word| tool_of(word)).next().filter(|tool| !tool.is_empty())
 }
 
 /// Judges a script of a tool by its name and its arguments; scripts of no known tool are the application.
@@ -209,8 +255,12 @@ fn has(words: &[&str], word: &str) -> bool {
 }
 
 /// The name of the tool whose script this is: `npm-cli.js`, `.yarn/releases/yarn-4.1.0.cjs`,
-/// `node_modules/webpack/bin/webpack.js`; empty for scripts of the application, though they be named as a tool.
+/// `node_modules/webpack/bin/webpack.js`, Deno's `npm:eslint@9`; empty for scripts of the application, though they be named
+/// as a tool.
 fn tool_of(script: &str) -> String {
+    if let Some(package) = script.strip_prefix("npm:") {
+        return package.split(['@', '/']).next().unwrap_or_default().to_owned();
+    }
     let name = base_name(script.as_bytes());
     let stem = [".js", ".cjs", ".mjs"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     if stem.strip_prefix("yarn-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {

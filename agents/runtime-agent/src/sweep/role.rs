@@ -38,7 +38,7 @@ pub fn is_application(program: &[u8], arguments: &[String]) -> bool {
     let Some(language) = language_of(program) else { return true };
     let front_end = match language {
         Language::Python => python::is_front_end(rest),
-        Language::Node => base_name(program) == "bunx" || node::is_front_end(rest),
+        Language::Node => node::is_front_end(node::runtime_of(&base_name(program), arguments), rest),
         Language::Ruby | Language::Php => false,
     };
     let loads = || {
@@ -71,8 +71,10 @@ fn ecosystem_of(program: &[u8], arguments: &[String]) -> Option<&'static str> {
 /// `pip`, `eslint`, `py3compile`; the program itself where it is the tool.
 fn name_of(program: &[u8], arguments: &[String]) -> String {
     let own = base_name(program);
-    let two_in_one = ["bun", "bun.exe", "bunx", "deno"].contains(&own.as_str());
-    if two_in_one || language_of(program).is_none() {
+    if ["bun", "bun.exe", "bunx", "deno"].contains(&own.as_str()) {
+        return node::script_of_other_runtime(arguments.get(1..).unwrap_or_default()).unwrap_or(own);
+    }
+    if language_of(program).is_none() {
         return own;
     }
     let mut words = arguments.iter().skip(1);
@@ -110,6 +112,26 @@ mod tests {
             ("usr/bin/node", "node server.js", Some("npm application")),
             ("usr/bin/node", "node -e 1", Some("npm application")),
             ("usr/bin/bun", "bun install", Some("npm tool bun")),
+            ("usr/bin/bun", "bun install -g npm:eslint", Some("npm tool bun")),
+            ("usr/bin/bun", "bun x eslint .", None),
+            ("usr/bin/bun", "bunx eslint .", None),
+            ("opt/bun/bin/bun.exe", "/opt/bunx --bun eslint .", None),
+            ("usr/bin/bun", "bun --bun x eslint .", None),
+            ("usr/bin/bun", "bun run --silent lint", None),
+            ("usr/bin/bun", "bun lint", None),
+            // As it runs what begins with `#!/usr/bin/env node`.
+            ("usr/bin/bun", "node /app/node_modules/.bin/eslint .", Some("npm tool eslint")),
+            ("usr/bin/bun", "bun run node_modules/eslint/bin/eslint.js .", Some("npm tool eslint")),
+            ("usr/bin/bun", "bun server.ts", Some("npm application")),
+            ("usr/bin/bun", "bun run ./server", Some("npm application")),
+            ("usr/bin/bun", "bun test", Some("npm application")),
+            ("usr/bin/bun", "bun --unknown value lint", None),
+            ("usr/bin/bun", "bun --unknown app.ts lint", Some("npm application")),
+            ("usr/bin/deno", "deno run -A npm:eslint@9 .", Some("npm tool eslint")),
+            ("usr/bin/deno", "deno run -A npm:cowsay", Some("npm application")),
+            ("usr/bin/deno", "deno task lint", None),
+            ("usr/bin/deno", "deno lint", Some("npm tool deno")),
+            ("usr/bin/deno", "deno run -A main.ts", Some("npm application")),
             ("usr/bin/python3", "python3 -W ignore -m pip list", Some("pypi tool pip")),
             ("usr/bin/python3", "python3 -mpip list", Some("pypi tool pip")),
             ("usr/bin/python3", "python3 /venv/bin/poetry about", Some("pypi tool poetry")),
