@@ -35,6 +35,15 @@ struct {
 	__type(value, struct workload);
 } workloads SEC(".maps");
 
+/* Kept where the watch is kept: what was learned from events that nobody will report again. Few workloads have one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_WORKLOADS);
+	__type(key, __u64);
+	__type(value, struct note);
+} notes SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_SEEN);

@@ -19,6 +19,7 @@
 #define HASHED_ARGUMENT_BYTES 512
 #define EVENT_SPACE 16384
 #define CGROUP_NAME 128
+#define NOTE_BYTES 8188
 
 enum { EVENT_EXEC = 1, EVENT_MAP = 2, EVENT_OPEN = 3, EVENT_EMPTY = 4 };
 
@@ -95,6 +96,12 @@ struct workload {
 	__u32 padding;
 	char cgroup_name[CGROUP_NAME];
 	char cgroup_parent[CGROUP_NAME];
+};
+
+/* What an agent has learned of a workload, for the agent after it. Only user space reads it. */
+struct note {
+	__u32 length;
+	char text[NOTE_BYTES];
 };
 
 struct seen_key {

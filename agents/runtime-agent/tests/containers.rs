@@ -194,3 +194,66 @@ fn a_volume_is_another_mount() {
     assert!(collected.items_of(&data).iter().all(|item| item.mount == "other"));
     assert!(collected.items_of(&own).iter().all(|item| item.mount == "root"));
 }
+
+#[test]
+fn what_was_learned_outlives_an_agent() {
+    if support::no_ebpf().is_some() || support::languages::program("node", "apt install nodejs").is_none() {
+        return;
+    }
+    let pins = Pins::new("learned");
+    let pinned = || AgentConfig { pins: Some(pins.0.clone()), ..config() };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("node_modules/.bin/eslint", "0\n");
+    // As `npm run lint` does, which waits here for a while.
+    write(
+        "node_modules/npm/bin/npm-cli.js",
+        "require('child_process').execFileSync('node', ['node_modules/.bin/eslint']);\n\
+         console.log('linted'); process.stdin.resume();\n",
+    );
+    write("main.js", "/******/ (() => { // webpackBootstrap\n/******/ })();\n");
+    let only_linted = FakeContainer::new();
+    let bundled = FakeContainer::new();
+    let wait = |child: &mut std::process::Child, bytes: usize| {
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut vec![0; bytes]).unwrap();
+    };
+    let said = |collected: &support::Collected, container: &FakeContainer, key: &str| {
+        let workload = collected.workload_of_container(&container.id)?;
+        workload.unavailable_probes.get(key).cloned()
+    };
+
+    let (first, collected) = support::start(pinned());
+    let node = format!("cd {} && exec node node_modules/npm/bin/npm-cli.js run lint", root.display());
+    let mut linting = only_linted.spawn(&node);
+    wait(&mut linting, "linted\n".len());
+    let mut serving = bundled.spawn(&format!("cd {}; node main.js; echo ran; read line", root.display()));
+    wait(&mut serving, "ran\n".len());
+    let both = |collected: &support::Collected| {
+        let linted = said(collected, &only_linted, "not-measured:npm");
+        linted.zip(said(collected, &bundled, "not-measurable:npm"))
+    };
+    collected.wait("what cannot be measured", |collected| both(collected).is_some());
+    let before = both(&collected).unwrap();
+    assert!(before.0.contains("only eslint") && before.1.contains("webpack"), "{before:?}");
+    first.stop(false);
+
+    let (second, collected) = support::start(pinned());
+    collected.wait("both again", |collected| {
+        [&only_linted, &bundled].iter().all(|one| collected.workload_of_container(&one.id).is_some())
+    });
+    // The end of the one is seen by looks at what runs: so was the other.
+    serving.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    serving.wait().unwrap();
+    collected.wait("the end", |collected| {
+        collected.workload_of_container(&bundled.id).is_some_and(|workload| workload.stopped_at_ms > 0)
+    });
+    linting.kill().unwrap();
+    linting.wait().unwrap();
+    second.stop(true);
+    assert_eq!(both(&collected), Some(before));
+}

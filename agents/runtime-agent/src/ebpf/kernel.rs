@@ -15,7 +15,9 @@ use super::event::{self, KernelEvent};
 use super::load::{OPTIONAL, cgroup_controller, load, missing_of, objects};
 use super::pins::{PinDirectory, Pins};
 use super::ring::Ring;
-use super::wire::{Plain, SeenKey, Settings, Tracked, WorkloadEntry, counter, program, workload_flag};
+use super::wire::{
+    NOTE_BYTES, Note, Plain, SeenKey, Settings, Tracked, WorkloadEntry, counter, program, workload_flag,
+};
 use super::{EbpfConfig, EbpfError, MissingPart};
 use crate::{procfs, sweep};
 
@@ -30,13 +32,14 @@ const PROGRAMS: [&str; 8] = [
     "resync_mappings",
     "resync_files",
 ];
-const MAPS: [&str; 8] =
-    ["events", "tracked", "workloads", "seen", "programs", "verdicts", "counters", "coarse_clock"];
+const MAPS: [&str; 9] =
+    ["events", "tracked", "workloads", "notes", "seen", "programs", "verdicts", "counters", "coarse_clock"];
 
 struct Maps {
     events: MapHandle,
     tracked: MapHandle,
     workloads: MapHandle,
+    notes: MapHandle,
     seen: MapHandle,
     programs: MapHandle,
     verdicts: MapHandle,
@@ -50,6 +53,7 @@ impl Maps {
             events: get("events")?,
             tracked: get("tracked")?,
             workloads: get("workloads")?,
+            notes: get("notes")?,
             seen: get("seen")?,
             programs: get("programs")?,
             verdicts: get("verdicts")?,
@@ -63,6 +67,7 @@ impl Maps {
             "events" => &self.events,
             "tracked" => &self.tracked,
             "workloads" => &self.workloads,
+            "notes" => &self.notes,
             "seen" => &self.seen,
             "programs" => &self.programs,
             "verdicts" => &self.verdicts,
@@ -190,6 +195,11 @@ impl Kernel {
         self.was_pinned
     }
 
+    /// Whether the programs go on without this agent.
+    pub fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Sets the programs to work, and pins them if so configured. Nothing to do for pinned ones.
     ///
     /// # Errors
@@ -313,6 +323,23 @@ impl Kernel {
         self.maps.workloads.update(&id.to_ne_bytes(), entry.bytes(), MapFlags::ANY).is_ok()
     }
 
+    /// Keeps what was learned of a workload as long as the programs watch, for the agent after this one.
+    pub fn note(&self, id: u64, text: &[u8]) {
+        let mut note = Note { length: 0, text: [0; NOTE_BYTES] };
+        let length = text.len().min(NOTE_BYTES);
+        note.length = u32::try_from(length).unwrap_or(0);
+        note.text[..length].copy_from_slice(&text[..length]);
+        if let Err(error) = self.maps.notes.update(&id.to_ne_bytes(), note.bytes(), MapFlags::ANY) {
+            tracing::warn!(%error, "what was learned of a workload will not outlive this agent");
+        }
+    }
+
+    /// What was noted of a workload.
+    pub fn noted(&self, id: u64) -> Option<Vec<u8>> {
+        let note: Note = lookup(&self.maps.notes, &id.to_ne_bytes())?;
+        Some(note.text.get(..usize::try_from(note.length).ok()?)?.to_vec())
+    }
+
     /// From now on its processes are passed over.
     pub fn ignore_workload(&self, id: u64) {
         if let Some(mut entry) = self.workload(id) {
@@ -327,6 +354,7 @@ impl Kernel {
     pub fn remove_workload(&self, id: u64) {
         // Absent is as good as deleted.
         let _ = self.maps.workloads.delete(&id.to_ne_bytes());
+        let _ = self.maps.notes.delete(&id.to_ne_bytes());
         self.untrack(id);
         self.forget(id);
     }

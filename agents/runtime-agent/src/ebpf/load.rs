@@ -103,7 +103,7 @@ mod tests {
     use libbpf_rs::btf::types::Struct;
     use libbpf_rs::btf::{Btf, HasSize as _};
 
-    use super::super::wire::{EventHeader, SeenKey, Settings, Tracked, WorkloadEntry};
+    use super::super::wire::{EventHeader, Note, SeenKey, Settings, Tracked, WorkloadEntry};
 
     #[test]
     fn both_sides_have_the_same_structs() {
@@ -116,6 +116,7 @@ mod tests {
             assert_eq!(size("settings"), size_of::<Settings>());
             assert_eq!(size("tracked"), size_of::<Tracked>());
             assert_eq!(size("workload"), size_of::<WorkloadEntry>());
+            assert_eq!(size("note"), size_of::<Note>());
             assert_eq!(size("seen_key"), size_of::<SeenKey>());
             // The variable part: paths and arguments.
             assert_eq!(size("event"), size_of::<EventHeader>() + 8_192 + 1_024);

@@ -21,6 +21,8 @@ pub unsafe trait Plain: Copy + Sized {
 
 /// Most of a path's bytes in an event.
 pub const PATH_BYTES: usize = 4096;
+/// Most bytes of what is noted of a workload.
+pub const NOTE_BYTES: usize = 8188;
 
 /// Kinds of events.
 pub mod event_kind {
@@ -165,6 +167,14 @@ impl Default for WorkloadEntry {
     }
 }
 
+/// `struct note`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    pub length: u32,
+    pub text: [u8; NOTE_BYTES],
+}
+
 /// `struct seen_key`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -209,6 +219,8 @@ unsafe impl Plain for Settings {}
 unsafe impl Plain for Tracked {}
 // SAFETY: as above.
 unsafe impl Plain for WorkloadEntry {}
+// SAFETY: as above.
+unsafe impl Plain for Note {}
 // SAFETY: as above.
 unsafe impl Plain for SeenKey {}
 // SAFETY: as above.

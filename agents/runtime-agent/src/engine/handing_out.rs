@@ -9,6 +9,7 @@ use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
 use plimsoll_schemas::resolver_protocol::PathQuery;
 use plimsoll_schemas::words::{mount, ownership_state, usage_kind};
 
+use super::inspecting::Inspector;
 use super::{
     ASKED_MAX, ASKED_MAX_MS, Asked, Awaiting, Engine, HOLD_MAX_MS, RESOLVE_MAX_ATTEMPTS, RESOLVE_MAX_MS,
     RESOLVE_RETRY_MS,
@@ -41,6 +42,8 @@ impl Engine {
         }
         self.retry(now);
         let ids: Vec<u64> = self.workloads.keys().copied().collect();
+        // Before the events that tell it are freed.
+        self.note_what_was_learned();
         for id in &ids {
             self.flush_workload(*id, now);
         }
@@ -255,6 +258,10 @@ impl Engine {
             .awaiting
             .values()
             .flat_map(|awaiting| awaiting.items.iter().filter_map(|(_, item)| held(item)));
-        waiting.chain(asked).fold(self.read_position, u64::min).max(self.acknowledged)
+        let scripts = self.workloads.values().flat_map(|workload| &workload.scripts);
+        let scripts = scripts.chain(self.inspector.iter().flat_map(Inspector::waiting));
+        let unseen =
+            scripts.filter_map(|script| (now - script.seen_ms <= HOLD_MAX_MS).then_some(script.position));
+        waiting.chain(asked).chain(unseen).fold(self.read_position, u64::min).max(self.acknowledged)
     }
 }

@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::{Engine, TREE_ID};
 use crate::resolver::open_directory;
 use crate::unmeasurable::{self, Found};
-use crate::workload::Workload;
+use crate::workload::{Script, Workload};
 
 /// Files that wait for the thread at the same time; more stay with their workloads.
 const WAITING_MAX: usize = 1_024;
@@ -24,27 +24,27 @@ const END_WAIT: Duration = Duration::from_secs(2);
 /// Wait between two looks at the thread's answers at the end.
 const PAUSE: Duration = Duration::from_millis(1);
 
-struct Script {
+struct Question {
     root: OwnedFd,
     path: Vec<u8>,
 }
 
 /// The thread that looks, and what it found.
 pub(super) struct Inspector {
-    scripts: Sender<Script>,
+    questions: Sender<Question>,
     found: Receiver<Option<Found>>,
     /// What was handed out, in the order of the answers.
-    waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting: VecDeque<(u64, Script)>,
 }
 
 impl Inspector {
     /// `None` if no thread is to be had: then nothing is looked at.
     pub(super) fn start() -> Option<Self> {
-        let (scripts, queue) = crossbeam_channel::bounded::<Script>(WAITING_MAX);
+        let (questions, queue) = crossbeam_channel::bounded::<Question>(WAITING_MAX);
         let (answers, found) = crossbeam_channel::bounded(WAITING_MAX);
         let look = move || {
-            for script in queue {
-                if answers.send(inspect(&script)).is_err() {
+            for question in queue {
+                if answers.send(inspect(&question)).is_err() {
                     return;
                 }
             }
@@ -53,16 +53,21 @@ impl Inspector {
             tracing::warn!(%error, "no thread to look for bundles: what programs and scripts hide is not known");
             return None;
         }
-        Some(Self { scripts, found, waiting: VecDeque::new() })
+        Some(Self { questions, found, waiting: VecDeque::new() })
+    }
+
+    /// What was handed out and not answered.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Script> {
+        self.waiting.iter().map(|(_, script)| script)
     }
 }
 
-fn inspect(script: &Script) -> Option<Found> {
+fn inspect(question: &Question) -> Option<Found> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let path = Path::new(std::ffi::OsStr::from_bytes(&script.path));
-    let file = rustix::fs::openat2(&script.root, path, flags, Mode::empty(), resolve).ok()?;
-    unmeasurable::of_file(File::from(file), &script.path)
+    let path = Path::new(std::ffi::OsStr::from_bytes(&question.path));
+    let file = rustix::fs::openat2(&question.root, path, flags, Mode::empty(), resolve).ok()?;
+    unmeasurable::of_file(File::from(file), &question.path)
 }
 
 impl Engine {
@@ -80,7 +85,7 @@ impl Engine {
         }
         for (id, workload) in &mut self.workloads {
             while inspector.waiting.len() < WAITING_MAX
-                && let Some(path) = workload.scripts.pop_front()
+                && let Some(script) = workload.scripts.pop_front()
             {
                 let root = match self.roots.get(id) {
                     Some(root) => root.directory.try_clone().ok(),
@@ -89,11 +94,11 @@ impl Engine {
                 };
                 // Gone before its root could be opened: its files have no owner either.
                 let Some(root) = root else { continue };
-                match inspector.scripts.try_send(Script { root, path: path.clone() }) {
-                    Ok(()) => inspector.waiting.push_back((*id, path)),
+                match inspector.questions.try_send(Question { root, path: script.path.clone() }) {
+                    Ok(()) => inspector.waiting.push_back((*id, script)),
                     Err(_) => {
                         // The thread has ended, as it has room for all that wait.
-                        workload.not_looked_at(&path);
+                        workload.not_looked_at(&script.path);
                     }
                 }
             }
@@ -111,9 +116,9 @@ impl Engine {
             self.inspect();
         }
         self.workloads.values_mut().for_each(Workload::give_up_scripts);
-        for (id, path) in self.inspector.iter_mut().flat_map(|inspector| inspector.waiting.drain(..)) {
+        for (id, script) in self.inspector.iter_mut().flat_map(|inspector| inspector.waiting.drain(..)) {
             if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.not_looked_at(&path);
+                workload.not_looked_at(&script.path);
             }
         }
     }

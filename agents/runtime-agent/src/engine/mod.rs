@@ -269,6 +269,7 @@ impl Engine {
                 self.add_container(id, &entry);
             }
         }
+        self.recall_images(&kernel);
         // What was mapped before watching began, or while no agent answered a loss.
         self.resync();
     }

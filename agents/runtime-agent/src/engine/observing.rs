@@ -133,6 +133,15 @@ impl Engine {
         if event.resync && keeps_php && !workload.is_watched_from_first_exec(probe::EBPF_FILES) {
             workload.set_unmeasurable(unmeasurable::php_before_the_watch(&process));
         }
+        // Archives of frozen programs, which are read as files.
+        let interprets_python =
+            reader.language() == Some(Language::Python) || event.carries.has(Language::Python);
+        if event.action == FileAction::Open
+            && interprets_python
+            && let Some(found) = unmeasurable::python::of_path(&event.path)
+        {
+            workload.set_unmeasurable(found);
+        }
         match observe(&event, reader) {
             Some(mut observation) => {
                 if event.workload & TREE_ID != 0 {

@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use plimsoll_schemas::words::{observed, probe};
 
-use super::Engine;
+use super::{Engine, Image};
+use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent};
-use crate::ebpf::wire::Tracked;
+use crate::ebpf::wire::{Tracked, reader};
 use crate::hooks::language::Language;
 use crate::observe::reader_of;
+use crate::procfs;
 use crate::sweep::{Reader, Role};
 use crate::workload::ObservedKey;
 
@@ -71,6 +73,28 @@ impl Engine {
         }
     }
 
+    /// What processes run that an agent before this one saw begin: whose programs theirs are, and who reads.
+    pub(super) fn recall_images(&mut self, kernel: &Kernel) {
+        if !kernel.was_pinned() {
+            return;
+        }
+        for (pid, tracked) in kernel.all_tracked() {
+            // Not judged yet: its exec is still to be read.
+            if how(tracked.exec_id) == observed::ATTACHED || tracked.reader & reader::PROVISIONAL != 0 {
+                continue;
+            }
+            let image = Image {
+                executable: procfs::executable(pid).unwrap_or_default(),
+                arguments: procfs::command_line(pid),
+                reader: Reader::of_class(tracked.reader),
+            };
+            // It may have gone on to another program while it was looked at.
+            if kernel.tracked(pid).is_some_and(|now| now.exec_id == tracked.exec_id) {
+                self.remember(tracked.exec_id, image);
+            }
+        }
+    }
+
     fn note_application(&mut self, workload: u64, language: Language) {
         if let Some(workload) = self.workloads.get_mut(&workload) {
             workload.note_role(language.ecosystem(), Role::Application);
@@ -106,9 +130,9 @@ impl Engine {
             Some(Process { workload: tracked.workload, pid: *pid, exec_id: tracked.exec_id, language })
         };
         let running: HashSet<Process> = tracked.iter().filter_map(process).collect();
-        // Whose command line was not seen cannot be told from an application.
+        // Whose command line was not seen cannot be told from an application. Of others it was noted when they began.
         for process in &running {
-            if !self.images.contains_key(&process.exec_id) {
+            if how(process.exec_id) == observed::ATTACHED && !self.images.contains_key(&process.exec_id) {
                 self.note_application(process.workload, process.language);
             }
         }

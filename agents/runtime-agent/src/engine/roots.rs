@@ -1,4 +1,4 @@
-//! Root directories of workloads, opened early and announced to the resolver.
+//! Root directories of workloads, opened early: what ran there is looked into, and the resolver told of them.
 //! It must never keep a directory of a workload that is over.
 
 use std::path::PathBuf;
@@ -10,9 +10,6 @@ use crate::workload::Workload;
 
 impl Engine {
     pub(super) fn open_root(&mut self, id: u64, pid: u32) {
-        if self.resolver.is_none() {
-            return;
-        }
         let Some(directory) = open_directory(&PathBuf::from(format!("/proc/{pid}/root"))) else { return };
         let overlay = procfs::overlay(pid).unwrap_or_default();
         let upper = open_directory(&overlay.upper);

@@ -8,7 +8,7 @@ use plimsoll_schemas::events::RuntimeWorkload;
 use plimsoll_schemas::words::{probe, workload_kind};
 
 use super::{Engine, IDENTIFY_MAX_ATTEMPTS, IDENTIFY_RETRY_MS, RESYNC_AFTER_LOSS_MS, TREE_ID, TreeRequest};
-use crate::ebpf::wire::{WorkloadEntry, text, workload_flag};
+use crate::ebpf::wire::{NOTE_BYTES, WorkloadEntry, text, workload_flag};
 use crate::identity::{self, IdentifyReply, IdentifyRequest, container};
 use crate::procfs;
 use crate::workload::{ArtifactView, Identity, Watch, Workload, WorkloadKind};
@@ -68,12 +68,25 @@ impl Engine {
             kernel.instance_id(),
             entry.lost + kernel.unassigned_losses() - workload.loss_base,
         );
+        if let Some(note) = kernel.noted(id) {
+            workload.recall(&note);
+        }
         self.workloads.insert(id, workload);
         if entry.first_pid != 0 {
             self.open_root(id, entry.first_pid);
         }
         self.ask_identity(id);
         true
+    }
+
+    /// Keeps with the watch of containers what the agent after this one would not see again.
+    pub(super) fn note_what_was_learned(&mut self) {
+        let Some(kernel) = self.kernel.as_ref().filter(|kernel| kernel.is_pinned()) else { return };
+        for (id, workload) in self.workloads.iter_mut().filter(|(id, _)| *id & TREE_ID == 0) {
+            if let Some(note) = workload.new_note(NOTE_BYTES) {
+                kernel.note(*id, &note);
+            }
+        }
     }
 
     pub(super) fn base(&self) -> RuntimeWorkload {

@@ -50,7 +50,7 @@ impl Unmeasurable {
     }
 }
 
-/// What a mapped or opened file's path gives away.
+/// What a mapped file's or a module's path gives away.
 pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
     if let Some(runtime) = cache_of_packages(path) {
         return Some(Unmeasurable {

@@ -17,7 +17,7 @@ fn unmeasurable(reason: String) -> Unmeasurable {
 }
 
 /// What a mapped or opened file's path gives away.
-pub(super) fn of_path(path: &[u8]) -> Option<Unmeasurable> {
+pub fn of_path(path: &[u8]) -> Option<Unmeasurable> {
     let place = || String::from_utf8_lossy(path);
     if let Some(tool) = unpacked_by(path) {
         return Some(unmeasurable(format!(

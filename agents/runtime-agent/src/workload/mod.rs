@@ -2,6 +2,7 @@
 //! It must never publish a use before it knows the artifact, nor forget one that waits for it.
 
 mod events;
+mod learned;
 mod observed;
 mod scripts;
 mod tools;
@@ -12,11 +13,11 @@ use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
 use plimsoll_schemas::words::{java_package_of, probe};
 
 use crate::observe::{Observation, below};
-use crate::unmeasurable::Unmeasurable;
 
-use tools::Tools;
+use learned::Learned;
 
 pub use observed::{ObservedKey, ObservedNumbers};
+pub use scripts::Script;
 
 /// Most items that wait for a workload's identity; later ones count as lost.
 pub const HELD_MAX_ITEMS: usize = 50_000;
@@ -141,22 +142,14 @@ pub struct Workload {
     pub history: Vec<PendingItem>,
     /// What is still to be said under the key that it had while it was unidentified.
     moved: Option<RuntimeWorkload>,
-    /// Scripts that may be bundles, to be looked at.
-    pub scripts: VecDeque<Vec<u8>>,
+    /// Programs and scripts that may hide packages, to be looked at.
+    pub scripts: VecDeque<Script>,
     /// Scripts that were handed out to be looked at.
     looked_at: HashSet<Vec<u8>>,
-    /// A script that may hold all packages.
-    alone: Option<Unmeasurable>,
-    /// A package of Node.js was loaded from a file of its own.
-    loads_packages: bool,
-    /// It asked the daemon of a process manager to run the application.
-    asks_daemon: bool,
-    /// That daemon is one of its own processes.
-    runs_daemon: bool,
-    /// Programs, by their images, that carry Python as a library and have not started it from files.
-    carriers: BTreeMap<u64, String>,
-    /// Ecosystems of which tools or an application ran.
-    tools: Tools,
+    /// What no event tells again.
+    learned: Learned,
+    /// The part of that which the agent after this one would find.
+    noted: Learned,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -189,12 +182,8 @@ impl Workload {
             moved: None,
             scripts: VecDeque::new(),
             looked_at: HashSet::new(),
-            alone: None,
-            loads_packages: false,
-            asks_daemon: false,
-            runs_daemon: false,
-            carriers: BTreeMap::new(),
-            tools: Tools::default(),
+            learned: Learned::default(),
+            noted: Learned::default(),
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),
@@ -211,7 +200,7 @@ impl Workload {
         position: u64,
         exec: Option<Box<ExecContext>>,
     ) {
-        self.note_what_cannot_be_measured(&observation);
+        self.note_what_cannot_be_measured(&observation, position, time_ms);
         let key = (observation.path.clone(), observation.kind, observation.mount, observation.name.clone());
         if exec.is_none()
             && let Some(known) = self.index.get(&key).and_then(|index| self.pending.get_mut(*index))

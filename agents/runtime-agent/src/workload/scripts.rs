@@ -15,10 +15,19 @@ const SCRIPTS_MAX: usize = 4_096;
 /// Most images of programs that carry Python and have not started it from files.
 const CARRIERS_MAX: usize = 1_024;
 
+/// A program or script that is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    pub path: Vec<u8>,
+    /// Where its event begins in the ring buffer, which is not to be freed before it was looked at.
+    pub position: u64,
+    pub seen_ms: i64,
+}
+
 impl Workload {
     /// Packages of an ecosystem cannot be measured in this workload; the first reason stays.
     pub fn set_unmeasurable(&mut self, found: Unmeasurable) {
-        if let Entry::Vacant(free) = self.unavailable.entry(found.key()) {
+        if let Entry::Vacant(free) = self.learned.hidden.entry(found.key()) {
             free.insert(found.reason);
             self.changed = true;
         }
@@ -29,9 +38,9 @@ impl Workload {
         match found {
             Found::Hidden(found) => self.set_unmeasurable(found),
             Found::Alone(found) => {
-                if self.alone.is_none() {
-                    self.changed |= !self.loads_packages;
-                    self.alone = Some(found);
+                if self.learned.alone.is_none() {
+                    self.changed |= !self.learned.loads_packages;
+                    self.learned.alone = Some((found.key(), found.reason));
                 }
             }
         }
@@ -39,50 +48,62 @@ impl Workload {
 
     /// A program, of which this image runs, mapped Python's library, and is no interpreter by its name.
     pub fn set_carries_python(&mut self, image: u64, program: &str) {
-        if self.carriers.len() < CARRIERS_MAX {
-            self.changed |= self.carriers.is_empty();
-            self.carriers.insert(image, program.to_owned());
+        let carriers = &mut self.learned.carriers;
+        if carriers.len() < CARRIERS_MAX {
+            self.changed |= carriers.is_empty();
+            carriers.insert(image, program.to_owned());
         }
     }
 
     /// A process of an image that carries Python read the first of Python's modules from a file.
     pub fn set_started_python(&mut self, image: u64) {
-        self.changed |= self.carriers.remove(&image).is_some();
+        self.changed |= self.learned.carriers.remove(&image).is_some();
     }
 
     /// What it is said to be unable to measure.
     pub(super) fn unavailable_probes(&self) -> BTreeMap<String, String> {
+        let learned = &self.learned;
         let mut unavailable = self.unavailable.clone();
-        if let Some(alone) = self.alone.as_ref().filter(|_| !self.loads_packages) {
-            unavailable.entry(alone.key()).or_insert_with(|| alone.reason.clone());
+        unavailable.extend(learned.hidden.clone());
+        if let Some((key, reason)) = learned.alone.as_ref().filter(|_| !learned.loads_packages) {
+            unavailable.entry(key.clone()).or_insert_with(|| reason.clone());
         }
-        if self.asks_daemon && !self.runs_daemon {
+        if learned.asks_daemon && !learned.runs_daemon {
             let found = unmeasurable::of_daemon();
             unavailable.entry(found.key()).or_insert(found.reason);
         }
-        if let Some(program) = self.carriers.values().next() {
+        if let Some(program) = learned.carriers.values().next() {
             let found = unmeasurable::python::without_modules(program);
             unavailable.entry(found.key()).or_insert(found.reason);
         }
-        unavailable.extend(self.tools.not_measured());
+        unavailable.extend(learned.tools.not_measured());
         unavailable
     }
 
-    pub(super) fn note_what_cannot_be_measured(&mut self, observation: &Observation) {
+    pub(super) fn note_what_cannot_be_measured(
+        &mut self,
+        observation: &Observation,
+        position: u64,
+        seen_ms: i64,
+    ) {
+        let learned = &mut self.learned;
         if observation.kind == usage_kind::MODULE
-            && !self.loads_packages
+            && !learned.loads_packages
             && unmeasurable::is_package(&observation.path)
         {
-            self.loads_packages = true;
-            self.changed |= self.alone.is_some();
+            learned.loads_packages = true;
+            self.changed |= learned.alone.is_some();
         }
         if observation.kind == usage_kind::MODULE {
             let (asks, runs) = unmeasurable::daemon_of(&observation.path);
-            self.changed |= asks && !self.asks_daemon || runs && !self.runs_daemon;
-            self.asks_daemon |= asks;
-            self.runs_daemon |= runs;
+            self.changed |= asks && !learned.asks_daemon || runs && !learned.runs_daemon;
+            learned.asks_daemon |= asks;
+            learned.runs_daemon |= runs;
         }
-        if let Some(found) = unmeasurable::of_path(&observation.path) {
+        // What is only read runs nothing.
+        if observation.kind != usage_kind::FILE
+            && let Some(found) = unmeasurable::of_path(&observation.path)
+        {
             self.set_unmeasurable(found);
         }
         let may_hide = match observation.kind {
@@ -97,13 +118,13 @@ impl Workload {
             return self.not_looked_at(&observation.path);
         }
         self.looked_at.insert(observation.path.clone());
-        self.scripts.push_back(observation.path.clone());
+        self.scripts.push_back(Script { path: observation.path.clone(), position, seen_ms });
     }
 
     /// Nobody can look at what still waits.
     pub fn give_up_scripts(&mut self) {
-        for path in std::mem::take(&mut self.scripts) {
-            self.not_looked_at(&path);
+        for script in std::mem::take(&mut self.scripts) {
+            self.not_looked_at(&script.path);
         }
     }
 
@@ -182,12 +203,12 @@ mod tests {
         };
         (0..SCRIPTS_MAX).for_each(|number| execute(&mut workload, number));
         execute(&mut workload, 0);
-        assert_eq!((workload.scripts.len(), workload.unavailable.len()), (SCRIPTS_MAX, 0));
+        assert_eq!((workload.scripts.len(), workload.learned.hidden.len()), (SCRIPTS_MAX, 0));
         execute(&mut workload, SCRIPTS_MAX);
-        let reason = workload.unavailable["not-measurable:maven"].clone();
+        let reason = workload.learned.hidden["not-measurable:maven"].clone();
         assert!(reason.contains(&format!("/bin/{SCRIPTS_MAX} could not be looked into")), "{reason}");
-        workload.scripts.push_back(b"app/main.js".to_vec());
+        workload.scripts.push_back(Script { path: b"app/main.js".to_vec(), position: 0, seen_ms: 0 });
         workload.give_up_scripts();
-        assert!(workload.scripts.is_empty() && workload.unavailable.contains_key("not-measurable:npm"));
+        assert!(workload.scripts.is_empty() && workload.learned.hidden.contains_key("not-measurable:npm"));
     }
 }

@@ -4,28 +4,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::words::{language, probe};
+use serde::{Deserialize, Serialize};
 
 use super::Workload;
+use super::learned::cut;
 use crate::sweep::Role;
 
 /// Tools of an ecosystem that are named.
 const NAMED_MAX: usize = 3;
 
 /// What ran, by ecosystem.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Tools {
-    applications: BTreeSet<&'static str>,
+    applications: BTreeSet<String>,
     /// Names, and whether there are more.
-    tools: BTreeMap<&'static str, (BTreeSet<String>, bool)>,
+    tools: BTreeMap<String, (BTreeSet<String>, bool)>,
 }
 
 impl Tools {
+    /// Shortens the names of tools.
+    pub(super) fn cut(&mut self, max_bytes: usize) {
+        for (names, _) in self.tools.values_mut() {
+            *names = names.iter().map(|name| cut(name, max_bytes)).collect();
+        }
+    }
+
     /// Whether this changes what is said.
     fn note(&mut self, ecosystem: &'static str, role: Role) -> bool {
         match role {
-            Role::Application => self.applications.insert(ecosystem) && self.tools.contains_key(ecosystem),
+            Role::Application => {
+                self.applications.insert(ecosystem.to_owned()) && self.tools.contains_key(ecosystem)
+            }
             Role::Tool(name) => {
-                let (names, more) = self.tools.entry(ecosystem).or_default();
+                let (names, more) = self.tools.entry(ecosystem.to_owned()).or_default();
                 let new = !names.contains(&name) && !*more;
                 if new && names.len() < NAMED_MAX {
                     names.insert(name);
@@ -39,7 +51,8 @@ impl Tools {
 
     /// Ecosystems that were not measured, as they stand among the probes that are not available.
     pub(super) fn not_measured(&self) -> impl Iterator<Item = (String, String)> {
-        let alone = self.tools.iter().filter(|(ecosystem, _)| !self.applications.contains(*ecosystem));
+        let alone =
+            self.tools.iter().filter(|(ecosystem, _)| !self.applications.contains(ecosystem.as_str()));
         alone.map(|(ecosystem, (names, more))| {
             let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
             if *more {
@@ -50,7 +63,7 @@ impl Tools {
                 [] => last.to_owned(),
                 before => format!("{} and {last}", before.join(", ")),
             };
-            let of = language(ecosystem).map_or_else(|| (*ecosystem).to_owned(), str::to_owned);
+            let of = language(ecosystem).map_or_else(|| ecosystem.clone(), str::to_owned);
             let reason = format!(
                 "no application of {of} ran, only {names}, whose own loads do not count; run the application under \
                  observation"
@@ -63,7 +76,7 @@ impl Tools {
 impl Workload {
     /// A tool or an application of an ecosystem runs.
     pub fn note_role(&mut self, ecosystem: &'static str, role: Role) {
-        self.changed |= self.tools.note(ecosystem, role);
+        self.changed |= self.learned.tools.note(ecosystem, role);
     }
 }
 
