@@ -29,7 +29,7 @@ CODE_TOOLS = 4, 3
 FRAME = type(sys._getframe())
 MODULE = type(sys)
 MODULE_DICT = MODULE.__dict__["__dict__"]
-state = {"lost": 0, "pid": 0, "failures": 0, "main": None, "ours": None}
+state = {"lost": 0, "pid": 0, "failures": 0, "main": None, "ours": None, "tool": None}
 reported = set()
 reported_paths = set()
 own_code = set()
@@ -224,12 +224,21 @@ def code_started(code, _offset):
 def watch_code():
     # The interpreter calls at the first start of each code object: of a file that something reads, compiles and runs by
     # itself nothing else tells. Audit hooks of older ones would cost too much.
-    for tool in CODE_TOOLS if monitoring else ():
+    for tool in CODE_TOOLS if monitoring and "bdb" not in modules else ():
         if monitoring.get_tool(tool) is None:
             monitoring.use_tool_id(tool, "plimsoll")
+            state["tool"] = tool
             monitoring.register_callback(tool, monitoring.events.PY_START, code_started)
             monitoring.set_events(tool, monitoring.events.PY_START)
             return
+
+
+def leave_code_alone():
+    # Beside any tool of sys.monitoring pdb.set_trace() of Python 3.13 stops one line later.
+    tool, state["tool"] = state["tool"], None
+    if tool is not None:
+        monitoring.set_events(tool, 0)
+        monitoring.free_tool_id(tool)
 
 
 class Run:
@@ -291,15 +300,17 @@ def loaded(spec, module):
     note_main()
     if not is_lazy(spec, module):
         note_module(spec, module)
-    if is_runpy(spec):
+    if is_of_python(spec, "runpy"):
         spec.loader = RunpyLoader(spec)
+    elif is_of_python(spec, "bdb"):
+        leave_code_alone()
 
 
-def is_runpy(spec):
+def is_of_python(spec, name):
     facts = spec.__dict__ if type(spec) is places["spec"] else {"name": None}
     loader = facts.get("loader")
     known = type(loader) in places["loaders"] or loader is places["frozen"]
-    return type(facts["name"]) is str and facts["name"] == "runpy" and known
+    return type(facts["name"]) is str and facts["name"] == name and known
 
 
 def hide_ours():

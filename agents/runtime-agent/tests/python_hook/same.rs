@@ -74,6 +74,17 @@ print(sorted(set(sys.modules) - {'near'} & set(sys.modules))[:0], 'sitecustomize
 ",
     ),
     (
+        "a debugger",
+        "import io, pdb
+def stops():
+    x = 5
+    pdb.Pdb(stdin=io.StringIO('where\\nnext\\np x\\nc\\n')).set_trace()
+    y = 6
+    return x + y
+print(stops(), stops())
+",
+    ),
+    (
         "shutdown",
         "import atexit, sys, threading
 class Late:
