@@ -80,7 +80,8 @@ fn it_runs_as_without_the_hook() {
         let (plain, hooked) = both(&session, || shell(&node, "$NODE other.js --title", root.path()));
         assert_eq!(hooked.status, plain.status);
         let mut modules = 0;
-        session.drain(|_, report, _| modules += usize::from(report.kind == ReportKind::Module(Language::Node)));
+        session
+            .drain(|_, report, _| modules += usize::from(report.kind == ReportKind::Module(Language::Node)));
         assert_eq!(modules, 1, "{}", node.display());
     }
 }
