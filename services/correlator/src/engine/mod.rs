@@ -44,8 +44,10 @@ const BUSY_INTERVALS: u32 = 4;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The loop is stuck after this long without a turn.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
-/// Being fenced again within this time means that another process has the same name.
-const REJOIN_MIN_INTERVAL: Duration = Duration::from_secs(60);
+/// Being fenced more often than [`REJOINS_MAX`] within this time means that another process has the same name.
+const REJOIN_INTERVAL: Duration = Duration::from_secs(60);
+/// A broker that stalls and then dies fences a member by itself, once for each.
+const REJOINS_MAX: usize = 3;
 /// How often memory is looked at.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -107,8 +109,8 @@ pub(crate) struct Engine<'a> {
     next_shrink: Instant,
     /// When to look whether the brokers ended the last transaction everywhere; put off by each one.
     settled_look: Option<Instant>,
-    /// When the group was joined anew after being fenced.
-    rejoined: Option<Instant>,
+    /// When the group was joined anew after being fenced, within [`REJOIN_INTERVAL`].
+    rejoined: Vec<Instant>,
     retry: Duration,
 }
 
@@ -155,7 +157,7 @@ impl<'a> Engine<'a> {
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
             next_shrink: Instant::now(),
             settled_look: None,
-            rejoined: None,
+            rejoined: Vec::new(),
             retry: RETRY_MIN,
         })
     }
@@ -237,14 +239,15 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         let lost = matches!(error.kind(), BrokerErrorKind::Fenced | BrokerErrorKind::Fatal);
-        if !lost || self.rejoined.is_some_and(|at| at.elapsed() < REJOIN_MIN_INTERVAL) {
+        self.rejoined.retain(|at| at.elapsed() < REJOIN_INTERVAL);
+        if !lost || self.rejoined.len() >= REJOINS_MAX {
             return Err(error.into());
         }
         // A broker that stalled may have taken one joining of ours for two, and fenced us by ourselves: then joining
-        // again helps. If another process has our name, it is fenced by this, joins again too, and one of the two
-        // ends at the next time.
+        // again helps. If another process has our name, it is fenced by this, joins again too, and soon one of the two
+        // ends.
         tracing::warn!("joining the group anew: {error}");
-        self.rejoined = Some(Instant::now());
+        self.rejoined.push(Instant::now());
         self.leave_to_others()?;
         self.consumer =
             self.connections.broker.group_consumer(group_options(self.connections, self.section))?;
