@@ -176,3 +176,41 @@ fn a_jvm_that_answers_late_prints_nothing() {
     jvm.kill().unwrap();
     jvm.wait().unwrap();
 }
+
+/// A script that nobody looks into enters another root directory: the JVM refuses to start, with the agent named in its
+/// environment; without, it runs.
+#[test]
+fn a_jvm_in_another_root_directory_is_named() {
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let Some(javac) = with_javac() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let script = root.path().join("script");
+    // Mounts of its own, which end with it. Nothing of this machine's /tmp is in there.
+    let text = format!(
+        "mkdir {0}/new && mount --bind / {0}/new && mount -t tmpfs none {0}/new/tmp && mount --bind /proc {0}/new/proc && \
+         exec chroot {0}/new {1}/bin/java -version\n",
+        root.path().display(),
+        javac.display()
+    );
+    fs::write(&script, text).unwrap();
+    let inner = format!("unshare --mount --propagation private sh {}\n", script.display());
+    let outer = root.path().join("outer");
+    fs::write(&outer, inner).unwrap();
+    for (words, starts) in [(&["sh"][..], false), (&["env", "-u", "JAVA_TOOL_OPTIONS", "sh"], true)] {
+        let (agent, collected) = support::start(config(UseEbpf::Required));
+        let tree = support::tree(&agent, root.path());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(&outer).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
+        agent.stop(false);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.success(), starts, "{said}");
+        assert_eq!(said.contains("Could not find agent library"), !starts, "{said}");
+        let workload = &collected.workloads()[0];
+        let reason = workload.unavailable_probes.get("jvmti").map(String::as_str).unwrap_or_default();
+        assert!(reason.contains("another root directory"), "{workload:?}");
+        let _ = fs::remove_dir(root.path().join("new"));
+    }
+}

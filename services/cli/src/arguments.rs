@@ -141,7 +141,10 @@ Examples:
 The command gets the terminal, its signals and its exit code as without plimsoll. With root
 rights eBPF observes it; without, LD_AUDIT sees shared libraries, and hooks see what Python,
 Node.js, Ruby and PHP load; classes of Java come from the JVM either way; -v says which. A
-detached container is observed until it stops, or until Ctrl-C, which leaves it running.")]
+detached container is observed until it stops, or until Ctrl-C, which leaves it running.
+A script that enters another root directory (chroot, unshare) and starts Java there needs
+`env -u JAVA_TOOL_OPTIONS` before the command: else that JVM does not find the agent and
+refuses to start (\"Could not find agent library\"); without, it is attached to.")]
 pub struct Run {
     #[command(flatten)]
     pub names: Names,

@@ -255,6 +255,9 @@ impl Watched {
             self.coverage.give_up(pid, &program, &reason);
             return;
         }
+        if self.start.as_ref().is_some_and(|start| start.misleads(pid)) {
+            self.coverage.lacks_library(pid, &program);
+        }
         let mounts = if id & TREE_ID != 0 { Vec::new() } else { procfs::mount_points(pid) };
         let jvm = Jvm { started_ns, since: Instant::now(), program, image: None, mounts, helper: false };
         self.jvms.insert(pid, jvm);

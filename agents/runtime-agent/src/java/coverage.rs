@@ -12,9 +12,14 @@ use crate::workload::ObservedNumbers;
 /// JVMs named with the reason why they are not measured.
 const REASONS_MAX: usize = 16;
 /// Why a JVM was not observed that ended early: the agent's variable was set for it, but did not reach it.
-const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`, and ended before it could be \
-    attached to; let what starts it (a start script with `unset` or `env -i`, for example) keep that variable, or let it run \
-    for some seconds";
+const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`, or in another root directory \
+    where its agent is not, and ended before it could be attached to; let what starts it (a start script with `unset` or \
+    `env -i`, for example) keep that variable, or let it run for some seconds, and take it out before another root directory \
+    (`env -u JAVA_TOOL_OPTIONS`)";
+/// The agent's library is not where the JVM's environment says.
+const ELSEWHERE: &str = "was started in another root directory, where the agent of its JAVA_TOOL_OPTIONS is not, and so \
+    refused to start; run the command behind `env -u JAVA_TOOL_OPTIONS`: its JVMs are attached to (from JDK 21 on with \
+    --java-attach-from-21)";
 /// The same where nothing was set.
 const ENDED_BEFORE: &str =
     "ended before its agent was at work; start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS";
@@ -130,6 +135,11 @@ impl JavaCoverage {
         }
         self.counted.begin(pid, observed::REFUSED);
         self.set(pid, Jvm::Settled);
+    }
+
+    /// A JVM cannot find the agent that its environment names.
+    pub fn lacks_library(&mut self, pid: u32, program: &str) {
+        self.give_up(pid, program, ELSEWHERE);
     }
 
     /// A process ended, and all that it wrote was read.

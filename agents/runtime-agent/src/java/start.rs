@@ -3,7 +3,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,9 @@ use std::process::Command;
 use super::reader::JavaReports;
 use crate::hooks::leftover;
 use crate::procfs;
+
+/// Most of an environment that is read, in bytes.
+const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 
 /// The agent in place for one tree. Its files go with it, or, if processes run on that name them, when a later session
 /// starts.
@@ -65,6 +69,21 @@ impl StartHook {
     /// What a command's environment needs.
     pub fn environment(&self) -> JavaEnvironment {
         JavaEnvironment(self.option.clone())
+    }
+
+    /// Whether a process has the option in its environment, but not the library in its root directory: a JVM then refuses to
+    /// start. Of a process that is gone it is not known.
+    pub fn misleads(&self, pid: u32) -> bool {
+        let option = self.inner.as_os_str().as_bytes();
+        let mut environment = Vec::new();
+        let read = File::open(format!("/proc/{pid}/environ"))
+            .and_then(|file| file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment));
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let is_there = root.join(self.inner.strip_prefix("/").unwrap_or(&self.inner)).try_exists();
+        read.is_ok()
+            && memchr::memmem::find(&environment, option).is_some()
+            && is_there.is_ok_and(|is_there| !is_there)
+            && root.try_exists().is_ok_and(|lives| lives)
     }
 
     /// Directory of the library: a JVM that has a file of it mapped has the agent.
