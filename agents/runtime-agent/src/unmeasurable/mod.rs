@@ -24,6 +24,11 @@ pub const TAIL_MAX_BYTES: u64 = 4 << 10;
 const NATIVE_IMAGE_SECTION: &[u8] = b".svm_heap";
 /// Symbol that each program with Node.js, Bun or Deno in it offers to addons (Node-API).
 const NODE_SYMBOL: &str = "napi_module_register";
+/// Symbols that programs with these interpreters in them offer to extensions, and what such programs are made by.
+const LINKED: &[(Language, &str, &str)] = &[
+    (Language::Ruby, "rb_define_method", "Ruby linked into it"),
+    (Language::Php, "zend_parse_parameters", "PHP linked into it (FrankenPHP, static-php)"),
+];
 
 /// What a look into a program or a script found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +186,8 @@ pub fn not_looked_at(path: &[u8]) -> impl Iterator<Item = Unmeasurable> {
         ("maven", "a native image"),
         ("npm", "a program with Node.js and packages in it"),
         ("pypi", "a program with Python and packages in it"),
+        ("gem", "a program with Ruby and packages in it"),
+        ("composer", "a program with PHP and packages in it"),
     ];
     let place = String::from_utf8_lossy(path).into_owned();
     let interpreter_of = Language::of_program(path).map(Language::ecosystem);
@@ -224,7 +231,7 @@ pub fn of_daemon() -> Unmeasurable {
     }
 }
 
-/// Looks into a program for a native image's heap, or for Node.js, and into a script for the marks of a bundler.
+/// Looks into a program for a native image's heap, or for an interpreter, and into a script for the marks of a bundler.
 pub fn of_file(opened: File, path: &[u8]) -> Option<Found> {
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;
     if may_be_bundle(path) { of_script(opened, &metadata, path) } else { of_program(&opened, path) }
@@ -243,7 +250,17 @@ fn of_program(opened: &File, path: &[u8]) -> Option<Found> {
     if let Some(found) = python::of_program(&program, path) {
         return Some(Found::Hidden(found));
     }
-    let is_runtime = Language::of_program(path) == Some(Language::Node);
+    let own = Language::of_program(path);
+    let linked =
+        LINKED.iter().find(|(language, symbol, _)| own != Some(*language) && program.offers(symbol));
+    if let Some((language, _, what)) = linked {
+        let reason = format!(
+            "/{place} has {what}, and may carry the packages too, where no probe sees them; run the application's files \
+             on the interpreter's own program under observation"
+        );
+        return Some(Found::Hidden(Unmeasurable { ecosystem: language.ecosystem(), reason }));
+    }
+    let is_runtime = own == Some(Language::Node);
     (!is_runtime && program.offers(NODE_SYMBOL)).then(|| {
         let reason = format!(
             "/{place} carries a JavaScript runtime (a single executable application, pkg, nexe, Electron), and may carry \
@@ -378,9 +395,9 @@ mod tests {
     #[test]
     fn what_nobody_looked_into_may_hide() {
         for (path, expected) in [
-            ("app/server", "maven npm pypi"),
-            ("usr/bin/python3.11", "maven npm"),
-            ("usr/bin/node", "maven pypi"),
+            ("app/server", "maven npm pypi gem composer"),
+            ("usr/bin/python3.11", "maven npm gem composer"),
+            ("usr/bin/node", "maven pypi gem composer"),
             ("app/main.js", "npm"),
         ] {
             let ecosystems: Vec<_> = not_looked_at(path.as_bytes()).map(|found| found.ecosystem).collect();
@@ -454,6 +471,14 @@ mod tests {
         check(addons, "usr/bin/node", |_| {}, None);
         check(addons, "opt/node_modules/bun/bin/bun.exe", |_| {}, None);
         check("void napi_module_registered(void) {}", "opt/server", |_| {}, None);
+        check("void rb_define_method(void) {}", "opt/server", |_| {}, Some("not-measurable:gem"));
+        check("void rb_define_method(void) {}", "usr/bin/ruby3.1", |_| {}, None);
+        check("void zend_parse_parameters(void) {}", "opt/phpserver", |_| {}, Some("not-measurable:composer"));
+        check("void zend_parse_parameters(void) {}", "usr/bin/php8.2", |_| {}, None);
+        // A name that begins as an interpreter's does.
+        let python = "void PyModule_Create2(void) {}";
+        check(python, "opt/pythonapp", |_| {}, Some("not-measurable:pypi"));
+        check(python, "usr/bin/python3.11-dbg", |_| {}, None);
     }
 
     #[test]
