@@ -22,8 +22,11 @@ use crate::write::Writer;
 
 /// Wait between two tries to reach ClickHouse at start, and before the group is joined again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Being fenced again within this time means that another process has the same `group.instance`.
-const FENCED_AGAIN: Duration = Duration::from_secs(60);
+/// Being fenced more often than [`FENCED_MAX`] within this time means that another process has the same
+/// `group.instance`.
+const FENCED_INTERVAL: Duration = Duration::from_secs(60);
+/// A broker that stalls and then dies fences a member by itself, once for each.
+const FENCED_MAX: usize = 3;
 /// A start that waits says so again after this many tries.
 const WARN_EVERY_TRIES: u32 = 30;
 
@@ -89,15 +92,17 @@ impl Sink {
             registry,
             liveness: context.health.liveness("poll-loop", Duration::from_secs(60)),
         };
-        let mut fenced_at: Option<Instant> = None;
+        let mut fenced: Vec<Instant> = Vec::new();
         loop {
-            match Session::join(&surroundings, config).and_then(Session::run) {
+            let ended = Session::join(&surroundings, config).and_then(Session::run);
+            fenced.retain(|at| at.elapsed() < FENCED_INTERVAL);
+            match ended {
                 Ok(SessionEnd::AskedTo) => return Ok(()),
                 Ok(SessionEnd::Rejoin(reason)) => tracing::warn!("joining the group again: {reason}"),
                 // A broker that was away may have taken one joining of ours for two, and fenced us by ourselves.
-                Err(error) if is_fenced(&error) && fenced_at.is_none_or(|at| at.elapsed() > FENCED_AGAIN) => {
+                Err(error) if is_fenced(&error) && fenced.len() < FENCED_MAX => {
                     tracing::warn!("joining the group again: {error:#}");
-                    fenced_at = Some(Instant::now());
+                    fenced.push(Instant::now());
                 }
                 Err(error) if kind_of(&error) == Some(BrokerErrorKind::Fenced) => {
                     return Err(error.context(format!(

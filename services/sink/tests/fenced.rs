@@ -1,4 +1,4 @@
-//! A sink whose place in the group was taken: once it joins anew and loses nothing; taken again soon, it gives way.
+//! A sink whose place in the group was taken: it joins anew and loses nothing; taken again and again, it gives way.
 //!
 //! A broker that was away can take one joining for two and fence the member by itself. Here the second joining comes
 //! from the test, under the sink's own names, and falls silent: to sink and broker that is the same.
