@@ -116,12 +116,14 @@ pub(super) fn reading(
         .set("auto.offset.reset", "error")
         .set("group.protocol", "classic")
         .set("queued.max.messages.kbytes", prefetch_kbytes.to_string());
-    // The defaults stall for a second when a queue is full, and fetch too little ahead for small records.
+    // The defaults stall for a second when a queue is full, fetch too little ahead for small records, and look only
+    // every five minutes for topics that were not there, or had no leader, when the group was joined.
     for (setting, value) in [
         ("fetch.queue.backoff.ms", "5"),
         ("queued.min.messages", "100000"),
         ("fetch.wait.max.ms", "100"),
         ("fetch.error.backoff.ms", "100"),
+        ("topic.metadata.refresh.interval.ms", "10000"),
     ] {
         if config.get(setting).is_none() {
             config.set(setting, value);
