@@ -223,7 +223,15 @@ pub fn alert(id: &str, path: &str) -> RuntimeAlert {
 
 /// The streams of all topics, each in its order.
 pub fn world() -> Vec<Vec<(Event, Order)>> {
+    // Watched from the first exec, and nothing of it is seen but what may be its own.
+    let idle = ScanPackage {
+        observable_by: vec!["ebpf-files".into()],
+        ..package("s1", "jv-idle", "application", &[])
+    };
+    let mut possible = owned("?!/org/idle", "image", "jv-idle", "code");
+    possible.state = "unresolved".into();
     let first: Vec<ScanPackage> = vec![
+        idle,
         package("s1", "libc", "os", &[]),
         package("s1", "bash", "os", &["libc", "libtinfo | libtinfo5"]),
         package("s1", "libtinfo", "os", &["libc"]),
@@ -306,6 +314,9 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             Event::Ownership(owned("app/site/never-1.dist-info/METADATA", "image", "py-never", "metadata")),
             Event::Ownership(not_owned("app/main.py", "unowned")),
             Event::Ownership(copy),
+            Event::Ownership(not_owned("?!/org/idle", "unresolved")),
+            Event::Ownership(possible),
+            Event::Ownership(not_owned("?!/made", "unowned")),
             // First read as if one component were all of it.
             Event::Ownership(owned("app/shaded.jar", "image", "jv-app", "code")),
             Event::Ownership(shaded(
@@ -365,6 +376,8 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
                     class("app/shaded.jar", "org.twin.Twin", T0 + 820),
                     class("app/shaded.jar", "Main", T0 + 700),
                     class("app/classes.dir", "org.app.Late", T0 + 900),
+                    class("?!/org/idle", "org.idle.Defined", T0 + 910),
+                    class("?!/made", "made.Up", T0 + 920),
                 ],
             )),
             Event::Usage(usage(
