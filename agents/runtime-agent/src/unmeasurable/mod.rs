@@ -251,8 +251,7 @@ fn of_program(opened: &File, path: &[u8]) -> Option<Found> {
         return Some(Found::Hidden(found));
     }
     let own = Language::of_program(path);
-    let linked =
-        LINKED.iter().find(|(language, symbol, _)| own != Some(*language) && program.offers(symbol));
+    let linked = LINKED.iter().find(|(language, symbol, _)| own != Some(*language) && program.offers(symbol));
     if let Some((language, _, what)) = linked {
         let reason = format!(
             "/{place} has {what}, and may carry the packages too, where no probe sees them; run the application's files \
@@ -473,7 +472,12 @@ mod tests {
         check("void napi_module_registered(void) {}", "opt/server", |_| {}, None);
         check("void rb_define_method(void) {}", "opt/server", |_| {}, Some("not-measurable:gem"));
         check("void rb_define_method(void) {}", "usr/bin/ruby3.1", |_| {}, None);
-        check("void zend_parse_parameters(void) {}", "opt/phpserver", |_| {}, Some("not-measurable:composer"));
+        check(
+            "void zend_parse_parameters(void) {}",
+            "opt/phpserver",
+            |_| {},
+            Some("not-measurable:composer"),
+        );
         check("void zend_parse_parameters(void) {}", "usr/bin/php8.2", |_| {}, None);
         // A name that begins as an interpreter's does.
         let python = "void PyModule_Create2(void) {}";
