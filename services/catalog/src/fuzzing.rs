@@ -135,6 +135,18 @@ pub const PARSERS: &[Parser] = &[
         fixture: br#"{"packages":[{"name":"a/b","version":"v1.0.0","type":"library","license":["MIT"],"require":{"php":"*","c/d":"1"},"bin":["bin/x"],"install-path":"../a/b"},{"name":"a/m","version":"1","type":"metapackage","install-path":null}],"dev":true}"#,
     },
     Parser {
+        name: "phar",
+        path: "app/a.phar",
+        around: &[],
+        fixture: include_bytes!("php/fixtures/packed.phar"),
+    },
+    Parser {
+        name: "pear_record",
+        path: "usr/share/php/.registry/.channel.pecl.php.net/redis.reg",
+        around: &[("usr/lib/redis.so", b"")],
+        fixture: br#"a:4:{s:4:"name";s:5:"redis";s:7:"version";a:1:{s:7:"release";s:1:"6";}s:3:"old";N;s:8:"filelist";a:1:{s:8:"redis.so";a:2:{s:4:"role";s:3:"ext";s:12:"installed_as";s:17:"/usr/lib/redis.so";}}}"#,
+    },
+    Parser {
         name: "python_archive",
         path: "app/a.pyz",
         around: &[],

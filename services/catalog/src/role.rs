@@ -114,6 +114,7 @@ fn is_metadata_name(path: &[u8]) -> bool {
         // Written by Composer beside its autoloader, which is code of the application.
         || (path::file_name(directory) == b"composer" && (name == b"installed.json" || name == b"installed.php"))
         || (path::file_name(directory) == b"build_info" && name.ends_with(b".info"))
+        || (name.ends_with(b".reg") && memchr::memmem::find(directory, b"/.registry").is_some())
 }
 
 /// Whether a file of this name is code wherever it stands: by extension, or a versioned shared library.

@@ -1,11 +1,15 @@
-//! Installed Composer packages by vendor/composer/installed.json, and the files below their directories.
-//! The application's own composer.json and lock file name nothing that is installed; extensions (PECL) belong to whoever
-//! installed their shared library, which is an OS package or nobody.
+//! Installed Composer packages by vendor/composer/installed.json, and the files below their directories; those packed
+//! into phar archives; extensions and libraries that `pecl install` and `pear install` put there.
+//! The application's own composer.json and lock file name nothing that is installed.
 
 mod installed;
+mod pear;
+mod phar;
+mod registry;
 
 use crate::binary;
 use crate::bounds::{LeftOut, bound};
+use crate::digest::{DigestedFiles, Digester};
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
@@ -13,6 +17,7 @@ use crate::survey::Survey;
 use crate::tree::{FileKind, Walk, path};
 use crate::{Ecosystem, Wanted};
 use installed::Installed;
+use phar::Phar;
 use plimsoll_schemas::words::probe;
 
 use installed::parse;
@@ -27,17 +32,26 @@ const MAX_INSTALLED_BYTES: usize = 32 * 1024 * 1024;
 /// Most files looked at to count those of one package.
 const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 
+static DIGESTERS: [Digester; 1] = [Digester {
+    name: "phar",
+    files: DigestedFiles::Named { by_path: phar::is_path, by_head: phar::is_head },
+    digest: phar::digest,
+}];
+
 pub(crate) struct Php;
 
 impl Ecosystem for Php {
     fn wanted(&self, path: &[u8]) -> Option<Wanted> {
+        if pear::is_record(path) {
+            return Some(Wanted::Content { max_bytes: pear::MAX_RECORD_BYTES });
+        }
         is_installed_json(path).then_some(Wanted::Content { max_bytes: MAX_INSTALLED_BYTES })
     }
 
     fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
         match kind {
             FileKind::Directory => path.ends_with(VENDOR) && path::file_name(path) == VENDOR,
-            _ => is_installed_json(path),
+            _ => is_installed_json(path) || pear::is_record(path) || phar::is_path(path),
         }
     }
 
@@ -52,8 +66,20 @@ impl Ecosystem for Php {
         path::file_name(database) == VENDOR && name == b"composer"
     }
 
+    fn digesters(&self) -> &'static [Digester] {
+        &DIGESTERS
+    }
+
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
         for marker in markers {
+            if pear::is_record(marker) {
+                pear::add(survey, marker);
+                continue;
+            }
+            if phar::is_path(marker) {
+                add_phar(survey, marker);
+                continue;
+            }
             if !is_installed_json(marker) {
                 if let Some(index) = &mut survey.index {
                     index.watch(survey.tree, marker);
@@ -98,6 +124,63 @@ fn read(survey: &mut Survey<'_>, marker: &[u8]) -> Vec<Installed> {
         survey.warnings.push("damaged-metadata", &path::display(marker), problem, remedy);
     }
     packages
+}
+
+/// Adds the packages that are packed into an archive. PHP reads them from there without a trace.
+fn add_phar(survey: &mut Survey<'_>, marker: &[u8]) {
+    let subject = path::display(marker);
+    // A link's target is found by its own path.
+    if !survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Regular) {
+        return;
+    }
+    if let Some(index) = &mut survey.index {
+        index.watch(survey.tree, marker);
+    }
+    let remedy = "check whether the archive is damaged; packages in it may be missing";
+    let Some(bytes) = survey.digest(marker, &DIGESTERS[0]) else {
+        if marker.ends_with(b".phar") {
+            let message =
+                "it is no phar of PHP's own format or of ZIP's, so the packages in it are not known";
+            survey.warnings.push("unreadable-archive", &subject, message, remedy);
+        }
+        return;
+    };
+    let Ok(phar) = serde_json::from_slice::<Phar>(&bytes) else {
+        survey.warnings.push(
+            "unreadable-archive",
+            &subject,
+            "it holds more than is kept of one archive",
+            remedy,
+        );
+        return;
+    };
+    if !phar.problem.is_empty() {
+        survey.warnings.push("unreadable-archive", &subject, phar.problem, remedy);
+    }
+    survey.left_out(marker, &phar.left_out);
+    for (list, contents) in &phar.lists {
+        let place = format!("{subject}!/{list}");
+        let (packages, problem) = parse(contents.as_bytes());
+        if let Some(problem) = problem {
+            survey.warnings.push("damaged-metadata", &place, problem, remedy);
+        }
+        for installed in packages {
+            survey.left_out(place.as_bytes(), &installed.left_out);
+            let nested =
+                directory_of(list.as_bytes(), &installed).unwrap_or_else(|| list.as_bytes().to_vec());
+            let mut record = describe(survey, marker, &installed, Some(marker));
+            record.locations[0].nested_path = nested;
+            record.not_measurable_reason = if installed.package_type == "metapackage" {
+                "a metapackage: it has no files".to_owned()
+            } else {
+                "packed into a phar archive: PHP reads it from there without a trace".to_owned()
+            };
+            survey.set_provider(&mut record, marker);
+            if survey.add_package(record).is_none() {
+                return;
+            }
+        }
+    }
 }
 
 /// Where a package stands: at its install path, else (Composer 1) at `vendor/NAME`.

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Where Debian's packages record their gems, far from the files of these: here, and below each architecture's libraries.
 const GEMS_OF_PACKAGES: &[u8] = b"rubygems-integration";
+/// Where Debian's PHP records what `pecl install` put below `usr/lib/php`.
+const PEAR_REGISTRY: &[u8] = b"usr/share/php/.registry";
 
 /// What lies near the paths that were asked for: all directories above them, and the files themselves.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Surroundings {
     files: BTreeSet<Vec<u8>>,
     /// Directories in which an archive of Java was asked for: how those beside it are called tells what it is.
     directories_of_java: BTreeSet<Vec<u8>>,
+    /// Whether databases that are near none of their packages were taken in: they are the same for all paths.
+    has_far: bool,
     /// How many indexes were built of them; counted by who builds them.
     pub builds: u32,
     /// Databases lie near these paths of which no index was built: set by [`Self::add`], cleared by who builds one.
@@ -84,9 +88,8 @@ impl Surroundings {
                 changes |= self.has_databases(tree, directory);
             }
         }
-        // Once is enough.
-        let gems = if self.files.len() == 1 { gems_of_packages(tree) } else { Vec::new() };
-        for directory in gems {
+        let is_first = !std::mem::replace(&mut self.has_far, true);
+        for directory in if is_first { far_databases(tree) } else { Vec::new() } {
             if self.directories.insert(directory.clone()) {
                 changes |= self.has_databases(tree, &directory);
             }
@@ -165,12 +168,13 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
     match name {
         // Of `bin/x` and `share/x` in a prefix, the record lies in its `lib/python3/site-packages`.
         b"site-packages" | b"dist-packages" | b"node_modules" | b"vendor" | b"specifications"
-        | b"META-INF" | b"EGG-INFO" => true,
+        | b"META-INF" | b"EGG-INFO" | b".registry" => true,
         _ if is_library(name) => true,
         b"ruby" => is_library(above),
         b"composer" => above == b"vendor",
         b"default" => above == b"specifications",
         b"gems" => above == b"ruby",
+        _ if name.starts_with(b".channel.") => above == b".registry",
         _ => {
             ends_with(&[b".dist-info", b".egg-info", b".egg"])
                 || above == GEMS_OF_PACKAGES
@@ -182,12 +186,14 @@ fn holds_databases(parent: &[u8], name: &[u8]) -> bool {
     }
 }
 
-fn gems_of_packages(tree: &dyn FileTree) -> Vec<Vec<u8>> {
+/// Directories of databases that are near none of their packages.
+fn far_databases(tree: &dyn FileTree) -> Vec<Vec<u8>> {
     let libraries = tree.list(b"usr/lib").unwrap_or_default();
     let of_architectures =
         libraries.iter().filter(|entry| memchr::memmem::find(&entry.name, b"-linux-").is_some());
     let parents = of_architectures.map(|entry| path::join(b"usr/lib", &entry.name));
-    parents.chain([b"usr/share".to_vec()]).map(|parent| path::join(&parent, GEMS_OF_PACKAGES)).collect()
+    let gems = parents.chain([b"usr/share".to_vec()]).map(|parent| path::join(&parent, GEMS_OF_PACKAGES));
+    gems.chain([PEAR_REGISTRY.to_vec()]).collect()
 }
 
 /// `Lib` is Jython's.

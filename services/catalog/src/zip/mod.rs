@@ -9,7 +9,7 @@ use crate::tree::ReadAt;
 use crate::tree::read_at::{read_full_at, read_range};
 
 pub(crate) use directory::Entry;
-pub(crate) use inflate::{Budget, inflate_zlib};
+pub(crate) use inflate::{Budget, inflate, inflate_zlib};
 
 /// Longest central directory that is read, in bytes.
 pub(crate) const MAX_DIRECTORY_BYTES: u64 = 128 * 1024 * 1024;
@@ -105,7 +105,7 @@ impl<'r> Archive<'r> {
         let wanted = usize::try_from(entry.size_bytes).unwrap_or(usize::MAX).min(max_bytes);
         match entry.method {
             METHOD_STORED => Ok(read_range(&data, 0, budget.take(wanted)?)?),
-            METHOD_DEFLATED => inflate::inflate(&data, wanted, budget),
+            METHOD_DEFLATED => inflate(&data, wanted, budget),
             other => Err(ZipError::Method(other)),
         }
     }
