@@ -118,13 +118,13 @@ impl Engine {
         if reader == Reader::Plain && !event.resync {
             match event.action {
                 FileAction::Map if Language::of_library(&event.path) == Some(Language::Python) => {
-                    workload.set_carries_python(event.exec_id, &process);
+                    workload.set_carries_python(&process);
                 }
                 FileAction::Open
                     if event.carries.has(Language::Python)
                         && unmeasurable::python::is_first_module(&event.path) =>
                 {
-                    workload.set_started_python(event.exec_id);
+                    workload.set_started_python(&process);
                 }
                 _ => {}
             }

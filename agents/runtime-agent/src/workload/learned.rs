@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Workload;
 use super::tools::Tools;
 
-/// Lengths that texts are cut to, in bytes, and most images, until all fits into a note.
+/// Lengths that texts are cut to, in bytes, and most programs, until all fits into a note.
 const CUTS: [(usize, usize); 4] = [(4_096, 1_024), (512, 32), (128, 4), (32, 1)];
 
 /// What was learned.
@@ -26,8 +26,8 @@ pub(super) struct Learned {
     pub asks_daemon: bool,
     /// That daemon is one of its own processes.
     pub runs_daemon: bool,
-    /// Programs, by their images, that carry Python as a library and have not started it from files.
-    pub carriers: BTreeMap<u64, String>,
+    /// Programs that carry Python as a library, and whether one of their processes started it from files.
+    pub carriers: BTreeMap<String, bool>,
     /// Ecosystems of which tools or an application ran.
     pub tools: Tools,
 }
@@ -40,18 +40,17 @@ struct Note {
 }
 
 impl Learned {
-    fn cut(&self, text_bytes: usize, images: usize) -> Self {
+    fn cut(&self, text_bytes: usize, programs: usize) -> Self {
         let mut short = self.clone();
         short.hidden.values_mut().for_each(|reason| *reason = cut_reason(reason, text_bytes));
         if let Some((_, reason)) = &mut short.alone {
             *reason = cut_reason(reason, text_bytes);
         }
-        short.carriers = self
-            .carriers
-            .iter()
-            .take(images)
-            .map(|(image, program)| (*image, cut(program, text_bytes)))
-            .collect();
+        // Those first that have something to say.
+        let mut carriers: Vec<_> = self.carriers.iter().collect();
+        carriers.sort_by_key(|(_, started)| **started);
+        let carriers = carriers.into_iter().take(programs);
+        short.carriers = carriers.map(|(program, started)| (cut(program, text_bytes), *started)).collect();
         short.tools.cut(text_bytes);
         short
     }
@@ -79,8 +78,8 @@ impl Workload {
             return None;
         }
         self.noted = self.learned.clone();
-        let encode = |(text_bytes, images)| {
-            let note = Note { id: self.id.clone(), learned: self.learned.cut(text_bytes, images) };
+        let encode = |(text_bytes, programs)| {
+            let note = Note { id: self.id.clone(), learned: self.learned.cut(text_bytes, programs) };
             serde_json::to_vec(&note).ok().filter(|text| text.len() <= max_bytes)
         };
         CUTS.into_iter().find_map(encode)
@@ -114,7 +113,7 @@ mod tests {
         let hidden = |ecosystem, reason: &str| Unmeasurable { ecosystem, reason: reason.to_owned() };
         before.set_unmeasurable(hidden("pypi", "/app was frozen; run it otherwise"));
         before.set_found(Found::Alone(hidden("npm", "/app.js needs no other file; do not bundle")));
-        before.set_carries_python(9 << 40, "opt/frozen");
+        before.set_carries_python("opt/frozen");
         before.note_role("gem", Role::Tool("rubocop".into()));
         before.note_role("composer", Role::Application);
         let note = before.new_note(8_188).unwrap();
@@ -144,7 +143,8 @@ mod tests {
                 workload.note_role(ecosystem, Role::Tool(format!("{tool}{}", "\u{1}".repeat(250))));
             }
         }
-        (0..1_000).for_each(|image| workload.set_carries_python(image, &"\u{1}".repeat(4_000)));
+        (0..1_000)
+            .for_each(|number| workload.set_carries_python(&format!("{number}{}", "\u{1}".repeat(4_000))));
         let note = workload.new_note(8_188).unwrap();
         let said: Vec<_> = workload.event().unavailable_probes.into_keys().collect();
         let mut after = super::super::tests::workload();

@@ -12,7 +12,7 @@ use crate::unmeasurable::{self, Found, Unmeasurable};
 
 /// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
 const SCRIPTS_MAX: usize = 4_096;
-/// Most images of programs that carry Python and have not started it from files.
+/// Most programs that carry Python and are told apart.
 const CARRIERS_MAX: usize = 1_024;
 
 /// A program or script that is to be looked at.
@@ -46,18 +46,22 @@ impl Workload {
         }
     }
 
-    /// A program, of which this image runs, mapped Python's library, and is no interpreter by its name.
-    pub fn set_carries_python(&mut self, image: u64, program: &str) {
+    /// A program mapped Python's library, and is no interpreter by its name.
+    pub fn set_carries_python(&mut self, program: &str) {
         let carriers = &mut self.learned.carriers;
-        if carriers.len() < CARRIERS_MAX {
-            self.changed |= carriers.is_empty();
-            carriers.insert(image, program.to_owned());
+        if carriers.len() < CARRIERS_MAX && !carriers.contains_key(program) {
+            carriers.insert(program.to_owned(), false);
+            self.changed = true;
         }
     }
 
-    /// A process of an image that carries Python read the first of Python's modules from a file.
-    pub fn set_started_python(&mut self, image: u64) {
-        self.changed |= self.learned.carriers.remove(&image).is_some();
+    /// A process of such a program read the first of Python's modules from a file. Others of its processes need not: a web
+    /// server that only checks its configuration.
+    pub fn set_started_python(&mut self, program: &str) {
+        if let Some(started) = self.learned.carriers.get_mut(program) {
+            self.changed |= !*started;
+            *started = true;
+        }
     }
 
     /// What it is said to be unable to measure.
@@ -72,7 +76,7 @@ impl Workload {
             let found = unmeasurable::of_daemon();
             unavailable.entry(found.key()).or_insert(found.reason);
         }
-        if let Some(program) = learned.carriers.values().next() {
+        if let Some((program, _)) = learned.carriers.iter().find(|(_, started)| !**started) {
             let found = unmeasurable::python::without_modules(program);
             unavailable.entry(found.key()).or_insert(found.reason);
         }
@@ -165,15 +169,15 @@ mod tests {
             let said = workload.event().unavailable_probes;
             said.get("not-measurable:pypi").map_or_else(String::new, |reason| reason[..8].to_owned())
         };
-        workload.set_carries_python(1, "usr/bin/uwsgi");
-        assert_eq!(says(&workload), "/usr/bin");
-        workload.set_started_python(1);
+        workload.set_carries_python("usr/sbin/apache2");
+        assert_eq!(says(&workload), "/usr/sbi");
+        workload.set_started_python("usr/sbin/apache2");
         assert_eq!(says(&workload), "");
-        workload.set_carries_python(2, "opt/frozen");
-        assert_eq!(says(&workload), "/opt/fro");
-        // One more process of the first.
-        workload.set_carries_python(1, "usr/bin/uwsgi");
-        workload.set_started_python(1);
+        // `apache2 -t` starts no Python.
+        workload.set_carries_python("usr/sbin/apache2");
+        assert_eq!(says(&workload), "");
+        workload.set_carries_python("opt/frozen");
+        workload.set_started_python("usr/sbin/apache2");
         assert_eq!(says(&workload), "/opt/fro");
     }
 
