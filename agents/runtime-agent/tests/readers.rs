@@ -210,6 +210,12 @@ fn with_python() -> Option<Vec<String>> {
     ])
 }
 
+/// Python's shared library, among the flags for its use.
+fn library_of(flags: &[String]) -> String {
+    let of = |option: &str| flags.iter().find_map(|flag| flag.strip_prefix(option)).unwrap();
+    format!("{}/lib{}.so", of("-L"), of("-l"))
+}
+
 /// A program that runs a line of Python.
 fn embedding(root: &Path, name: &str, flags: &[String], line: &str) -> PathBuf {
     let code = format!(
@@ -239,6 +245,28 @@ fn what_carries_python_loads_python_and_reads_the_rest() {
         let said = measured.workload().unavailable_probes;
         assert!(!said.keys().any(|key| key.starts_with("not-measurable:")), "{name}: {said:?}");
     }
+}
+
+/// As PyCall does.
+#[test]
+fn an_interpreter_that_carries_another_loads_both() {
+    let Some(directory) = application() else { return };
+    let (Some(flags), Some(ruby)) = (with_python(), program("ruby", "apt install ruby")) else { return };
+    let root = directory.path();
+    let script = format!(
+        "require 'fiddle'; python = Fiddle.dlopen('{}'); require './gems/pack-1.0/lib/pack'\n\
+         Fiddle::Function.new(python['Py_Initialize'], [], Fiddle::TYPE_VOID).call\n\
+         run = Fiddle::Function.new(python['PyRun_SimpleString'], [Fiddle::TYPE_VOIDP], Fiddle::TYPE_INT)\n\
+         exit run.call(\"import sys; sys.path.insert(0, 'lib/site-packages'); import pack.core; \
+         open('vendor/acme/pack/src/Pack.php').read()\") == 0\n",
+        library_of(&flags)
+    );
+    let mut command = Command::new(ruby);
+    command.args(["-e", &script]);
+    let measured = measure(Way::Ebpf, root, vec![command]);
+    let expected = ["gems/pack-1.0/lib/pack.rb", "lib/site-packages/pack/core.py"];
+    assert_eq!(loaded_of(&measured), set(&expected));
+    assert_eq!(read_of(&measured), set(&["vendor/acme/pack/src/Pack.php"]));
 }
 
 #[test]
