@@ -73,21 +73,25 @@ fn interpreted(archive: &Path) -> Command {
 fn frozen_programs_are_not_measurable() {
     let Some(directory) = packed() else { return };
     let root = directory.path();
+    let interpreter = || {
+        let mut command = support::python();
+        command.args(["-c", "import json; print(1)"]);
+        command
+    };
     for way in Way::all() {
         for (program, tool) in [
             ("one-file/app", "PyInstaller"),
             ("one-folder/app/app", "PyInstaller"),
             ("cx-freeze/app", "cx_Freeze"),
         ] {
-            let measured = measure(way, root, vec![plain(root.join(program))]);
+            // Also beside an interpreter that reads its modules from files.
+            let measured = measure(way, root, vec![interpreter(), plain(root.join(program))]);
             assert_eq!(measured.output, "1.16.0\n", "{way:?} {program}");
             let reason = not_measurable(&measured);
             assert!(reason.contains(tool) && reason.contains("run the application"), "{way:?}: {reason:?}");
         }
         // The interpreter itself is none of these.
-        let mut command = support::python();
-        command.args(["-c", "print(1)"]);
-        assert_eq!(not_measurable(&measure(way, root, vec![command])), "");
+        assert_eq!(not_measurable(&measure(way, root, vec![interpreter()])), "");
     }
 }
 
