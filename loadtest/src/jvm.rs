@@ -16,9 +16,9 @@ use plimsoll_runtime_agent::java::reader::Heard;
 #[derive(Debug, clap::Parser)]
 #[command(name = "jvm-startup")]
 pub struct Options {
-    /// Home of the JDK.
-    #[arg(long, env = "JAVA_HOME", default_value = "/usr/lib/jvm/default-java")]
-    pub java_home: PathBuf,
+    /// Home of the JDK or JRE; without, `java` on the PATH is run.
+    #[arg(long, env = "JAVA_HOME")]
+    pub java_home: Option<PathBuf>,
     /// Runs of each.
     #[arg(long, default_value_t = 15)]
     pub rounds: usize,
@@ -30,7 +30,7 @@ pub struct Options {
 #[derive(Debug, Default)]
 struct Times {
     wall: Vec<Duration>,
-    cpu: Duration,
+    cpu: Vec<Duration>,
 }
 
 impl Times {
@@ -45,7 +45,18 @@ impl Times {
     }
 
     fn cpu(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1_000.0 / self.wall.len() as f64
+        self.cpu.iter().sum::<Duration>().as_secs_f64() * 1_000.0 / self.cpu.len() as f64
+    }
+
+    /// CPU time beyond another's in the same rounds: the mean and its standard error, in milliseconds.
+    fn cpu_beyond(&self, other: &Self) -> (f64, f64) {
+        let both = self.cpu.iter().zip(&other.cpu);
+        let beyond: Vec<f64> =
+            both.map(|(own, other)| (own.as_secs_f64() - other.as_secs_f64()) * 1_000.0).collect();
+        let count = beyond.len() as f64;
+        let mean = beyond.iter().sum::<f64>() / count;
+        let squares: f64 = beyond.iter().map(|one| (one - mean).powi(2)).sum();
+        (mean, (squares / (count - 1.0) / count).sqrt())
     }
 }
 
@@ -65,6 +76,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for (name, times) in [("none", none), ("ours", ours), ("empty ClassFileLoadHook", peer)] {
         println!("{name:<22} {:>12.1} {:>12.1} {:>12.1}", times.median(), times.least(), times.cpu());
     }
+    for (name, times) in [("ours", ours), ("the peer", peer)] {
+        let (mean, error) = times.cpu_beyond(none);
+        println!("CPU cost of {name}: {mean:.1} ms, standard error {error:.1}");
+    }
     println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
     for (what, of) in [
         ("wall, median", Times::median as fn(&Times) -> f64),
@@ -78,7 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64)> {
-    let peer = compile_peer(&options.java_home, scratch)?;
+    let peer = compile_peer(options.java_home.as_deref(), scratch)?;
     let mut hook = StartHook::create(scratch)?;
     let ours = hook.environment().value(None).to_string_lossy().into_owned();
     let agents = [None, Some(ours), Some(format!("-agentpath:{}", peer.display()))];
@@ -107,7 +122,7 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
             match start(options, agents[which].as_deref()) {
                 Ok((wall, cpu)) if round > 0 => {
                     times[which].wall.push(wall);
-                    times[which].cpu += cpu;
+                    times[which].cpu.push(cpu);
                 }
                 Ok(_) => classes.store(0, Ordering::Relaxed),
                 Err(error) => {
@@ -125,7 +140,8 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
 
 /// One run to its end.
 fn start(options: &Options, agent: Option<&str>) -> anyhow::Result<(Duration, Duration)> {
-    let mut command = Command::new(options.java_home.join("bin/java"));
+    let java = options.java_home.as_ref().map_or_else(|| "java".into(), |home| home.join("bin/java"));
+    let mut command = Command::new(java);
     command.args(agent).args(&options.application).env_remove("JAVA_TOOL_OPTIONS");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let (begin, cpu) = (Instant::now(), children_cpu()?);
@@ -153,7 +169,7 @@ fn children_cpu() -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
 }
 
-fn compile_peer(java_home: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
+fn compile_peer(java_home: Option<&Path>, scratch: &Path) -> anyhow::Result<PathBuf> {
     let library = scratch.join("libempty_hook.so");
     let include = headers(java_home)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/jvmti/empty_hook.c");
@@ -172,7 +188,7 @@ fn compile_peer(java_home: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The folder of a JDK's headers: a JRE has none, and any JDK's will do.
-fn headers(java_home: &Path) -> anyhow::Result<PathBuf> {
+fn headers(java_home: Option<&Path>) -> anyhow::Result<PathBuf> {
     let installed = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
     let mut installed: Vec<PathBuf> = installed.map(|entry| entry.path()).collect();
     installed.sort();
@@ -180,12 +196,13 @@ fn headers(java_home: &Path) -> anyhow::Result<PathBuf> {
     let compilers = std::env::split_paths(&on_path).map(|folder| folder.join("javac"));
     // `bin/javac` of a JDK, links followed.
     let of_compiler = |javac: PathBuf| Some(javac.canonicalize().ok()?.parent()?.parent()?.to_owned());
-    let named = std::env::var_os("JAVA_HOME").map(PathBuf::from);
-    let homes = std::iter::once(java_home.to_owned()).chain(named).chain(installed);
-    homes
+    java_home
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(installed)
         .chain(compilers.filter_map(of_compiler))
         .map(|home| home.join("include"))
         .find(|include| include.join("jvmti.h").is_file())
-        .context("no JDK with include/jvmti.h: neither --java-home nor JAVA_HOME, nor one in /usr/lib/jvm, nor that of \
-             javac on the PATH; `apt install default-jdk-headless`")
+        .context("no JDK with include/jvmti.h: neither --java-home (JAVA_HOME), nor one in /usr/lib/jvm, nor that of javac on \
+             the PATH; `apt install default-jdk-headless`")
 }
