@@ -151,7 +151,7 @@ pub mod observed {
     pub mod counts {
         /// Classes that were told with the place that they came from.
         pub const CLASSES_TOLD: &str = "classes-told";
-        /// Classes with no place of their own, such as proxies and lambdas.
+        /// Classes without a code source: made at run time, as proxies are, or defined by a loader that does not name one.
         pub const CLASSES_GENERATED: &str = "classes-generated";
         /// Hidden classes (JEP 371) and those that the VM calls anonymous.
         pub const CLASSES_HIDDEN: &str = "classes-hidden";

@@ -110,14 +110,17 @@ impl Observed {
             parts.push(count_of(told, "class told", "classes told"));
         }
         let (generated, hidden) = (count(counts::CLASSES_GENERATED), count(counts::CLASSES_HIDDEN));
-        let without_place: Vec<String> = [(generated, "generated"), (hidden, "hidden")]
-            .into_iter()
-            .filter(|(number, _)| *number > 0)
-            .map(|(count, word)| format!("{} {word}", number(count)))
-            .collect();
+        let without_place: Vec<String> = [
+            (generated, "class made at run time", "classes made at run time"),
+            (hidden, "hidden class", "hidden classes"),
+        ]
+        .into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, one, many)| count_of(number, one, many))
+        .collect();
         if !without_place.is_empty() {
-            let noun = if generated + hidden == 1 { "class belongs" } else { "classes belong" };
-            parts.push(format!("{} {noun} to no archive", without_place.join(" and ")));
+            let verb = if generated + hidden == 1 { "names" } else { "name" };
+            parts.push(format!("{} {verb} no archive", without_place.join(" and ")));
         }
         let (unloaded, before) = (count(counts::CLASSES_UNLOADED), count(counts::CLASSES_UNLOADED_BEFORE));
         if unloaded > 0 {
@@ -172,8 +175,8 @@ mod tests {
                 2,
                 &[("classes-told", 1_204), ("classes-generated", 311), ("classes-hidden", 12)],
             ),
-            "2 JVMs observed only after they had started (jvmti): 1,204 classes told, 311 generated and 12 hidden \
-             classes belong to no archive",
+            "2 JVMs observed only after they had started (jvmti): 1,204 classes told, 311 classes made at run time and 12 \
+             hidden classes name no archive",
         );
         check(
             jvms(
@@ -181,7 +184,7 @@ mod tests {
                 1,
                 &[("classes-hidden", 1), ("classes-unloaded", 4), ("classes-unloaded-before", 1)],
             ),
-            "1 JVM observed from its start (jvmti): 1 hidden class belongs to no archive, 4 unloaded while watched, \
+            "1 JVM observed from its start (jvmti): 1 hidden class names no archive, 4 unloaded while watched, \
              1 unloaded before the attach, which ones is not known",
         );
         let other = |ecosystem: &str| Observed { ecosystem: ecosystem.into(), ..jvms("refused", 3, &[]) };

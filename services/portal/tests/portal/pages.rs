@@ -117,7 +117,7 @@ fn pages_say_how_each_language_was_observed() {
     for text in [
         "How each language was observed",
         "2 JVMs observed only after they had started",
-        "1,204 classes told, 311 generated classes belong to no archive",
+        "1,204 classes told, 311 classes made at run time name no archive",
         "1 JVM could not be observed",
         "it was started with -XX:+DisableAttachMechanism; start it with `plimsoll run`",
         "3 Python processes observed from their start",
