@@ -14,7 +14,7 @@ pub const MAX_INDEXED_PATHS: usize = 20_000_000;
 /// Most places within archives, and directories of classes.
 const MAX_PLACES: usize = 2_000_000;
 /// Most Java packages of all archives together.
-const MAX_JAVA_PACKAGES: usize = 1_000_000;
+const MAX_JAVA_PACKAGES: usize = 300_000;
 
 /// See the module's documentation.
 pub(crate) struct IndexBuilder {
@@ -168,7 +168,11 @@ impl IndexBuilder {
                 os_packages.entry(package.name.clone()).or_default().push(index as u32);
             }
         }
+        let bytes_of = |(directory, claims): (&Vec<u8>, &Vec<Claim>)| {
+            directory.capacity() + size_of::<(Vec<u8>, Vec<Claim>)>() + claims.capacity() * size_of::<Claim>()
+        };
         OwnershipIndex {
+            java_package_bytes: self.java_packages.iter().map(bytes_of).sum(),
             paths: self.paths,
             below: self.below,
             places: self.places,

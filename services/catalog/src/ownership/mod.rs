@@ -97,6 +97,7 @@ pub struct OwnershipIndex {
     class_prefixes: HashMap<u32, Vec<String>>,
     /// By the directory of a Java package, which packages have classes in it.
     java_packages: HashMap<Vec<u8>, Vec<Claim>>,
+    java_package_bytes: usize,
     /// Packages whose directories of classes are not all known.
     any_java_package: Vec<Claim>,
     methods: Vec<&'static str>,
@@ -247,9 +248,9 @@ impl OwnershipIndex {
         self.paths.len()
     }
 
-    /// Bytes that the table of paths occupies.
+    /// Bytes that the tables of paths and of Java packages occupy.
     pub fn allocated_bytes(&self) -> usize {
-        self.paths.allocated_bytes()
+        self.paths.allocated_bytes() + self.java_package_bytes
     }
 
     fn exact(&self, path: &[u8]) -> Vec<(u32, &'static str)> {
