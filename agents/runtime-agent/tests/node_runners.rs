@@ -305,9 +305,6 @@ fn bun_and_deno_are_seen_by_the_kernel_and_named_by_the_hooks() {
 
 #[test]
 fn bun_starts_tools_and_applications_as_npx_does() {
-    if support::no_ebpf().is_some() || program("node", "apt install nodejs").is_none() {
-        return;
-    }
     let Some(runtimes) = packages("node-runtimes", RUNTIMES) else { return };
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
@@ -337,14 +334,16 @@ fn bun_starts_tools_and_applications_as_npx_does() {
         &["bun", "node_modules/.bin/prettier"],
     ];
     let applications: [&[&str]; 2] = [&["bun", "x", "serve"], &["bun", "node_modules/.bin/serve"]];
-    let ran =
-        run_each(Way::Ebpf, root, tools.iter().chain(&applications).map(|words| command(words)).collect());
-    for (words, ran) in tools.iter().zip(&ran) {
-        let said = ran.workload().unavailable_probes.get("not-measured:npm").cloned().unwrap_or_default();
-        assert!(said.contains("only prettier, whose"), "{words:?}: {said:?}");
-    }
-    for (words, ran) in applications.iter().zip(&ran[tools.len()..]) {
-        let said = ran.workload().unavailable_probes;
-        assert!(!said.contains_key("not-measured:npm"), "{words:?}: {said:?}");
+    for way in Way::all() {
+        let commands = tools.iter().chain(&applications).map(|words| command(words)).collect();
+        let ran = run_each(way, root, commands);
+        for (words, ran) in tools.iter().zip(&ran) {
+            let said = ran.workload().unavailable_probes.get("not-measured:npm").cloned().unwrap_or_default();
+            assert!(said.contains("only prettier, whose"), "{way:?} {words:?}: {said:?}");
+        }
+        for (words, ran) in applications.iter().zip(&ran[tools.len()..]) {
+            let said = ran.workload().unavailable_probes;
+            assert!(!said.contains_key("not-measured:npm"), "{way:?} {words:?}: {said:?}");
+        }
     }
 }
