@@ -72,6 +72,10 @@ pub struct PackageRecord {
     pub installer: String,
     /// By what it was identified where that may be doubted (`pom.properties`, `manifest`, `file name`); else empty.
     pub identified_by: &'static str,
+    /// Go: import paths of its packages that are linked into the program; `None` where that is not known. Not part of
+    /// any event: the scanner compares it with what advisories affect.
+    #[serde(skip)]
+    pub linked_packages: Option<Vec<String>>,
 }
 
 impl PackageRecord {
@@ -99,6 +103,7 @@ impl PackageRecord {
             loadable_file_count: 0,
             installer: String::new(),
             identified_by: "",
+            linked_packages: None,
         }
     }
 

@@ -130,6 +130,66 @@ fn with_symbols(program: &Path, names: &BTreeMap<String, String>) -> BTreeSet<St
     found
 }
 
+/// Import paths of the packages of which the symbol table has a function.
+fn packages_with_symbols(program: &Path) -> BTreeSet<String> {
+    let text = go(&["tool", "nm", program.to_str().unwrap()], "0", Path::new("/"));
+    let symbols = text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip_while(|field| field.len() != 1);
+        let (Some("t" | "T"), Some(symbol)) = (fields.next(), fields.next()) else { return None };
+        let name = symbol.split(['(', '[']).next()?;
+        let last = name.rfind('/').map_or(0, |slash| slash + 1);
+        let (package, _) = name[last..].split_once('.')?;
+        Some(format!("{}{package}", &name[..last]).replace("%2e", "."))
+    });
+    symbols.filter(|package| !package.contains(':') && package != "main").collect()
+}
+
+/// What advisories' import paths are compared with: every package with a symbol, and none that was not compiled.
+#[test]
+fn linked_packages_are_what_go_says() {
+    if !has_go() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    BUILDS[..3].iter().for_each(|one| build(one, directory.path()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(APPLICATION);
+    let compiled = go(&["list", "-deps", "-f", "{{.ImportPath}}", "."], "0", &source);
+    let compiled: BTreeSet<&str> = compiled.lines().collect();
+    let (_, names) = listed(&directory.path().join("plain"));
+    // Replaced modules keep the import paths of what they replace; advisories know them by their own.
+    let replaced: Vec<&String> =
+        names.iter().filter(|(path, name)| path != name).map(|(path, _)| path).collect();
+    let is_of = |path: &str, module: &str| {
+        path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut symbols = packages_with_symbols(&directory.path().join("plain"));
+    symbols.retain(|path| {
+        compiled.contains(path.as_str()) && !replaced.iter().any(|module| is_of(path, module))
+    });
+    assert!(symbols.contains("net/http") && symbols.len() > 60, "{symbols:?}");
+    let tree = DirectoryTree::open(directory.path(), DirectoryOptions::default()).unwrap();
+    let outcome = plimsoll_catalog::catalog(&tree);
+    for build in &BUILDS[..3] {
+        let here =
+            outcome.packages.iter().filter(|package| package.locations[0].path == build.name.as_bytes());
+        let mut found: BTreeSet<&str> = BTreeSet::new();
+        for package in here {
+            let linked = package.linked_packages.as_deref().unwrap();
+            assert!(package.name != NOT_LINKED || linked.is_empty(), "{linked:?}");
+            if names.get(&package.name) == Some(&package.name) || package.name == "stdlib" {
+                found.extend(linked.iter().map(String::as_str));
+            }
+        }
+        let missed: Vec<&String> = symbols.iter().filter(|path| !found.contains(path.as_str())).collect();
+        assert!(missed.is_empty(), "{}: {missed:?}", build.name);
+        // Functions that the runtime itself defines in the name of these.
+        let of_runtime = ["os/signal", "runtime/debug"];
+        let is_invented = |path: &&&str| !compiled.contains(**path) && !of_runtime.contains(*path);
+        let invented: Vec<&&str> = found.iter().filter(is_invented).collect();
+        assert!(invented.is_empty(), "{}: {invented:?}", build.name);
+    }
+}
+
 fn owners(index: &OwnershipIndex, path: &str) -> BTreeSet<String> {
     let found = index.lookup(path.as_bytes());
     found

@@ -111,3 +111,93 @@ fn a_run_tells_linked_from_unlinked_modules_by_hooks() {
     let report = world.run(&["--no-ebpf"], "./server");
     check(&report, "server", &[("github.com/spf13/cobra", "used"), (NOT_LINKED, "not_measured")]);
 }
+
+/// An advisory of everything below version 99 of a module, in one of its packages.
+fn advisory(id: &str, module: &str, import: &str) -> (String, String) {
+    let record = serde_json::json!({
+        "id": id, "modified": "2024-01-01T00:00:00Z", "summary": "x",
+        "affected": [{
+            "package": {"ecosystem": "Go", "name": module},
+            "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}, {"fixed": "99.0.0"}]}],
+            "ecosystem_specific": {"imports": [{"path": import, "symbols": ["F"]}]},
+        }],
+    });
+    (format!("{id}.json"), record.to_string())
+}
+
+/// A finding whose affected packages are not in the program says so, wherever it is shown, and is shown all the same.
+#[test]
+fn findings_say_whether_what_is_affected_is_linked_in() {
+    let Some(world) = World::new() else { return };
+    let osv = world.directory.path().join("osv/Go");
+    std::fs::create_dir_all(&osv).unwrap();
+    let mut pack = Command::new("python3");
+    pack.args(["-m", "zipfile", "-c", "all.zip"]).current_dir(&osv);
+    for (name, text) in [
+        advisory("GO-2099-0001", "github.com/spf13/cobra", "github.com/spf13/cobra"),
+        advisory("GO-2099-0002", "github.com/spf13/cobra", "github.com/spf13/cobra/doc"),
+        advisory("GO-2099-0003", "stdlib", "net/http/cgi"),
+        advisory("GO-2099-0004", "stdlib", "net/http"),
+    ] {
+        std::fs::write(osv.join(&name), text).unwrap();
+        pack.arg(name);
+    }
+    assert!(pack.status().expect("python3 is needed").success());
+    let built = world.plimsoll(&["db", "build", osv.parent().unwrap().to_str().unwrap()]);
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    const NONE: &str = "no function of the affected packages is linked into the program";
+    let expect = [
+        (
+            "github.com/spf13/cobra",
+            "GO-2099-0001",
+            "functions of github.com/spf13/cobra are linked into the program",
+        ),
+        ("github.com/spf13/cobra", "GO-2099-0002", NONE),
+        ("stdlib", "GO-2099-0003", NONE),
+        ("stdlib", "GO-2099-0004", "functions of net/http are linked into the program"),
+    ];
+    let check = |answer: &Value| {
+        for (module, id, text) in expect {
+            let packages = answer["packages"].as_array().unwrap().iter();
+            let mut here =
+                packages.filter(|one| one["name"] == module && one["locations"][0]["path"] == "server");
+            let found = here.next().unwrap()["vulnerabilities"].as_array().unwrap();
+            let entry =
+                found.iter().find(|entry| entry["id"] == id).unwrap_or_else(|| panic!("no {id}: {found:#?}"));
+            let reason = entry["match_reason"].as_str().unwrap();
+            assert!(reason.ends_with(text), "{id}: {reason}");
+        }
+    };
+    let scan = |options: &[&str]| {
+        let output = world.plimsoll(&[&["scan", "-s", "fs"][..], &NAMES, options, &["."]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    check(&serde_json::from_str(&scan(&["-o", "json"])).unwrap());
+    let says_so = |text: &str| text.lines().any(|line| line.contains("GO-2099-0002") && line.contains(NONE));
+    let table = scan(&["-v"]);
+    assert!(says_so(&table), "{table}");
+    assert!(!says_so(&scan(&[])));
+    let report = |options: &[&str]| {
+        let output = world.plimsoll(&[&["report"][..], &NAMES, options].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    check(&serde_json::from_str(&report(&["-o", "json"])).unwrap());
+    let table = report(&["-v"]);
+    assert!(says_so(&table), "{table}");
+
+    // On a narrow terminal no line is broken by it, and the table is the same otherwise.
+    let narrow = support::plimsoll(world.directory.path())
+        .args(["report", "-v"])
+        .args(NAMES)
+        .env("COLUMNS", "60")
+        .output()
+        .unwrap();
+    let narrow = String::from_utf8(narrow.stdout).unwrap();
+    let long: Vec<&str> = narrow.lines().filter(|line| line.chars().count() > 60).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    let words = |text: &str| text.split_whitespace().filter(|word| *word == "GO-2099-0002").count();
+    assert_eq!(words(&narrow), words(&table));
+}

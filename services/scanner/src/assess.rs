@@ -14,6 +14,8 @@ pub const FINDINGS_PER_CHUNK: usize = 400;
 const CHUNK_MAX_BYTES: usize = 600 * 1024;
 /// Most advisories of which `feeds` says why they do not apply.
 const NOT_APPLICABLE_MAX: usize = 50;
+/// Affected packages that a reason names.
+const IMPORTS_SHOWN_MAX: usize = 5;
 /// Stands in `feeds` where the distribution's own package was assessed instead.
 const BY_OS_PACKAGE: &str = "by the operating system's package";
 
@@ -109,6 +111,32 @@ pub fn say_identification(findings: &mut [ScanFindings], packages: &[PackageReco
         for finding in &mut chunk.findings {
             finding.match_reason.push_str("; the package was identified by its ");
             finding.match_reason.push_str(identified_by);
+        }
+    }
+}
+
+/// Adds to the reason of each match whether the affected packages of a Go module are linked into the program, where both
+/// the advisory and the program tell. The finding stays: what is not linked in today may be tomorrow.
+pub fn say_linkage(findings: &mut [ScanFindings], packages: &[PackageRecord]) {
+    let linked: HashMap<&str, &[String]> = packages
+        .iter()
+        .filter_map(|package| Some((package.package_id.as_str(), package.linked_packages.as_deref()?)))
+        .collect();
+    for chunk in findings {
+        let Some(linked) = linked.get(chunk.package_id.as_str()) else { continue };
+        for finding in chunk.findings.iter_mut().filter(|finding| !finding.imports.is_empty()) {
+            let affected = finding.imports.iter().filter(|import| linked.contains(import));
+            let affected: Vec<&str> = affected.map(String::as_str).collect();
+            let text = if affected.is_empty() {
+                "no function of the affected packages is linked into the program".to_owned()
+            } else {
+                let more = affected.len().saturating_sub(IMPORTS_SHOWN_MAX);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let shown = affected.iter().take(IMPORTS_SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+                format!("functions of {shown}{more} are linked into the program")
+            };
+            finding.match_reason.push_str("; ");
+            finding.match_reason.push_str(&text);
         }
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Linked<'a> {
     /// Whether the program names a dynamic linker.
     pub has_interpreter: bool,
     pub method: &'static str,
+    /// Import paths of what of it is linked in, where the language's programs tell.
+    pub packages: Option<Vec<String>>,
 }
 
 /// Adds one package of a program and, where an index is wanted, its claim on the program.
@@ -97,6 +99,7 @@ pub(crate) fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], linked: Linked<'_>
     record.architecture = linked.architecture.to_owned();
     record.purl = linked.purl;
     record.dependencies = linked.dependencies;
+    record.linked_packages = linked.packages;
     record.locations = paths
         .iter()
         .map(|path| Location {

@@ -8,7 +8,7 @@ use crate::binary::search::{Budget, windows};
 use crate::percent;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 /// Longest package path that is looked for among types, in bytes.
@@ -16,6 +16,8 @@ const MAX_PACKAGE_BYTES: usize = 4_096;
 /// Bytes before the path in a package name among types: flags, then the length as a varint or as two bytes.
 const NAME_HEADER_BYTES: usize = 3;
 
+/// Most bytes of the names of the packages in one program; Kubernetes' programs have 150 KiB.
+const MAX_PACKAGES_BYTES: usize = 2 * 1024 * 1024;
 /// Most looks for a module by a prefix of a name; Kubernetes' programs need 2 million.
 const MAX_LOOKS: u64 = 8_000_000;
 /// Most bytes that are searched for types, counted once for each module that is looked for.
@@ -34,27 +36,37 @@ pub(crate) enum Linked {
     Unknown,
 }
 
-/// The linkage of each dependency, in the order of the build information.
+/// What is linked into a program.
+pub(crate) struct Linkage {
+    /// Of each dependency, in the order of the build information.
+    pub dependencies: Vec<Linked>,
+    /// Which packages have a function in it, if only inlined; `None` where that could not be told.
+    pub packages: Option<Packages>,
+}
+
+/// What is linked into a program.
 ///
 /// # Errors
 /// Only when the file cannot be read.
-pub(crate) fn of_dependencies(
+pub(crate) fn of_program(
     elf: &Elf<'_>,
     info: &BuildInfo,
     table: Option<&FunctionTable>,
     budget: &mut Budget,
-) -> io::Result<Vec<Linked>> {
+) -> io::Result<Linkage> {
     let mut linked = vec![Linked::Unknown; info.dependencies.len()];
-    let Some(table) = table else { return Ok(linked) };
+    let Some(table) = table else { return Ok(Linkage { dependencies: linked, packages: None }) };
     let modules = Modules::new(info);
+    let mut packages = Packages::new(info);
     let complete = table.names(elf, budget, &mut |name| {
         if let Some(index) = modules.of_function(name).and_then(|index| linked.get_mut(index)) {
             *index = Linked::Function;
         }
+        packages.add(name, &modules);
         !modules.is_exhausted()
     })?;
     if !complete || modules.is_exhausted() {
-        return Ok(linked);
+        return Ok(Linkage { dependencies: linked, packages: None });
     }
     let without: Vec<usize> = (0..linked.len()).filter(|index| linked[*index] == Linked::Unknown).collect();
     let types_complete = find_types(elf, info, &modules, &without, budget, &mut linked)?;
@@ -66,7 +78,69 @@ pub(crate) fn of_dependencies(
             }
         }
     }
-    Ok(linked)
+    let is_whole = table.lists_inlined() && packages.size_bytes <= MAX_PACKAGES_BYTES;
+    Ok(Linkage { dependencies: linked, packages: is_whole.then_some(packages) })
+}
+
+/// The packages that functions are of, by their modules. A package without any function has no code in the program.
+pub(crate) struct Packages {
+    /// Of the standard library, by import path.
+    pub standard: BTreeSet<String>,
+    /// Of the main module and of each dependency, seen from the module's path; the module's own package is empty.
+    pub main: BTreeSet<String>,
+    pub dependencies: Vec<BTreeSet<String>>,
+    /// Functions of one package mostly follow each other.
+    last: Vec<u8>,
+    size_bytes: usize,
+}
+
+impl Packages {
+    fn new(info: &BuildInfo) -> Self {
+        let main_path = info.main.as_ref().map_or("", |main| main.path.as_str());
+        // Its functions are called `main.…`, whatever its import path is.
+        let main_package = info.main_package.strip_prefix(main_path).unwrap_or(&info.main_package);
+        Self {
+            standard: BTreeSet::new(),
+            main: BTreeSet::from([main_package.trim_start_matches('/').to_owned()]),
+            dependencies: vec![BTreeSet::new(); info.dependencies.len()],
+            last: Vec::new(),
+            size_bytes: 0,
+        }
+    }
+
+    fn add(&mut self, function: &[u8], modules: &Modules<'_>) {
+        let package = package_of(function);
+        // The main package's import path is known otherwise.
+        if matches!(package, b"" | b"main") || package == self.last || self.size_bytes > MAX_PACKAGES_BYTES {
+            return;
+        }
+        self.last = package.to_vec();
+        let Ok(path) = String::from_utf8(percent::decode(package)) else { return };
+        let module = modules.of_import(path.as_bytes());
+        let (list, length) = match module {
+            None => (&mut self.standard, 0),
+            Some((index, length)) => (self.dependencies.get_mut(index).unwrap_or(&mut self.main), length),
+        };
+        let below = path[length..].trim_start_matches('/');
+        if !list.contains(below) {
+            self.size_bytes += below.len() + 8;
+            list.insert(below.to_owned());
+        }
+    }
+}
+
+/// The package of a function, as the table spells it: up to the first dot behind the last slash. Empty for what is of
+/// no package.
+fn package_of(function: &[u8]) -> &[u8] {
+    let name = without_prefix(function);
+    // Receivers and type arguments name other packages.
+    let name = &name[..memchr::memchr2(b'(', b'[', name).unwrap_or(name.len())];
+    // Literals of types (`struct { io.Writer }`) and the linker's own symbols (`go:buildid`).
+    if name.iter().any(|byte| b" {:".contains(byte)) {
+        return b"";
+    }
+    let last = memchr::memrchr(b'/', name).map_or(0, |slash| slash + 1);
+    memchr::memchr(b'.', &name[last..]).map_or(&[][..], |dot| &name[..last + dot])
 }
 
 /// Looks for descriptions of types of the modules `without` functions. False if the budget ended before.
@@ -183,6 +257,19 @@ impl<'i> Modules<'i> {
         }
     }
 
+    /// The module of an import path, with the length of the module's path.
+    fn of_import(&self, path: &[u8]) -> Option<(usize, usize)> {
+        let mut end = path.len();
+        loop {
+            if end <= self.longest_bytes
+                && let Some(index) = self.by_path.get(&path[..end])
+            {
+                return Some((*index, end));
+            }
+            end = memchr::memrchr(b'/', &path[..end]).filter(|_| self.look())?;
+        }
+    }
+
     fn of_package(&self, package: &[u8]) -> Option<usize> {
         self.longest(package)
     }
@@ -265,6 +352,53 @@ mod tests {
         check("", "-");
         check("%", "-");
         check("/", "-");
+    }
+
+    #[test]
+    fn functions_to_packages() {
+        for (function, package) in [
+            ("net/http.(*Client).Do", "net/http"),
+            ("github.com/a/b.F", "github.com/a/b"),
+            ("gopkg.in/yaml%2ev3.(*Decoder).Decode", "gopkg.in/yaml%2ev3"),
+            ("slices.SortFunc[go.shape.[]github.com/a/b.T]", "slices"),
+            ("type:.eq.golang.org/x/net/html.Token", "golang.org/x/net/html"),
+            ("main.main", "main"),
+            ("_cgo_panic", ""),
+            ("go:struct { io.Writer; x int }", ""),
+            ("type:.eq.struct { sync.Once; crypto/x509.v *crypto/x509.C }", ""),
+            ("", ""),
+        ] {
+            assert_eq!(package_of(function.as_bytes()), package.as_bytes(), "{function}");
+        }
+        let module = |path: &str| Module { path: path.into(), ..Module::default() };
+        let info = BuildInfo {
+            main: Some(module("example.com/app")),
+            main_package: "example.com/app/cmd/tool".into(),
+            dependencies: vec![
+                module("github.com/a/b"),
+                module("github.com/a/b/v2"),
+                module("gopkg.in/yaml.v3"),
+            ],
+            ..BuildInfo::default()
+        };
+        let (modules, mut packages) = (Modules::new(&info), Packages::new(&info));
+        for function in [
+            "github.com/a/b.F",
+            "github.com/a/b/sub/x.F",
+            "github.com/a/b/v2/y.F",
+            "gopkg.in/yaml%2ev3.(*Decoder).Decode",
+            "net/http.(*Client).Do",
+            "vendor/golang.org/x/net/idna.ToASCII",
+            "example.com/app/internal.F",
+            "main.main",
+        ] {
+            packages.add(function.as_bytes(), &modules);
+        }
+        let listed = |list: &BTreeSet<String>| list.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(packages.dependencies.iter().map(listed).collect::<Vec<_>>(), [" sub/x", "y", ""]);
+        assert_eq!(packages.dependencies[2].len(), 1);
+        assert_eq!(listed(&packages.main), "cmd/tool internal");
+        assert_eq!(listed(&packages.standard), "net/http vendor/golang.org/x/net/idna");
     }
 
     #[track_caller]

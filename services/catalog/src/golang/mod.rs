@@ -16,8 +16,9 @@ use crate::tree::{FileKind, path};
 use crate::{Ecosystem, Wanted};
 use build_info::{BuildInfo, Found, Module};
 use function_table::FunctionTable;
-use linkage::Linked;
+use linkage::{Linkage, Linked};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 
 const ECOSYSTEM: &str = "golang";
@@ -97,6 +98,7 @@ fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], program: &Program) {
             not_measurable_reason: if module.linked == Linked::Unknown { unknown } else { "" },
             has_interpreter: program.has_interpreter,
             method: METHOD,
+            packages: module.import_paths(),
         };
         binary::add(survey, paths, linked);
     }
@@ -177,6 +179,22 @@ pub(crate) struct LinkedModule {
     /// Empty where the build did not know it.
     pub version: String,
     pub linked: Linked,
+    /// Its packages that have a function in the program, seen from its path (the standard library's as they are
+    /// imported); `None` where that could not be told.
+    #[serde(default)]
+    pub packages: Option<Vec<String>>,
+}
+
+impl LinkedModule {
+    /// Import paths of [`LinkedModule::packages`], as advisories have them.
+    fn import_paths(&self) -> Option<Vec<String>> {
+        let full = |below: &String| match (self.path.as_str(), below.as_str()) {
+            (STANDARD_LIBRARY, path) => path.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, below) => format!("{path}/{below}"),
+        };
+        Some(self.packages.as_ref()?.iter().map(full).collect())
+    }
 }
 
 /// What a Go program does not tell.
@@ -216,20 +234,22 @@ fn read(file: &dyn ReadAt) -> io::Result<Option<Program>> {
     };
     let elf = &elf;
     let table = FunctionTable::find(elf, budget)?;
-    let linked = linkage::of_dependencies(elf, &info, table.as_ref(), budget)?;
+    let linkage = linkage::of_program(elf, &info, table.as_ref(), budget)?;
     let is_of_toolchain = info.main_package.starts_with(TOOLCHAIN_PREFIX);
     let problem = if info.main.is_none() && info.dependencies.is_empty() && !is_of_toolchain {
         Some(Problem::NoModules)
     } else if info.is_cut {
         Some(Problem::TooManyModules)
-    } else if linked.contains(&Linked::Unknown) && table.is_none_or(|table| table.lists_inlined()) {
+    } else if linkage.dependencies.contains(&Linked::Unknown)
+        && table.is_none_or(|table| table.lists_inlined())
+    {
         Some(Problem::NoFunctionTable)
     } else {
         None
     };
     let has_interpreter = elf.has_interpreter;
     Ok(Some(Program {
-        modules: modules(&info, &linked),
+        modules: modules(&info, &linkage),
         platform: if info.goos.is_empty() || info.goarch.is_empty() {
             String::new()
         } else {
@@ -261,22 +281,32 @@ impl Program {
     }
 }
 
-fn modules(info: &BuildInfo, linked: &[Linked]) -> Vec<LinkedModule> {
+fn modules(info: &BuildInfo, linkage: &Linkage) -> Vec<LinkedModule> {
+    let packages = linkage.packages.as_ref();
+    let listed = |list: &BTreeSet<String>| list.iter().cloned().collect::<Vec<String>>();
     let standard_library = version::of_toolchain(&info.toolchain).map(|version| LinkedModule {
         path: STANDARD_LIBRARY.to_owned(),
         version,
         linked: Linked::Function,
+        packages: packages.map(|all| listed(&all.standard)),
     });
     let main = info.main.as_ref().map(|main| {
         let (path, version) = match &main.replacement {
             Some(_) => reported(main),
             None => (main.path.clone(), version::of_main(main, info)),
         };
-        LinkedModule { path, version, linked: Linked::Function }
+        LinkedModule {
+            path,
+            version,
+            linked: Linked::Function,
+            packages: packages.map(|all| listed(&all.main)),
+        }
     });
-    let dependencies = info.dependencies.iter().zip(linked).map(|(module, linked)| {
+    let dependencies = info.dependencies.iter().zip(&linkage.dependencies).enumerate();
+    let dependencies = dependencies.map(|(index, (module, linked))| {
         let (path, version) = reported(module);
-        LinkedModule { path, version, linked: *linked }
+        let packages = packages.and_then(|all| all.dependencies.get(index)).map(listed);
+        LinkedModule { path, version, linked: *linked, packages }
     });
     standard_library.into_iter().chain(main).chain(dependencies).collect()
 }

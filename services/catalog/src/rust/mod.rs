@@ -126,6 +126,7 @@ fn add(
             not_measurable_reason: "",
             has_interpreter: program.has_interpreter,
             method: METHOD,
+            packages: None,
         };
         binary::add(survey, paths, linked);
     }

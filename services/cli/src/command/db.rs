@@ -9,7 +9,7 @@ use plimsoll_vulndb::{Progress, build, status};
 use crate::Exit;
 use crate::arguments::{Db, Format};
 use crate::config::CliConfig;
-use crate::output::print_json;
+use crate::output::{fitted, print_json};
 
 pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
     match db {
@@ -22,7 +22,7 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
             let terminal = std::io::stderr().is_terminal();
             let report = build(osv, &path, &mut |progress| {
                 if terminal {
-                    eprint!("\r\x1b[K{}", describe(&progress));
+                    eprint!("\r\x1b[K{}", fitted(&describe(&progress)));
                 }
             });
             if terminal {

@@ -18,7 +18,7 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local::Local;
-use crate::output::{Policy, print_json, print_warnings, scan_json, scan_table};
+use crate::output::{Policy, fitted, print_json, print_warnings, scan_json, scan_table};
 
 /// Longest wait for broker and registry, in seconds.
 const CONNECT_MAX_SECONDS: u64 = 30;
@@ -48,7 +48,7 @@ pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Resul
     let result = scan_json(&scan);
     match arguments.output.output {
         Format::Json => print_json(&result)?,
-        Format::Table => print!("{}", scan_table(&result)),
+        Format::Table => print!("{}", scan_table(&result, arguments.verbose)),
     }
     Ok(policy.judge(&result.packages))
 }
@@ -90,7 +90,7 @@ impl Progress {
         if self.verbose {
             eprintln!("{text}");
         } else if self.terminal {
-            eprint!("\r\x1b[K{text}");
+            eprint!("\r\x1b[K{}", fitted(text));
         }
     }
 

@@ -1,19 +1,19 @@
 //! A component's report from the saved state.
 //! It must never show an artifact of another component.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_kit::broker::{Bytes, ReaderOptions, TopicPartition, read_to_end};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_portal::model::Report;
+use plimsoll_portal::model::{Package, Report};
 use plimsoll_portal::time::rfc3339;
 use plimsoll_scanner::Component;
 use plimsoll_schemas::codec::Codec;
 use plimsoll_schemas::event::Event;
-use plimsoll_schemas::events::{CorrelationArtifact, CorrelationUsage};
+use plimsoll_schemas::events::{CorrelationArtifact, CorrelationFinding, CorrelationUsage};
 
 use super::schemas;
 use super::state::peek;
@@ -40,13 +40,14 @@ pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<
             chunks.entry((usage.artifact.clone(), usage.package_id.clone())).or_default().push(usage);
         }
     }
-    let packages: Vec<_> = chunks
+    let mut packages: Vec<_> = chunks
         .into_values()
         .filter_map(|mut chunks| {
             chunks.sort_by_key(|chunk| chunk.chunk);
             package_from_usage(&chunks)
         })
         .collect();
+    add_reasons(&mut packages, latest::<CorrelationFinding>(&broker, &codec)?);
     let mut known = latest::<CorrelationArtifact>(&broker, &codec)?;
     known.retain(|event| {
         artifacts.contains(&event.artifact)
@@ -69,6 +70,23 @@ pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<
         observed: observed(component, &known),
         packages,
     }))
+}
+
+/// Adds why each vulnerability matched, which the findings say.
+fn add_reasons(packages: &mut [Package], findings: Vec<CorrelationFinding>) {
+    let mut by_id: HashMap<(String, String, String), CorrelationFinding> = findings
+        .into_iter()
+        .map(|one| ((one.artifact.clone(), one.package_id.clone(), one.vulnerability_id.clone()), one))
+        .collect();
+    for package in packages {
+        for entry in &mut package.vulnerabilities {
+            let key = (package.artifact.clone(), package.package_id.clone(), entry.id.clone());
+            if let Some(finding) = by_id.remove(&key).and_then(|event| event.finding) {
+                entry.match_reason = finding.match_reason;
+                entry.imports = finding.imports;
+            }
+        }
+    }
 }
 
 /// The newest event of each entity of a compacted topic, tombstones left out, in the order of their keys.

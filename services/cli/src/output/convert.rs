@@ -63,6 +63,7 @@ pub fn package_from_usage(chunks: &[events::CorrelationUsage]) -> Option<Package
         severity: v.severity.clone(),
         fixed_in: v.fixed_in.clone(),
         known_exploited: v.known_exploited,
+        ..Vulnerability::default()
     };
     let mut package = Package {
         purl: first.purl.clone(),
@@ -115,6 +116,8 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
             severity: finding.severity.clone(),
             fixed_in: finding.fixed_versions.clone(),
             known_exploited: finding.known_exploited,
+            match_reason: finding.match_reason.clone(),
+            imports: finding.imports.clone(),
         })
         .collect();
     vulnerabilities.sort_by(|a, b| (rank(&a.severity), &a.id).cmp(&(rank(&b.severity), &b.id)));

@@ -60,3 +60,25 @@ pub fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
 pub fn colours(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+/// Narrowest terminal that lines are fitted to, in columns.
+const MIN_WIDTH: usize = 20;
+
+/// How many columns a line may have: what COLUMNS says, else the terminal's width; `None` where output goes elsewhere.
+pub fn terminal_width() -> Option<usize> {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
+    let of_terminal = || {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(usize::from(size.ws_col))
+    };
+    let width = columns.filter(|width| *width > 0).or_else(of_terminal).filter(|width| *width > 0)?;
+    Some(width.max(MIN_WIDTH))
+}
+
+/// The beginning of a line of progress, so that the terminal does not break it.
+pub fn fitted(text: &str) -> String {
+    match terminal_width() {
+        Some(width) if text.chars().count() >= width => text.chars().take(width - 2).chain(['…']).collect(),
+        _ => text.to_owned(),
+    }
+}

@@ -8,7 +8,7 @@ use plimsoll_schemas::words::{usage, vulnerable};
 
 use super::convert::rank;
 use super::evidence::{Files, how_observed, observed};
-use super::scan::severity_colour;
+use super::scan::{reason, severity_colour};
 use super::table::{Cell, Colour, Table};
 
 /// The table; `left_out` packages were filtered away. With `files`, what was used of each package stands below it.
@@ -29,7 +29,9 @@ pub fn report_table(report: &Report, left_out: usize, files: Option<&Files>) -> 
             package.recommendation.text.as_str().into(),
         ]);
         if let Some(files) = files {
-            for line in files.lines(package) {
+            // Of Go: whether what is affected of the module is in the program at all.
+            let in_part = package.vulnerabilities.iter().filter(|entry| !entry.imports.is_empty());
+            for line in in_part.map(reason).chain(files.lines(package)) {
                 table.row(vec![Cell::coloured(format!("  {line}"), Colour::Dim)]);
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use plimsoll_portal::model::Package;
+use plimsoll_portal::model::{Package, Vulnerability};
 use plimsoll_portal::time::rfc3339;
 use plimsoll_scanner::Scan;
 use plimsoll_schemas::events::ScanFindings;
@@ -69,8 +69,19 @@ pub(super) fn severity_colour(severity: &str) -> Colour {
     }
 }
 
-/// The vulnerable packages as a table, with a line of totals.
-pub fn scan_table(result: &ScanResult) -> String {
+/// Why a vulnerability was found in a package, and in which part of it.
+pub(super) fn reason(entry: &Vulnerability) -> String {
+    let imports = if entry.imports.is_empty() {
+        String::new()
+    } else {
+        format!("; affected packages: {}", entry.imports.join(", "))
+    };
+    format!("{} ({}): {}{imports}", entry.id, entry.severity, entry.match_reason)
+}
+
+/// The vulnerable packages as a table, with a line of totals; with `reasons`, what was found in each and why stands
+/// below it.
+pub fn scan_table(result: &ScanResult, reasons: bool) -> String {
     let mut vulnerable: Vec<&Package> =
         result.packages.iter().filter(|p| p.vulnerability_count > 0).collect();
     vulnerable
@@ -89,6 +100,9 @@ pub fn scan_table(result: &ScanResult) -> String {
                 worst.map(|v| v.id.as_str()).unwrap_or_default().into(),
                 worst.map(|v| v.fixed_in.join(", ")).unwrap_or_default().into(),
             ]);
+            for entry in package.vulnerabilities.iter().filter(|_| reasons) {
+                table.row(vec![Cell::coloured(format!("  {}", reason(entry)), Colour::Dim)]);
+            }
         }
         out = table.render() + "\n";
     }

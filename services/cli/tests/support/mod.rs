@@ -14,6 +14,7 @@ pub fn plimsoll(directory: &Path) -> Command {
     command
         .env("XDG_STATE_HOME", directory.join("state"))
         .env("XDG_DATA_HOME", directory.join("data"))
+        .env_remove("COLUMNS")
         .stdin(Stdio::null());
     command
 }

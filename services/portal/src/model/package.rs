@@ -116,6 +116,13 @@ pub struct Vulnerability {
     pub fixed_in: Vec<String>,
     /// Whether CISA lists it as known to be exploited.
     pub known_exploited: bool,
+    /// Why the package matched, for people; for Go also whether functions of the affected packages are linked in. In the
+    /// answers of `plimsoll scan` and of local mode; elsewhere the findings have it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub match_reason: String,
+    /// Import paths of the packages of a Go module that are affected; where `match_reason` stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<String>,
 }
 
 /// What was watched, beside every use.

@@ -288,6 +288,7 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
                                     |of| links::component_package(of, &finding.artifact, &finding.package_id));
                                 a href=(address) { (finding.name) } " " span.version { (finding.version) }
                                 div.muted { (labels::kind_name(&finding.kind)) " · " (finding.ecosystem) }
+                                @if !finding.match_reason.is_empty() { div.muted { (finding.match_reason) } }
                             }
                             td {
                                 (labels::usage(&finding.usage))
