@@ -21,7 +21,7 @@ static __always_inline bool embed(struct tracked *t, struct file *file)
 	__u32 carries = 0;
 
 	bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
-	if (!starts_with(name.name, "lib", 3))
+	if (!starts_with(name.name, "lib", 3) && !starts_with(name.name, "mod_php", 7))
 		return false;
 	if (starts_with(name.name, "libpython", 9) || starts_with(name.name, "libpypy", 7))
 		carries = EVENT_CARRIES_PYTHON;
@@ -29,7 +29,7 @@ static __always_inline bool embed(struct tracked *t, struct file *file)
 		carries = EVENT_CARRIES_NODE;
 	else if (starts_with(name.name, "libruby", 7))
 		carries = EVENT_CARRIES_RUBY;
-	else if (starts_with(name.name, "libphp", 6))
+	else if (starts_with(name.name, "libphp", 6) || starts_with(name.name, "mod_php", 7))
 		carries = EVENT_CARRIES_PHP;
 	if (!(carries & ~t->carries))
 		return false;

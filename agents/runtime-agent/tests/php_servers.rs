@@ -204,12 +204,16 @@ fn apache() -> Option<PathBuf> {
     })
 }
 
-/// The command of an Apache that runs the scripts of `root` at a port of the loopback.
-fn apache_command(apache: &Path, root: &Path, port: u16) -> Command {
+/// PHP's module of that Apache.
+fn php_module(apache: &Path) -> PathBuf {
+    let version = php_version();
+    apache.join(format!("packages/libapache2-mod-php{version}/usr/lib/apache2/modules/libphp{version}.so"))
+}
+
+/// The command of an Apache that runs the scripts of `root` with this module of PHP at a port of the loopback.
+fn apache_command(apache: &Path, php: &Path, root: &Path, port: u16) -> Command {
     let modules = apache.join("packages/apache2-bin/usr/lib/apache2/modules");
     let version = php_version();
-    let php = apache
-        .join(format!("packages/libapache2-mod-php{version}/usr/lib/apache2/modules/libphp{version}.so"));
     let settings = format!(
         "ServerRoot {root}\nPidFile {root}/apache.pid\nListen 127.0.0.1:{port}\nServerName localhost\n\
          ErrorLog {root}/apache.log\nMutex file:{root}\nDocumentRoot {root}\nUser www-data\nGroup www-data\n\
@@ -254,11 +258,15 @@ fn a_web_server_with_phps_module_is_seen() {
         return; // it changes its user
     }
     let root = fs::canonicalize(directory.path()).unwrap();
+    // As Alpine and openSUSE name it.
+    let renamed = root.join("mod_php82.so");
+    fs::copy(php_module(&apache), &renamed).unwrap();
     open_to_all(&root);
-    for way in Way::all() {
-        let written = root.join(format!("truth-{way:?}"));
+    let runs = Way::all().into_iter().map(|way| (way, php_module(&apache))).chain([(Way::Ebpf, renamed)]);
+    for (number, (way, module)) in runs.enumerate() {
+        let written = root.join(format!("truth-{number}"));
         let port = free_port();
-        let mut command = apache_command(&apache, &root, port);
+        let mut command = apache_command(&apache, &module, &root, port);
         command.env("TRUTH", &written);
         let measured = serve(way, &root, command, Signal::TERM, |server| {
             for _ in 0..4 {
@@ -337,9 +345,10 @@ fn servers_that_ran_before_the_agent_are_not_measurable() {
     let root = fs::canonicalize(directory.path()).unwrap();
     open_to_all(&root);
     let port = free_port();
-    for (program, command) in
-        [("fpm", fpm_command(&fpm, &root, "")), ("apache2", apache_command(&apache, &root, port))]
-    {
+    for (program, command) in [
+        ("fpm", fpm_command(&fpm, &root, "")),
+        ("apache2", apache_command(&apache, &php_module(&apache), &root, port)),
+    ] {
         let container = FakeContainer::new();
         let words: Vec<&str> = command.get_args().map(|word| word.to_str().unwrap()).collect();
         let libraries = command

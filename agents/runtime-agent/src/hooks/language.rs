@@ -109,7 +109,7 @@ impl Language {
             Some(Self::Node)
         } else if begins(b"libruby") {
             Some(Self::Ruby)
-        } else if begins(b"libphp") {
+        } else if begins(b"libphp") || begins(b"mod_php") {
             Some(Self::Php)
         } else {
             None
@@ -397,6 +397,8 @@ mod tests {
             ("/usr/lib/libnode.so.108", Some(Node)),
             ("/usr/lib/libruby-3.1.so.3.1", Some(Ruby)),
             ("/usr/lib/apache2/modules/libphp8.2.so", Some(Php)),
+            // Alpine's and openSUSE's.
+            ("/usr/lib/apache2/mod_php82.so", Some(Php)),
             ("/usr/lib/libc.so.6", None),
         ] {
             assert_eq!(Language::of_library(object.as_bytes()), expected, "{object}");
