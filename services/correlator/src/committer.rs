@@ -36,6 +36,8 @@ pub(crate) struct Sealed {
 
 enum Job {
     Commit(Sealed),
+    /// A transaction that is to be aborted.
+    Abandon(Vec<OutgoingRecord>),
     /// Nothing is under way: the position can move to the end.
     Checkpoint(Vec<u32>),
     NewProducer,
@@ -83,6 +85,12 @@ impl Committer {
     /// Hands a batch over. Only when not busy.
     pub fn commit(&mut self, sealed: Sealed) -> Result<(), CorrelatorError> {
         self.give(Job::Commit(sealed))
+    }
+
+    /// Sends records in a transaction and aborts it. Only when not busy.
+    pub fn abandon(&mut self, records: Vec<OutgoingRecord>) -> Result<Outcome, CorrelatorError> {
+        self.give(Job::Abandon(records))?;
+        self.wait()
     }
 
     /// Moves the stored positions to the ends of the state partitions, which hold nothing but what is stored.
@@ -141,6 +149,10 @@ impl Worker {
         for job in inbox {
             let outcome = match job {
                 Job::Commit(sealed) => self.commit(sealed),
+                Job::Abandon(records) => match self.abandon(&records) {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => Outcome::Failed(error),
+                },
                 Job::Checkpoint(partitions) => self.checkpoint(&partitions),
                 Job::NewProducer => match self.new_producer() {
                     Ok(()) => Outcome::Done,
@@ -192,6 +204,17 @@ impl Worker {
             self.producer = None;
         }
         Err(error)
+    }
+
+    fn abandon(&mut self, records: &[OutgoingRecord]) -> BrokerResult<()> {
+        let Some(producer) = self.producer.as_mut() else {
+            return Err(BrokerError::new(BrokerErrorKind::AbortTransaction, "there is no producer yet"));
+        };
+        producer.begin_transaction()?;
+        records.iter().try_for_each(|record| send(producer.as_mut(), record))?;
+        // What is not delivered yet would be dropped, and its partition would not hear of the end.
+        producer.flush(self.setup.commit_timeout)?;
+        producer.abort_transaction(ABORT_TIMEOUT)
     }
 
     /// Positions that are due to be moved on, with the ends of the state partitions as they are now.

@@ -84,10 +84,28 @@ fn failed_commits_change_nothing() {
 fn transactions_that_the_broker_left_open_change_nothing() {
     let section = CorrelatorSection { left_open_after_ms: 20, ..section("0") };
     disturbed(section, |broker, number| match number % 4 {
-        1 => broker.forget_next_commit(),
+        1 => broker.forget_next_end(),
         3 => broker.expire_members(&plimsoll_correlator::group("plimsoll")),
         _ => {}
     });
+}
+
+#[test]
+fn partial_transactions_that_the_broker_left_open_change_nothing() {
+    for sends in [1, 2, 5, 17, 40, 90] {
+        let (broker, connections) = pipeline();
+        let records = inputs(&connections.codec(), 3);
+        let (early, late) = records.split_at(records.len() / 2);
+        let section = CorrelatorSection { left_open_after_ms: 20, ..section("0") };
+        Feed::new(&connections).send(early);
+        let running = Running::start(&connections, section.clone());
+        catch_up(&connections);
+        running.stop().unwrap();
+        Feed::new(&connections).send(late);
+        broker.fail_send_after(sends, BrokerErrorKind::AbortTransaction);
+        broker.forget_next_end();
+        settled(&connections, Running::start(&connections, section));
+    }
 }
 
 #[test]
@@ -95,7 +113,7 @@ fn a_transaction_that_the_broker_left_open_is_closed_at_the_next_start() {
     let (broker, connections) = pipeline();
     let codec = connections.codec();
     Feed::new(&connections).send(&inputs(&codec, 1));
-    broker.forget_next_commit();
+    broker.forget_next_end();
     // One transaction has it all.
     let section = CorrelatorSection {
         commit_interval_ms: 500,

@@ -1,7 +1,7 @@
 //! Beginning: partitions come and go, and after a failure everything starts from what is committed.
 //! It must never keep anything in memory that is not committed, nor give a store a position that it has not reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use plimsoll_kit::broker::{BrokerError, BrokerErrorKind, CommittedOffset, TopicPartition};
@@ -10,7 +10,7 @@ use super::Engine;
 use crate::committer::{Committer, Outcome, Sealed};
 use crate::decode::input_topics;
 use crate::error::CorrelatorError;
-use crate::left_open;
+use crate::left_open::{self, LeftOpen, Name};
 use crate::restore::{Restore, RestoreError};
 
 /// What helps where a transaction stays open that is not of this instance.
@@ -125,31 +125,94 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends the transaction of ours that the brokers left open; see [`crate::left_open`].
+    /// Ends the transactions of ours that the brokers left open; see [`crate::left_open`].
     fn close_left_open(&mut self) -> Result<(), RestoreError> {
         self.take_over()?;
-        let broker = &*self.connections.broker;
-        let records = left_open::closing_records(broker, &self.codec, &self.partitions)?;
+        let broker = self.connections.broker.clone();
+        let open = left_open::find(&*broker, &self.codec, &self.partitions)?;
         let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        let mut offsets = broker.committed_so_far(&super::group(self.codec.prefix()), &inputs)?;
-        for input in inputs {
-            if !offsets.iter().any(|offset| offset.partition == input) {
-                let low = broker.watermarks(&input)?.low;
-                offsets.push(CommittedOffset::new(input, low));
-            }
+        let known = broker.committed_so_far(&super::group(self.codec.prefix()), &inputs)?;
+        let incomplete = self.incomplete(&open, &known)?;
+        let (mut aborted, mut committed) = (Vec::new(), Vec::new());
+        for left in open {
+            let to =
+                if incomplete.contains(&left.partition.partition) { &mut aborted } else { &mut committed };
+            to.push(left.tombstone);
         }
-        let closed = records.len();
-        let group = self.consumer.group_metadata()?;
-        let sealed = Sealed { records, offsets, group, writes: Vec::new(), partitions: Vec::new() };
+        // These may be left open as well.
+        let name = Name { life: format!("{}-{}-closing", self.life, self.begun), number: 0 };
+        left_open::mark(&mut aborted, &name);
+        left_open::mark(&mut committed, &name);
+        let closed = (committed.len(), aborted.len());
+        if !aborted.is_empty() {
+            self.given(|committer| committer.abandon(aborted))?;
+        }
+        // One offset, as it stands, ends the transaction among the offsets too.
+        let offset = match (known.into_iter().next(), inputs.into_iter().next()) {
+            (Some(known), _) => known,
+            (None, Some(input)) => {
+                let low = broker.watermarks(&input)?.low;
+                CommittedOffset::new(input, low)
+            }
+            (None, None) => return Ok(()),
+        };
+        let sealed = Sealed {
+            records: committed,
+            offsets: vec![offset],
+            group: self.consumer.group_metadata()?,
+            writes: Vec::new(),
+            partitions: Vec::new(),
+        };
         self.given(|committer| {
             committer.commit(sealed)?;
             committer.wait()
         })?;
+        let (committed, aborted) = closed;
         tracing::warn!(
-            partitions = closed,
-            "a transaction that the brokers had left open is closed; nothing is lost, a dead letter may be there twice"
+            committed,
+            aborted,
+            "closed what the brokers had left open of a transaction, by partitions; nothing is lost, but a dead letter \
+             may be there twice"
         );
         Ok(())
+    }
+
+    /// Partition numbers whose left-open transaction never got as far as its offsets.
+    fn incomplete(
+        &mut self,
+        open: &[LeftOpen],
+        known: &[CommittedOffset],
+    ) -> Result<BTreeSet<u32>, RestoreError> {
+        let mut incomplete = BTreeSet::new();
+        // By name: an answer that says "wait" takes as long as a request may.
+        let mut unknown: BTreeMap<Name, BTreeSet<u32>> = BTreeMap::new();
+        for left in open.iter().filter(|left| &*left.partition.topic == &*self.state_topic) {
+            let Some(name) = &left.name else {
+                let reason = format!("{}: a transaction without a name is open", left.partition);
+                return Err(RestoreError::LeftOpen(reason));
+            };
+            let partition = left.partition.partition;
+            let of_partition = known.iter().filter(|offset| offset.partition.partition == partition);
+            if !of_partition.filter_map(|offset| Name::parse(&offset.metadata)).any(|at| at.is_past(name)) {
+                unknown.entry(name.clone()).or_default().insert(partition);
+            }
+        }
+        for partitions in unknown.into_values() {
+            self.liveness.beat();
+            let inputs: Vec<TopicPartition> = self
+                .positions
+                .keys()
+                .filter(|input| partitions.contains(&input.partition))
+                .cloned()
+                .collect();
+            match self.consumer.committed(&inputs) {
+                // Its offsets wait for its end: they are the last that it sent, so it is complete.
+                Err(error) if error.is_retriable() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => incomplete.extend(partitions),
+            }
+        }
+        Ok(incomplete)
     }
 
     /// Begins anew if, long after the last transaction, one is still open: nothing else would end it until there are
@@ -160,9 +223,9 @@ impl Engine<'_> {
             return Ok(());
         }
         self.settled_look = None;
-        match left_open::closing_records(&*self.connections.broker, &self.codec, &self.partitions) {
-            Ok(open) if open.is_empty() => Ok(()),
-            Ok(_) => self.begin(),
+        match left_open::is_any(&*self.connections.broker, &self.codec, &self.partitions) {
+            Ok(false) => Ok(()),
+            Ok(true) => self.begin(),
             Err(error) => {
                 tracing::debug!("whether all transactions are ended is not known: {error}");
                 self.look_later();

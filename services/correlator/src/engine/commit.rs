@@ -9,6 +9,7 @@ use super::begin::is_final;
 use super::{Engine, Flow, RETRY_MIN, SHRINK_INTERVAL};
 use crate::committer::{Outcome, Sealed};
 use crate::error::CorrelatorError;
+use crate::left_open::{self, Name};
 
 impl Engine<'_> {
     /// Takes what the committer has done, and hands it the next batch when that is due.
@@ -44,7 +45,10 @@ impl Engine<'_> {
             return Ok(());
         }
         let group = self.consumer.group_metadata()?;
-        let offsets = batch.offsets.into_iter().map(|(p, offset)| CommittedOffset::new(p, offset)).collect();
+        let name = Name { life: format!("{}-{}", self.life, self.begun), number: batch.number };
+        left_open::mark(&mut batch.records, &name);
+        let named = |(partition, offset)| CommittedOffset { partition, offset, metadata: name.to_string() };
+        let offsets = batch.offsets.into_iter().map(named).collect();
         self.committer.commit(Sealed {
             records: batch.records,
             offsets,

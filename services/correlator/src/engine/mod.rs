@@ -98,6 +98,8 @@ pub(crate) struct Engine<'a> {
     positions: BTreeMap<TopicPartition, i64>,
     /// Number of the batch under way, and when it was handed over.
     in_flight: Option<(u64, Instant)>,
+    /// Tells this process from its predecessors; see [`crate::left_open::Name`].
+    life: String,
     /// Counts how often reading was begun anew.
     begun: u64,
     producer_ready: bool,
@@ -150,6 +152,7 @@ impl<'a> Engine<'a> {
             partitions: BTreeSet::new(),
             positions: BTreeMap::new(),
             in_flight: None,
+            life: format!("{:x}-{:x}", clock::now_ms(), std::process::id()),
             begun: 0,
             producer_ready: false,
             restored: false,

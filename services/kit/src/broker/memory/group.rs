@@ -30,7 +30,7 @@ pub(super) struct Group {
     pub rebalancing: bool,
     pub members: BTreeMap<MemberId, Member>,
     pub committed: HashMap<TopicPartition, CommittedOffset>,
-    /// Offsets of a transaction wait for their end; see `MemoryBroker::forget_next_commit`.
+    /// Offsets of a transaction wait for their end; see `MemoryBroker::forget_next_end`.
     pub unsettled: bool,
 }
 

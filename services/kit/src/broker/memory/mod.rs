@@ -59,8 +59,9 @@ struct State {
     groups: HashMap<String, Group>,
     transactional: HashMap<String, TransactionalId>,
     commit_faults: VecDeque<CommitFault>,
-    forget_next_commit: bool,
-    send_faults: VecDeque<BrokerErrorKind>,
+    forget_next_end: bool,
+    /// For each of the next sends, whether and how it fails.
+    send_faults: VecDeque<Option<BrokerErrorKind>>,
 }
 
 struct Shared {
@@ -90,7 +91,7 @@ impl MemoryBroker {
             groups: HashMap::new(),
             transactional: HashMap::new(),
             commit_faults: VecDeque::new(),
-            forget_next_commit: false,
+            forget_next_end: false,
             send_faults: VecDeque::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
@@ -108,16 +109,23 @@ impl MemoryBroker {
         self.shared.lock().commit_faults.push_back(CommitFault { kind, applied });
     }
 
-    /// Fault: the next `commit_transaction` is acknowledged, but neither its partitions nor its group's offsets hear of
-    /// it, as when Kafka finds no leader for them: the transaction stays open there until the same transactional id
-    /// ends another one.
-    pub fn forget_next_commit(&self) {
-        self.shared.lock().forget_next_commit = true;
+    /// Fault: the next `commit_transaction` or `abort_transaction` is acknowledged, but neither its partitions nor its
+    /// group's offsets hear of it, as when Kafka finds no leader for them: the transaction stays open there until the
+    /// same transactional id ends another one.
+    pub fn forget_next_end(&self) {
+        self.shared.lock().forget_next_end = true;
     }
 
     /// Fault: the next `send` fails with `kind`.
     pub fn fail_next_send(&self, kind: BrokerErrorKind) {
-        self.shared.lock().send_faults.push_back(kind);
+        self.fail_send_after(0, kind);
+    }
+
+    /// Fault: `sends` more succeed, the one after them fails with `kind`.
+    pub fn fail_send_after(&self, sends: usize, kind: BrokerErrorKind) {
+        let mut state = self.shared.lock();
+        state.send_faults.extend(std::iter::repeat_n(None, sends));
+        state.send_faults.push_back(Some(kind));
     }
 
     /// Fault: retention removes everything before `low`.
@@ -177,6 +185,13 @@ impl State {
     fn log_mut(&mut self, partition: &TopicPartition) -> BrokerResult<&mut PartitionLog> {
         let topic = self.topics.get_mut(&*partition.topic).ok_or_else(|| unknown_topic(partition))?;
         topic.partitions.get_mut(partition.partition as usize).ok_or_else(|| unknown_topic(partition))
+    }
+
+    /// Ends the open transaction of an id without a word to its partitions.
+    fn forget_transaction(&mut self, transactional_id: &str) {
+        if let Some(id) = self.transactional.get_mut(transactional_id) {
+            id.forgotten.extend(id.open.take());
+        }
     }
 
     /// Ends the open transaction of an id.

@@ -81,7 +81,7 @@ impl Producer for MemoryProducer {
         let mut state = self.available(self.options.max_block).map_err(|error| {
             BrokerError::new(BrokerErrorKind::QueueFull, format_args!("{partition}: {error}"))
         })?;
-        if let Some(kind) = state.send_faults.pop_front() {
+        if let Some(Some(kind)) = state.send_faults.pop_front() {
             return Err(BrokerError::new(kind, format_args!("{partition}: fault asked for by a test")));
         }
         let number = match &self.options.transactional_id {
@@ -199,7 +199,7 @@ impl Producer for MemoryProducer {
                 format_args!("commit of {id}: fault asked for by a test"),
             ));
         }
-        let forgotten = std::mem::take(&mut state.forget_next_commit);
+        let forgotten = std::mem::take(&mut state.forget_next_end);
         if let Some(TransactionOffsets { offsets, group }) = offsets {
             let metadata = memory_metadata(&group)?;
             let found = state.groups.get_mut(&metadata.group);
@@ -223,8 +223,7 @@ impl Producer for MemoryProducer {
             }
         }
         if forgotten {
-            let id = state.transactional.entry(id.clone()).or_default();
-            id.forgotten.extend(id.open.take());
+            state.forget_transaction(&id);
         } else {
             state.end_transaction(&id, true);
         }
@@ -242,7 +241,11 @@ impl Producer for MemoryProducer {
         let id = self.transactional_id()?.to_owned();
         let mut state = self.available(timeout)?;
         self.check_epoch(&mut state)?;
-        state.end_transaction(&id, false);
+        if std::mem::take(&mut state.forget_next_end) {
+            state.forget_transaction(&id);
+        } else {
+            state.end_transaction(&id, false);
+        }
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
