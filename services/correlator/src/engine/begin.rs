@@ -186,7 +186,7 @@ impl Engine<'_> {
         let mut incomplete = BTreeSet::new();
         // By name: an answer that says "wait" takes as long as a request may.
         let mut unknown: BTreeMap<Name, BTreeSet<u32>> = BTreeMap::new();
-        for left in open.iter().filter(|left| &*left.partition.topic == &*self.state_topic) {
+        for left in open.iter().filter(|left| *left.partition.topic == *self.state_topic) {
             let Some(name) = &left.name else {
                 let reason = format!("{}: a transaction without a name is open", left.partition);
                 return Err(RestoreError::LeftOpen(reason));
