@@ -54,7 +54,19 @@ fn workers_of_gunicorn() {
         for preload in [&[][..], &["--preload"]] {
             let port = free_port();
             let bind = format!("127.0.0.1:{port}");
-            let words = ["-m", "gunicorn", "--log-level", "error", "-w", "2", "-b", &bind, "service:app"];
+            let words = [
+                "-m",
+                "gunicorn",
+                "--log-level",
+                "error",
+                "-w",
+                "2",
+                "--graceful-timeout",
+                "2",
+                "-b",
+                &bind,
+                "service:app",
+            ];
             let command = python(root, &[&words[..], preload].concat());
             assert_served(way, &answered(way, root, command, port));
         }
