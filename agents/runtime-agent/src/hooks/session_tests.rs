@@ -85,10 +85,12 @@ fn processes_that_run_on_keep_their_library() {
     let (parent, session) = session();
     let mut command = Command::new("sh");
     // Starts another program after the session's end.
-    command.args(["-c", "read line; exec cat /dev/null"]);
+    command.args(["-c", "echo started; read line; exec cat /dev/null"]);
     session.environment().apply(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
+    let mut started = [0; 8];
+    child.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
     drop(session);
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
