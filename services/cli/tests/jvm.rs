@@ -153,7 +153,7 @@ fn check(
     assert_eq!(used, expected, "{found:#?} {said}");
     if expected[1] == "not_measured" {
         let reason = found[1]["use_reason"].as_str().unwrap();
-        assert!(reason.contains("org.concealed.Concealed was loaded without a code source"), "{reason}");
+        assert!(reason.contains("org.concealed.Concealed was loaded from no file"), "{reason}");
     }
 }
 

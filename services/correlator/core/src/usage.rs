@@ -334,8 +334,7 @@ fn judge_lack(
         }
         PossibleUse::Class(class) => {
             let reason = format!(
-                "{class} was loaded without a code source, so nobody can tell from where, and it has classes of that \
-                 Java package"
+                "{class} was loaded from no file that its JVM names, and it has classes of that Java package"
             );
             let remedy = "a new run changes nothing, so judge it by what the application needs".to_owned();
             return (usage::NOT_MEASURED, reason, remedy);

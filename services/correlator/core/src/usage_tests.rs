@@ -146,7 +146,7 @@ fn table_of_use() {
     );
     check(
         Case { change: |_, _, possible| *possible = PossibleUse::Class("a.B"), ..WATCHED },
-        ("not_measured", "deployed", "a.B was loaded without a code source"),
+        ("not_measured", "deployed", "a.B was loaded from no file"),
     );
     check(
         Case {
