@@ -14,6 +14,7 @@ mod golang;
 mod java;
 mod json;
 mod node;
+mod not_measurable;
 mod os_release;
 pub mod ownership;
 mod percent;
@@ -38,6 +39,7 @@ use survey::Survey;
 use tree::FileKind;
 
 pub use java::is_java_library_of;
+pub use not_measurable::remedy_of;
 pub use os_release::OsRelease;
 pub use ownership::{Owner, OwnerPackage, Ownership, OwnershipIndex};
 pub use record::{Location, PackageKind, PackageRecord};

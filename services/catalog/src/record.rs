@@ -1,6 +1,7 @@
 //! What is known of one installed package, in plain Rust; the scanner turns it into `scan.packages`.
 //! Holds facts only: whether a package is vulnerable or used is decided elsewhere.
 
+use crate::not_measurable;
 use plimsoll_schemas::identity;
 use plimsoll_schemas::words::package_kind;
 use serde::Serialize;
@@ -109,6 +110,11 @@ impl PackageRecord {
 
     /// Sets the package id from purl, kind and first location, and brings the lists into order.
     pub(crate) fn complete(&mut self) {
+        debug_assert!(
+            not_measurable::is_known(&self.not_measurable_reason),
+            "a reason without a remedy: {}",
+            self.not_measurable_reason
+        );
         for list in [&mut self.licenses, &mut self.dependencies, &mut self.provides] {
             list.sort();
             list.dedup();

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::ECOSYSTEMS;
 use crate::bounds::{LeftOut, bound};
+use crate::not_measurable;
 use crate::role::{is_shared_library, role_of};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
@@ -156,16 +157,16 @@ pub(crate) fn measure(survey: &mut Survey<'_>, owned: &OwnedFiles) -> Measured {
         survey.left_out(&owned.list_path, &left_out);
     }
     if owned.list_path.is_empty() {
-        measured.not_measurable_reason = "the image keeps no list of the package's files";
+        measured.not_measurable_reason = not_measurable::NO_LIST;
     } else if measured.loadable_file_count == 0 {
         measured.not_measurable_reason = if owned.lines.is_empty() {
-            "a metapackage: it has no files"
+            not_measurable::METAPACKAGE
         } else {
-            "it has only documentation and package metadata"
+            not_measurable::ONLY_DOCUMENTATION
         };
     } else if !exists {
         measured.loadable_file_count = 0;
-        measured.not_measurable_reason = "it has only directories, links, or files that were removed";
+        measured.not_measurable_reason = not_measurable::ONLY_LINKS;
     }
     measured.only_shared_libraries = has_shared_library && only_shared_libraries(survey, owned);
     measured

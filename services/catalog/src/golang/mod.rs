@@ -10,6 +10,7 @@ use crate::binary::elf::Elf;
 use crate::binary::search::Budget;
 use crate::binary::{self, MAX_READ_BYTES};
 use crate::digest::{DigestedFiles, Digester, ReadAt, read_range};
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
@@ -72,10 +73,8 @@ fn add(survey: &mut Survey<'_>, paths: &[Vec<u8>], program: &Program) {
         warn(survey, &paths[0], problem);
     }
     let unknown = match program.problem {
-        None => {
-            "nothing but inlined code of it can be in the program, which programs built before Go 1.16 do not list"
-        }
-        Some(_) => "the program's table of functions cannot be read, so what is linked into it is not known",
+        None => not_measurable::GO_ONLY_INLINED,
+        Some(_) => not_measurable::GO_NO_FUNCTION_TABLE,
     };
     for module in &program.modules {
         let (namespace, name) = module.path.rsplit_once('/').unwrap_or(("", &module.path));

@@ -12,6 +12,7 @@ mod properties;
 mod runtime;
 
 use crate::digest::{DigestedFiles, Digester};
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -284,16 +285,15 @@ fn describe(component: &Component, facts: &Facts) -> PackageRecord {
     record.identified_by = component.identified_by;
     record.loadable_file_count = facts.class_count;
     if facts.is_jmod {
-        record.not_measurable_reason =
-            "jlink takes modules from it; no JVM loads a class of a .jmod".to_owned();
+        record.not_measurable_reason = not_measurable::JMOD.to_owned();
     } else if facts.class_count > 0 {
         record.observable_by = vec![probe::JVMTI];
         if facts.has_scripts {
-            let reason = "it has sources of Clojure, Ruby or Python beside its classes, which are used without a trace";
+            let reason = not_measurable::JVM_SOURCES;
             record.not_measurable_reason = reason.to_owned();
         }
     } else {
-        record.not_measurable_reason = "it has no class".to_owned();
+        record.not_measurable_reason = not_measurable::NO_CLASS.to_owned();
     }
     record
 }

@@ -3,6 +3,7 @@
 
 use super::manifest::Manifest;
 use crate::bounds::bound;
+use crate::not_measurable;
 use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use plimsoll_schemas::words::probe;
@@ -106,8 +107,8 @@ impl Counts {
     pub fn not_measurable_reason(&self) -> &'static str {
         match self {
             _ if self.loadable() > 0 => "",
-            Self { type_declarations: 1.., .. } => "it has no loadable file, only type declarations",
-            _ => "it has no loadable file",
+            Self { type_declarations: 1.., .. } => not_measurable::ONLY_TYPES,
+            _ => not_measurable::NO_LOADABLE_FILE,
         }
     }
 }

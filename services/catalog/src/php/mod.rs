@@ -10,6 +10,7 @@ mod registry;
 use crate::binary;
 use crate::bounds::{LeftOut, bound};
 use crate::digest::{DigestedFiles, Digester};
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
@@ -171,9 +172,9 @@ fn add_phar(survey: &mut Survey<'_>, marker: &[u8]) {
             let mut record = describe(survey, marker, &installed, Some(marker));
             record.locations[0].nested_path = nested;
             record.not_measurable_reason = if installed.package_type == "metapackage" {
-                "a metapackage: it has no files".to_owned()
+                not_measurable::METAPACKAGE.to_owned()
             } else {
-                "packed into a phar archive: PHP reads it from there without a trace".to_owned()
+                not_measurable::IN_PHAR.to_owned()
             };
             survey.set_provider(&mut record, marker);
             if survey.add_package(record).is_none() {
@@ -221,9 +222,9 @@ fn add(survey: &mut Survey<'_>, marker: &[u8], installed: &Installed) {
     if count > 0 {
         record.observable_by = vec![probe::EBPF_FILES, probe::PHP_INCLUDE];
     } else if is_metapackage {
-        record.not_measurable_reason = "a metapackage: it has no files".to_owned();
+        record.not_measurable_reason = not_measurable::METAPACKAGE.to_owned();
     } else {
-        record.not_measurable_reason = "it has no loadable file".to_owned();
+        record.not_measurable_reason = not_measurable::NO_LOADABLE_FILE.to_owned();
     }
     let but: [&[u8]; 3] = [VENDOR, b"node_modules", b".git"];
     if directory.as_deref().is_some_and(|directory| survey.has_program_below(directory, &but)) {

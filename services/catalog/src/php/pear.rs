@@ -2,6 +2,7 @@
 //! (`php/.registry/.channel.pecl.php.net/redis.reg`), and the files that these records list.
 
 use super::registry;
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::role::is_shared_library;
@@ -80,7 +81,7 @@ pub(super) fn add(survey: &mut Survey<'_>, marker: &[u8]) {
         _ => vec![probe::EBPF_FILES],
     };
     if record.observable_by.is_empty() {
-        record.not_measurable_reason = "it has no loadable file".to_owned();
+        record.not_measurable_reason = not_measurable::NO_LOADABLE_FILE.to_owned();
     }
     let owned: Vec<Vec<u8>> = files.into_iter().cloned().collect();
     let Some(package) = survey.add_package(record) else { return };

@@ -53,6 +53,10 @@ const TOOLS: [&[u8]; 12] = [
 /// By its ending, or a program called as tools are that come as archives.
 pub(super) fn is_path(path: &[u8]) -> bool {
     let (directory, name) = path::split(path);
+    // dpkg notes the alternatives of a program `phar.phar` in a file of this name.
+    if directory == b"var/lib/dpkg/alternatives" {
+        return false;
+    }
     name.ends_with(b".phar") || (directory.ends_with(b"bin") && TOOLS.contains(&name))
 }
 
@@ -255,6 +259,7 @@ mod tests {
             ("usr/bin/x", false),
             ("bin/x.phar", true),
             ("lib/x", false),
+            ("var/lib/dpkg/alternatives/phar.phar", false),
             ("x", false),
         ] {
             assert_eq!(is_path(path.as_bytes()), expect, "{path}");

@@ -7,6 +7,7 @@ use super::files::OwnedFiles;
 use super::metadata::{self, Metadata};
 use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester};
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -365,7 +366,7 @@ fn describe(survey: &Survey<'_>, marker: &[u8], zipped: &Zipped, metadata: Metad
     if zipped.loadable_file_count > 0 {
         record.observable_by = vec![probe::PYTHON_IMPORT];
     } else {
-        record.not_measurable_reason = "it has no Python module, shared library or script".to_owned();
+        record.not_measurable_reason = not_measurable::NO_PYTHON_FILE.to_owned();
     }
     record
 }

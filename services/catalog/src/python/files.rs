@@ -5,6 +5,7 @@ use super::editable::{self, Sources};
 use super::metadata::{self, Metadata};
 use super::{Distribution, Format, MAX_RECORD_BYTES, MAX_SMALL_FILE_BYTES, VENV_MARKER, is_site_directory};
 use crate::bounds::{LeftOut, bound};
+use crate::not_measurable;
 use crate::record::PackageRecord;
 use crate::role::{Role, is_shared_library, role_of};
 use crate::survey::Survey;
@@ -77,9 +78,9 @@ impl OwnedFiles {
                 record.observable_by.push(probe::LD_AUDIT);
             }
         } else if self.is_listed {
-            record.not_measurable_reason = "it has no Python module, shared library or script".to_owned();
+            record.not_measurable_reason = not_measurable::NO_PYTHON_FILE.to_owned();
         } else {
-            record.not_measurable_reason = "its installer left no list of its files".to_owned();
+            record.not_measurable_reason = not_measurable::NO_PYTHON_LIST.to_owned();
         }
     }
 }

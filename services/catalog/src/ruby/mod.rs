@@ -5,6 +5,7 @@ mod files;
 mod gemspec;
 
 use crate::binary;
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -110,9 +111,9 @@ fn add(survey: &mut Survey<'_>, libraries: &mut files::Libraries, marker: &[u8],
     if owned.loadable_file_count > 0 {
         record.observable_by = vec![probe::EBPF_FILES, probe::RUBY_FEATURE];
     } else if owned.is_found {
-        record.not_measurable_reason = "it has no loadable file".to_owned();
+        record.not_measurable_reason = not_measurable::NO_LOADABLE_FILE.to_owned();
     } else {
-        record.not_measurable_reason = "its files are not where its gemspec says".to_owned();
+        record.not_measurable_reason = not_measurable::NOT_WHERE_GEMSPEC_SAYS.to_owned();
     }
     let has_program = owned.files.iter().any(|file| survey.is_program(file))
         || owned.directories.iter().any(|directory| survey.has_program_below(directory, &[]));

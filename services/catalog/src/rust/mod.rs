@@ -8,6 +8,7 @@ use crate::binary::elf::Elf;
 use crate::binary::{self};
 use crate::bounds::LeftOut;
 use crate::digest::{DigestedFiles, Digester, ReadAt};
+use crate::not_measurable;
 use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
@@ -26,8 +27,6 @@ const MAX_LOCK_BYTES: usize = 16 * 1024 * 1024;
 const FETCHED_MARKS: [&[u8]; 3] = [b".cargo-ok", b".cargo-checksum.json", b".cargo_vcs_info.json"];
 /// Most programs without a list that a warning names.
 const MAX_NAMED_PROGRAMS: usize = 5;
-
-const DECLARED_ONLY: &str = "declared in Cargo.lock only; build the program with cargo-auditable, so that it says which crates it contains";
 
 static DIGESTER: Digester = Digester { name: ECOSYSTEM, files: DigestedFiles::Binaries, digest };
 
@@ -164,7 +163,7 @@ fn add_declared(survey: &mut Survey<'_>, marker: &[u8], built: &BTreeSet<(String
         record.dependencies = one.dependencies;
         record.locations =
             vec![Location { path: marker.to_vec(), nested_path: Vec::new(), layer: layer.clone() }];
-        record.not_measurable_reason = DECLARED_ONLY.to_owned();
+        record.not_measurable_reason = not_measurable::DECLARED_IN_CARGO_LOCK.to_owned();
         if survey.add_package(record).is_none() {
             return;
         }

@@ -6,7 +6,7 @@ use plimsoll_portal::model::{
     UsedFile, Vulnerability, Warning,
 };
 use plimsoll_portal::time::rfc3339;
-use plimsoll_scanner::Component;
+use plimsoll_scanner::{Component, remedy_of};
 use plimsoll_schemas::events;
 use plimsoll_schemas::words::{recommendation, usage, vulnerable};
 
@@ -127,11 +127,11 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
     let measurable = package.not_measurable_reason.is_empty();
     let recommendation = if assessed {
         let text = if measurable {
-            "observe first: run it with `plimsoll run`"
+            "observe first: run it with `plimsoll run`".to_owned()
         } else {
-            "its use cannot be measured"
+            format!("its use cannot be measured: {}", remedy_of(&package.not_measurable_reason))
         };
-        (recommendation::OBSERVE, text.to_owned())
+        (recommendation::OBSERVE, text)
     } else {
         (recommendation::NO_FEED, not_assessed_reason.clone())
     };
@@ -165,8 +165,12 @@ pub fn package_from_scan(package: &events::ScanPackage, findings: &[&events::Sca
         } else {
             package.not_measurable_reason.clone()
         },
-        use_remedy: if measurable { "run it with `plimsoll run`, or let the agent watch it" } else { "" }
-            .to_owned(),
+        use_remedy: if measurable {
+            "run it with `plimsoll run`, or let the agent watch it"
+        } else {
+            remedy_of(&package.not_measurable_reason)
+        }
+        .to_owned(),
         files_complete: true,
         recommendation: Recommendation {
             code: recommendation.0.to_owned(),
