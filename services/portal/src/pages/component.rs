@@ -277,41 +277,36 @@ fn apart(of: &ComponentRef, totals: &Totals) -> Markup {
     }
 }
 
-fn coverage(detail: &ComponentDetail) -> Markup {
-    html! {
-        section #coverage {
-            h2 { "Coverage" }
-            @if detail.coverage.is_empty() {
-                p.empty { "Nothing was watched yet. Run the component under plimsoll, or start the agent where it runs." }
-            } @else {
-                div.scroll tabindex="0" role="region" aria-label="Coverage" {
-                    table {
-                        caption { "What was watched. “Not used” is said only of packages watched from the first exec without loss." }
-                        thead { tr {
-                            th scope="col" { "Artifact" } th scope="col" { "Ecosystem" } th.count scope="col" { "Packages" }
-                            th scope="col" { "Observed by" } th scope="col" { "From the first exec" }
-                            th scope="col" { "Watched" } th.count scope="col" { "Workloads" }
-                            th.count scope="col" { "Events lost" } th.count scope="col" { "Paths unresolved" }
-                        } }
-                        tbody { @for group in &detail.coverage {
-                            @let watched = &group.coverage;
-                            tr {
-                                th scope="row" { a href=(links::artifact(&group.artifact)) { (labels::short_key(&group.artifact)) } }
-                                td { (labels::ecosystem(&group.ecosystem)) }
-                                td.count { (number(i64::try_from(group.package_count).unwrap_or(i64::MAX))) }
-                                td { @if watched.probes.is_empty() { span.muted { "none" } } @else { (labels::probes(&watched.probes)) } }
-                                td { @if watched.from_first_exec { "yes" } @else { strong { "no" } } }
-                                td {
-                                    (duration(watched.watched_ms))
-                                    @if watched.since_ms > 0 {
-                                        div.muted { (labels::time_ms(watched.since_ms, "–")) " to " (labels::time_ms(watched.until_ms, "–")) }
-                                    }
-                                }
-                                td.count { (number(watched.workload_count)) }
-                                td.count { (number(watched.events_lost)) }
-                                td.count { (number(watched.unresolved_path_count)) }
-                            }
-                        } }
+/// A section that is one table, or the sentence that there is nothing to list.
+struct TableSection<'t> {
+    id: &'t str,
+    title: &'t str,
+    caption: &'t str,
+    /// Said instead of a table without rows.
+    nothing: &'t str,
+    headings: &'t [Heading],
+}
+
+enum Heading {
+    Text(&'static str),
+    Count(&'static str),
+}
+
+impl TableSection<'_> {
+    fn of<T>(&self, items: &[T], row: impl Fn(&T) -> Markup) -> Markup {
+        html! {
+            section id=(self.id) {
+                h2 { (self.title) }
+                @if items.is_empty() { p.empty { (self.nothing) } } @else {
+                    div.scroll tabindex="0" role="region" aria-label=(self.title) {
+                        table {
+                            caption { (self.caption) }
+                            thead { tr { @for heading in self.headings { @match heading {
+                                Heading::Text(text) => th scope="col" { (text) },
+                                Heading::Count(text) => th.count scope="col" { (text) },
+                            } } } }
+                            tbody { @for item in items { tr { (row(item)) } } }
+                        }
                     }
                 }
             }
@@ -319,35 +314,69 @@ fn coverage(detail: &ComponentDetail) -> Markup {
     }
 }
 
-fn observed(detail: &ComponentDetail) -> Markup {
-    html! {
-        section #observed {
-            h2 { "How each language was observed" }
-            @if detail.observed.is_empty() {
-                p.empty { "No process of a language was seen yet." }
-            } @else {
-                div.scroll tabindex="0" role="region" aria-label="How each language was observed" {
-                    table {
-                        caption {
-                            "Processes of all workloads. What a process used before it was observed is known only as far as it was "
-                            "still in use then."
-                        }
-                        thead { tr {
-                            th scope="col" { "Language" } th scope="col" { "Processes" } th scope="col" { "Observed by" }
-                            th.count scope="col" { "Workloads" } th scope="col" { "Reasons and remedies" }
-                        } }
-                        tbody { @for one in &detail.observed { tr {
-                            th scope="row" { (labels::ecosystem(&one.ecosystem)) }
-                            td { (labels::observed(one)) }
-                            td { @if one.probe.is_empty() { span.muted { "none" } } @else { (labels::probes(std::slice::from_ref(&one.probe))) } }
-                            td.count { (number(one.workload_count)) }
-                            td { @if one.reasons.is_empty() { span.muted { "–" } } @else { ul.plain { @for reason in &one.reasons { li { (reason) } } } } }
-                        } } }
-                    }
+const COVERAGE: TableSection<'_> = TableSection {
+    id: "coverage",
+    title: "Coverage",
+    caption: "What was watched. “Not used” is said only of packages watched from the first exec without loss.",
+    nothing: "Nothing was watched yet. Run the component under plimsoll, or start the agent where it runs.",
+    headings: &[
+        Heading::Text("Artifact"),
+        Heading::Text("Ecosystem"),
+        Heading::Count("Packages"),
+        Heading::Text("Observed by"),
+        Heading::Text("From the first exec"),
+        Heading::Text("Watched"),
+        Heading::Count("Workloads"),
+        Heading::Count("Events lost"),
+        Heading::Count("Paths unresolved"),
+    ],
+};
+
+fn coverage(detail: &ComponentDetail) -> Markup {
+    COVERAGE.of(&detail.coverage, |group| {
+        let watched = &group.coverage;
+        html! {
+            th scope="row" { a href=(links::artifact(&group.artifact)) { (labels::short_key(&group.artifact)) } }
+            td { (labels::ecosystem(&group.ecosystem)) }
+            td.count { (number(i64::try_from(group.package_count).unwrap_or(i64::MAX))) }
+            td { @if watched.probes.is_empty() { span.muted { "none" } } @else { (labels::probes(&watched.probes)) } }
+            td { @if watched.from_first_exec { "yes" } @else { strong { "no" } } }
+            td {
+                (duration(watched.watched_ms))
+                @if watched.since_ms > 0 {
+                    div.muted { (labels::time_ms(watched.since_ms, "–")) " to " (labels::time_ms(watched.until_ms, "–")) }
                 }
             }
+            td.count { (number(watched.workload_count)) }
+            td.count { (number(watched.events_lost)) }
+            td.count { (number(watched.unresolved_path_count)) }
         }
-    }
+    })
+}
+
+const OBSERVED: TableSection<'_> = TableSection {
+    id: "observed",
+    title: "How each language was observed",
+    caption: "Processes of all workloads. What a process used before it was observed is known only as far as it was still \
+              in use then.",
+    nothing: "No process of a language was seen yet.",
+    headings: &[
+        Heading::Text("Language"),
+        Heading::Text("Processes"),
+        Heading::Text("Observed by"),
+        Heading::Count("Workloads"),
+        Heading::Text("Reasons and remedies"),
+    ],
+};
+
+fn observed(detail: &ComponentDetail) -> Markup {
+    OBSERVED.of(&detail.observed, |one| html! {
+        th scope="row" { (labels::ecosystem(&one.ecosystem)) }
+        td { (labels::observed(one)) }
+        td { @if one.probe.is_empty() { span.muted { "none" } } @else { (labels::probes(std::slice::from_ref(&one.probe))) } }
+        td.count { (number(one.workload_count)) }
+        td { @if one.reasons.is_empty() { span.muted { "–" } } @else { ul.plain { @for reason in &one.reasons { li { (reason) } } } } }
+    })
 }
 
 fn artifacts(detail: &ComponentDetail) -> Markup {
