@@ -35,6 +35,8 @@ static unsigned long dropped;
 static int sleeping, dying, done;
 static interface tools;
 static int attached;
+/* The JVM is still coming up, and gives no tool interface to who attaches: to be tried again. */
+static int too_early;
 /* Classes by how they were told: not at all, by their Java package, with their place. */
 static unsigned long hidden, generated, placed, counts_told;
 /* Unloaded before the agent came; what the JVM counts is since its start. */
@@ -439,6 +441,7 @@ static int set_up(interface vm, const char *options, int is_attached)
 	static const void *callbacks[EVENT_COUNT];
 	char path[PATH_MAX_BYTES];
 	size_t length = options ? length_of(options) : 0;
+	jint got;
 
 	/* Loaded twice: the first one works. */
 	if (fifo >= 0 || !length || length >= sizeof(path))
@@ -447,7 +450,14 @@ static int set_up(interface vm, const char *options, int is_attached)
 	if (!open_fifo(path))
 		return 0;
 	attached = is_attached;
-	if (JNI(vm, VM_GET_ENV, get_env_fn)(vm, &tools, JVMTI_VERSION_1_2)) {
+	got = JNI(vm, VM_GET_ENV, get_env_fn)(vm, &tools, JVMTI_VERSION_1_2);
+	too_early = is_attached && got == JNI_EDETACHED;
+	if (too_early) {
+		system_call(SYS_close, fifo, 0, 0, 0);
+		fifo = -1;
+		return 0;
+	}
+	if (got) {
 		fail_at_once("the JVM has no tool interface");
 		return 0;
 	}
@@ -478,7 +488,7 @@ __attribute__((visibility("default"))) jint Agent_OnAttach(interface vm, char *o
 
 	(void)reserved;
 	if (!set_up(vm, options, 1) || JNI(vm, VM_GET_ENV, get_env_fn)(vm, &jni, JNI_VERSION_1_6) || !begin(jni))
-		return JNI_ERR;
+		return too_early ? JNI_EDETACHED : JNI_ERR;
 	return JNI_OK;
 }
 

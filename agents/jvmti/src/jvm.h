@@ -23,6 +23,7 @@ typedef const void *const **interface;
 
 #define JNI_OK 0
 #define JNI_ERR (-1)
+#define JNI_EDETACHED (-2)
 #define JVMTI_VERSION_1_2 0x30010200
 #define JNI_VERSION_1_6 0x00010006
 

@@ -71,6 +71,32 @@ fn a_jvm_is_asked_once_however_many_attach_to_it() {
     }
 }
 
+/// Between its first threads and its tool interface there is a time in which it takes no agent, and keeps no counters that
+/// would tell.
+#[test]
+fn a_jvm_that_comes_up_is_asked_again() {
+    let Some(javac) = with_javac() else { return };
+    let application = Application::new(&javac);
+    let plain = application.command(&javac, &application.root.path().join("log"));
+    let mut command = Command::new(plain.get_program());
+    // As slow as can be.
+    command.args(["-Xint", "-Xshare:off", "-XX:-UsePerfData"]).args(plain.get_args()).arg("wait");
+    command.env_remove("JAVA_TOOL_OPTIONS").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut jvm = command.spawn().unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !procfs::mappings(jvm.id()).iter().any(|mapping| mapping.path.ends_with(b"/libjvm.so")) {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    loop {
+        match answer(helper(Path::new(HELPER), None, jvm.id())).0 {
+            Outcome::NotYet => assert!(std::time::Instant::now() < deadline),
+            outcome => break assert!(matches!(outcome, Outcome::Attached { unloaded: None }), "{outcome:?}"),
+        }
+    }
+    jvm.kill().unwrap();
+    jvm.wait().unwrap();
+}
+
 #[test]
 fn a_jvm_of_another_user_is_named() {
     if !rustix::process::geteuid().is_root() {

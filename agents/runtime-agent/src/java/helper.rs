@@ -132,7 +132,9 @@ fn attach(pid: u32, started_ns: u64, attach_from_21: bool) -> Result<(Outcome, O
     let place = Place::create(&temporary, jvm.agent)?;
     let answer = place.load_into(socket);
     let fifo = place.remove();
-    answer?;
+    if !answer? {
+        return Ok((Outcome::NotYet, None));
+    }
     let unloaded = perf_data(&temporary, jvm.inner_pid, jvm.user).and_then(|perf| unloaded(&perf));
     Ok((Outcome::Attached { unloaded }, Some(fifo)))
 }
@@ -377,7 +379,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn load_into(&self, socket: UnixStream) -> Result<(), String> {
+    /// Whether it has the agent now; false: it is still coming up.
+    fn load_into(&self, socket: UnixStream) -> Result<bool, String> {
         let path = |file: &str| format!("/tmp/{}/{file}", self.name);
         let words = ["1", "load", &path(plimsoll_jvmti::FILE_NAME), "true", &path(FIFO_NAME)];
         let request: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
@@ -391,18 +394,7 @@ impl<'a> Place<'a> {
             Ok(String::from_utf8_lossy(&answer).into_owned())
         };
         let answer = talk().map_err(|error| format!("does not answer to its attach protocol: {error}"))?;
-        let mut lines = answer.lines();
-        let done = lines.next().map(str::trim) == Some("0");
-        // "return code: 0" since JDK 9, "0" before; an error's text otherwise.
-        let loaded = lines.next().is_none_or(|line| line.trim_start_matches("return code:").trim() == "0");
-        if done && loaded {
-            return Ok(());
-        }
-        let said: String = answer.trim().replace('\n', " ").chars().take(300).collect();
-        Err(format!(
-            "does not load the agent ({said}); if its /tmp is mounted noexec, mount it with exec, or start it with \
-             `plimsoll run`"
-        ))
+        has_loaded(&answer)
     }
 
     /// Removes the files; the JVM holds what it needs.
@@ -410,6 +402,22 @@ impl<'a> Place<'a> {
         clear(self.temporary, &self.name, &self.directory);
         self.fifo
     }
+}
+
+/// What a JVM says to a request to load the agent: whether it has; false: it is still coming up.
+fn has_loaded(answer: &str) -> Result<bool, String> {
+    let mut lines = answer.lines();
+    let done = lines.next().map(str::trim) == Some("0");
+    // "return code: 0" since JDK 9, "0" before; an error's text otherwise. The other number is the agent's own.
+    match lines.next().map_or("0", |line| line.trim_start_matches("return code:").trim()) {
+        "0" if done => return Ok(true),
+        "-2" if done => return Ok(false),
+        _ => {}
+    }
+    let said: String = answer.trim().replace('\n', " ").chars().take(300).collect();
+    Err(format!(
+        "does not load the agent ({said}); if its /tmp is mounted noexec, mount it with exec, or start it with `plimsoll run`"
+    ))
 }
 
 fn clear(temporary: &OwnedFd, name: &str, directory: &OwnedFd) {
@@ -482,4 +490,28 @@ fn unloaded(perf: &[u8]) -> Option<u64> {
         Value::Text(_) => None,
     };
     Some(number("java.cls.unloadedClasses")? + number("java.cls.sharedUnloadedClasses").unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_to_loading() {
+        for (answer, expected) in [
+            ("0\nreturn code: 0\n", Ok(true)),
+            ("0\n0\n", Ok(true)),
+            ("0\n", Ok(true)),
+            ("0\nreturn code: -2\n", Ok(false)),
+            ("0\nreturn code: -1\n", Err("(0 return code: -1); if its /tmp")),
+            ("0\nlibx.so: failed to map segment", Err("failed to map segment); if its /tmp")),
+            ("101\n", Err("(101); if its /tmp")),
+            ("", Err("(); if its /tmp")),
+        ] {
+            match (has_loaded(answer), expected) {
+                (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason}"),
+                (found, expected) => assert_eq!(found, expected.map_err(str::to_owned), "{answer}"),
+            }
+        }
+    }
 }
