@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_catalog::tree::{Near, path as paths};
+use plimsoll_catalog::tree::{Near, Surroundings, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, Warning};
 use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS};
 
@@ -41,49 +41,49 @@ pub struct Indexed {
     changing: bool,
     built: Instant,
     build_time: Duration,
-    /// Of what lies near the asked paths only.
-    is_near: bool,
+    /// Of what lies near the asked paths only: the generation of these surroundings.
+    near: Option<u32>,
 }
 
 impl Indexed {
     /// The index for these paths of the root: of what lies near them where that is certain to tell their owners.
     fn build_for(root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Self {
-        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(surroundings) = &mut *near {
-            for path in asked {
-                surroundings.add(tree, path);
-            }
-            surroundings.builds += 1;
-            if surroundings.builds <= MAX_NEAR_BUILDS && surroundings.path_count() <= MAX_NEAR_PATHS {
-                let indexed = Self { is_near: true, ..Self::build(tree, &Near::new(tree, surroundings)) };
-                match asked.iter().find(|path| !surroundings.is_certain(tree, &indexed.index, path)) {
-                    None => {
-                        surroundings.is_ahead = false;
-                        return indexed;
-                    }
-                    Some(path) => {
-                        let path = paths::display(path);
-                        tracing::debug!(path, "may be owned by what lies far away: the whole root is walked");
-                    }
+        if let Some(surroundings) = Self::surroundings_of(root, tree, asked) {
+            let indexed = Self::build(tree, &Near::new(tree, &surroundings));
+            match asked.iter().find(|path| !surroundings.is_certain(tree, &indexed.index, path)) {
+                None => return Self { near: Some(surroundings.generation), ..indexed },
+                Some(path) => {
+                    let path = paths::display(path);
+                    tracing::debug!(path, "may be owned by what lies far away: the whole root is walked");
                 }
             }
         }
-        *near = None;
-        drop(near);
+        *root.near.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Self::build(tree, tree)
+    }
+
+    /// What lies near all paths asked so far and these; `None` where that is too much. A copy, so that requests that the
+    /// last index answers need not wait while the next one is built.
+    fn surroundings_of(root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Option<Surroundings> {
+        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
+        let surroundings = near.as_mut()?;
+        for path in asked {
+            surroundings.add(tree, path);
+        }
+        surroundings.builds += 1;
+        let is_little = surroundings.builds <= MAX_NEAR_BUILDS && surroundings.path_count() <= MAX_NEAR_PATHS;
+        is_little.then(|| surroundings.clone())
     }
 
     /// Good for these paths of the root, as far as what lies near them goes.
     fn is_near_enough(&self, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> bool {
-        if !self.is_near {
-            return true;
-        }
+        let Some(generation) = self.near else { return true };
         let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(surroundings) = &mut *near else { return false };
         for path in asked {
             surroundings.add(tree, path);
         }
-        !surroundings.is_ahead
+        surroundings.generation == generation
             && surroundings.path_count() <= MAX_NEAR_PATHS
             && asked.iter().all(|path| surroundings.is_certain(tree, &self.index, path))
     }
@@ -101,7 +101,7 @@ impl Indexed {
         };
         let gaps = outcome.warnings.into_iter().filter(hides_owners).collect();
         let changing = newest_ms + TICK_MS >= begun_ms;
-        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed(), is_near: false }
+        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed(), near: None }
     }
 
     /// Good for these paths: their databases are in it, or it is too early to look for them again.
@@ -135,7 +135,7 @@ impl Indexed {
 
     /// Why there may be archives of Java that are not in it; `None` if there are none.
     pub fn lacks_archives(&self) -> Option<String> {
-        if self.is_near {
+        if self.near.is_some() {
             return Some("of a host, only what lies near the used files is looked at".into());
         }
         // What an archive holds that cannot be read is in no list of packages, either.

@@ -25,8 +25,8 @@ pub struct Surroundings {
     has_far: bool,
     /// How many indexes were built of them; counted by who builds them.
     pub builds: u32,
-    /// Databases lie near these paths of which no index was built: set by [`Self::add`], cleared by who builds one.
-    pub is_ahead: bool,
+    /// Rises with each [`Self::add`] that brought databases: an index built at a lower one lacks these.
+    pub generation: u32,
 }
 
 impl Surroundings {
@@ -34,7 +34,7 @@ impl Surroundings {
     pub fn add(&mut self, tree: &dyn FileTree, asked: &[u8]) {
         let (walked, resolved) = spellings(tree, asked);
         for path in resolved.iter().chain([&walked]) {
-            self.is_ahead |= self.add_spelling(tree, path);
+            self.generation += u32::from(self.add_spelling(tree, path));
         }
     }
 
