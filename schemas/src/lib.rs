@@ -7,6 +7,7 @@ pub mod event;
 pub mod identity;
 pub mod key;
 pub mod migrations;
+pub mod not_measurable;
 pub mod partition;
 pub mod resolver_protocol;
 pub mod topics;

@@ -55,7 +55,7 @@ pub fn language(ecosystem: &str) -> Option<&'static str> {
         "pypi" => "Python",
         "npm" => "Node.js",
         "gem" => "Ruby",
-        "composer" => "PHP",
+        "composer" | "pear" => "PHP",
         "golang" => "Go",
         "cargo" => "Rust",
         _ => return None,

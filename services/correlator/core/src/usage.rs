@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plimsoll_schemas::not_measurable::remedy_of;
 use plimsoll_schemas::words::{Rung, ownership_state, package_kind, probe, usage};
 
 use crate::artifact::Artifact;
@@ -254,8 +255,8 @@ fn judge_lack(
 ) -> (&'static str, String, String) {
     let coverage = &facts.coverage;
     if !package.not_measurable_reason.is_empty() {
-        let remedy = "judge it by what the application needs; no probe can tell".to_owned();
-        return (usage::NOT_MEASURABLE, package.not_measurable_reason.to_owned(), remedy);
+        let reason = package.not_measurable_reason;
+        return (usage::NOT_MEASURABLE, reason.to_owned(), remedy_of(reason).to_owned());
     }
     if package.observable_by.is_empty() {
         let reason = format!("no probe can see whether {} packages are used", package.ecosystem);
