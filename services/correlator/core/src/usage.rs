@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::not_measurable::remedy_of;
-use plimsoll_schemas::words::{Rung, ownership_state, package_kind, probe, usage};
+use plimsoll_schemas::words::{Rung, ownership_state, package_kind, possible_copy_of, probe, usage};
 
 use crate::artifact::Artifact;
 use crate::coverage::Facts;
@@ -142,7 +142,10 @@ impl Artifact {
                     Some(ownership) if !ownership.owners.is_empty() => {
                         for owner in &ownership.owners {
                             let id = owner.package_id.clone();
-                            unresolved.classes.entry(id).or_insert_with(|| class.clone());
+                            unresolved
+                                .classes
+                                .entry(id)
+                                .or_insert_with(|| (class.clone(), copy_in(&path.path)));
                         }
                     }
                     _ => unresolved.any_archive = true,
@@ -161,8 +164,8 @@ pub(crate) struct Unresolved {
     accessed: bool,
     /// Paths that were loaded at least.
     loaded: BTreeSet<Vec<u8>>,
-    /// By package of which it may be: a class from nobody can tell where.
-    classes: BTreeMap<String, String>,
+    /// By package of which it may be: a class from nobody can tell where, or from what may be a copy of its archive.
+    classes: BTreeMap<String, (String, String)>,
     /// Nobody looked whose such a class may be.
     any_archive: bool,
 }
@@ -173,8 +176,15 @@ pub(crate) enum PossibleUse<'a> {
     Nothing,
     /// A path of unknown owner.
     Path,
-    /// This class.
+    /// This class, which came from no file.
     Class(&'a str),
+    /// This class, which came from an archive that no scan lists.
+    Copy(&'a str, &'a str),
+}
+
+/// The archive that a path names as what may be a copy; empty if none.
+fn copy_in(path: &[u8]) -> String {
+    possible_copy_of(path).map_or_else(String::new, |copy| String::from_utf8_lossy(copy).into_owned())
 }
 
 impl Unresolved {
@@ -188,7 +198,8 @@ impl Unresolved {
         };
         match self.classes.get(package.id) {
             _ if is_path => PossibleUse::Path,
-            Some(class) => PossibleUse::Class(class),
+            Some((class, copy)) if copy.is_empty() => PossibleUse::Class(class),
+            Some((class, copy)) => PossibleUse::Copy(class, copy),
             None => PossibleUse::Nothing,
         }
     }
@@ -339,6 +350,14 @@ fn judge_lack(
             );
             let remedy = "a new run changes nothing, so judge it by what the application needs".to_owned();
             return (usage::NOT_MEASURED, reason, remedy);
+        }
+        PossibleUse::Copy(class, copy) => {
+            let reason = format!(
+                "{class} was loaded from {copy}, which no scan lists and which may be a copy of it: it has classes of that \
+                 Java package"
+            );
+            let remedy = "treat it as used; or unpack the application into its own directory, and scan and run it there";
+            return (usage::NOT_MEASURED, reason, remedy.to_owned());
         }
     }
     let watched = coverage.workload_count_from_first_exec;

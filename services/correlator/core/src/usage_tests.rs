@@ -149,6 +149,10 @@ fn table_of_use() {
         ("not_measured", "deployed", "a.B was loaded from no file"),
     );
     check(
+        Case { change: |_, _, possible| *possible = PossibleUse::Copy("a.B", "/tmp/*/x.jar"), ..WATCHED },
+        ("not_measured", "deployed", "a.B was loaded from /tmp/*/x.jar, which no scan lists"),
+    );
+    check(
         Case {
             change: |package, _, _| package.not_measurable_reason = "it has only documentation",
             ..WATCHED

@@ -158,6 +158,22 @@ fn a_class_from_nobody_can_tell_where_holds_back_what_has_its_java_package() {
 }
 
 #[test]
+fn a_class_from_what_may_be_a_copy_holds_back_what_has_its_java_package() {
+    let at = "?/tmp/jetty-*/lib/x.jar!/org/x";
+    let mut ownership = shaded(at, &[("jv-app", &[][..])]);
+    ownership.state = "unresolved".into();
+    let got = events(
+        &["jv-app", "jv-other"],
+        vec![Event::Ownership(ownership)],
+        vec![class(at, "org.x.A", T0 + 1)],
+    );
+    let used = ["jv-app", "jv-other"].map(|name| got.package(name).r#use.clone());
+    assert_eq!(used, ["not_measured", "unused"]);
+    let app = got.usage("web", "jv-app").unwrap();
+    assert!(app.use_reason.starts_with("org.x.A was loaded from /tmp/jetty-*/lib/x.jar,"), "{}", app.use_reason);
+}
+
+#[test]
 fn more_classes_than_one_record_holds_are_all_listed() {
     let jar = "app/shaded.jar";
     let classes: Vec<_> = (0..15_000)

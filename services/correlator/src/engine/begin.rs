@@ -77,9 +77,11 @@ impl Engine<'_> {
                 }
                 Err(RestoreError::LeftOpen(reason)) if !closed => {
                     tracing::warn!("closing what the brokers left open: {reason}");
-                    closed = true;
                     match self.close_left_open() {
-                        Ok(()) => continue,
+                        Ok(()) => {
+                            closed = true;
+                            continue;
+                        }
                         Err(failure) => failure,
                     }
                 }
@@ -179,7 +181,7 @@ impl Engine<'_> {
 
     /// Partition numbers whose left-open transaction never got as far as its offsets.
     fn incomplete(
-        &mut self,
+        &self,
         open: &[LeftOpen],
         known: &[CommittedOffset],
     ) -> Result<BTreeSet<u32>, RestoreError> {
@@ -205,14 +207,27 @@ impl Engine<'_> {
                 .filter(|input| partitions.contains(&input.partition))
                 .cloned()
                 .collect();
-            match self.consumer.committed(&inputs) {
-                // Its offsets wait for its end: they are the last that it sent, so it is complete.
-                Err(error) if error.is_retriable() => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) => incomplete.extend(partitions),
+            // Its offsets wait for its end: they are the last that it sent, so it is complete.
+            if !self.wait_for_a_transaction(&inputs)? {
+                incomplete.extend(partitions);
             }
         }
         Ok(incomplete)
+    }
+
+    /// Whether offsets of `inputs` wait for the end of a transaction. The brokers then answer what is committed so far,
+    /// and to nothing else.
+    fn wait_for_a_transaction(&self, inputs: &[TopicPartition]) -> Result<bool, RestoreError> {
+        let broker = &*self.connections.broker;
+        let group = super::group(self.codec.prefix());
+        match broker.committed(&group, inputs) {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_retriable() => {
+                broker.committed_so_far(&group, inputs)?;
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Begins anew if, long after the last transaction, one is still open: nothing else would end it until there are
