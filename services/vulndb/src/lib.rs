@@ -9,6 +9,7 @@ mod build;
 mod error;
 mod finding;
 pub mod format;
+mod guessed;
 mod image;
 mod matching;
 mod platform;

@@ -4,6 +4,7 @@
 use crate::error::{Damage, DatabaseError};
 use crate::finding::Matches;
 use crate::format::{AffectedRow, EcosystemRow, FEED_OSV, FeedRow, PackageRow, RecordRow};
+use crate::guessed::NamesByArtifact;
 use crate::image::{Image, Read};
 use crate::platform::Platform;
 use crate::query::{Assessment, NotApplicable, NotAssessedCode, PackageQuery};
@@ -11,6 +12,7 @@ use crate::ranges::{Installed, evaluate};
 use crate::version::Scheme;
 use std::cmp::Ordering;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// An open database. Opening reads the header and the names of the feeds; everything else is read in place
 /// when asked for.
@@ -26,6 +28,7 @@ pub struct Database {
     ecosystem_strings: Vec<(String, u32)>,
     /// Names of the lists that are applied to every ecosystem.
     lists: Vec<String>,
+    pub(crate) names_by_artifact: OnceLock<NamesByArtifact>,
 }
 
 const REBUILD: &str = "rebuild the database with `plimsoll db build OSV_DIR`";
@@ -77,6 +80,7 @@ impl Database {
             ecosystems: Vec::new(),
             ecosystem_strings: Vec::new(),
             lists: Vec::new(),
+            names_by_artifact: OnceLock::new(),
         };
         database.read_feed_names().map_err(|damage| DatabaseError::damaged(path, damage))?;
         Ok(database)
@@ -174,16 +178,25 @@ impl Database {
         let version = query.version;
         let installed =
             Installed::parse(scheme, version).ok_or_else(|| unparseable(version, scheme.title()))?;
-        let of_ecosystem = self.ecosystem_strings.iter().filter(|(base, _)| base == ecosystem);
         let name = scheme.normalise_name(query.name);
         let platform = Platform::parse(query.platform);
-        let matches = self.collect(of_ecosystem.map(|&(_, id)| id), &name, &installed, platform.as_ref())?;
+        let matches = self.collect(self.ecosystem_ids(ecosystem), &name, &installed, platform.as_ref())?;
+        if scheme == Scheme::Maven
+            && let Some(hints) = query.group_hints
+        {
+            return Ok(self.assess_guessed(query, hints, ecosystem, &installed, matches)?);
+        }
         let subject = [query.name, " ", version].concat();
         Ok(self.answer(&subject, ecosystem, &installed, matches)?)
     }
 
+    /// String ids of the ecosystem strings of the data that belong to an ecosystem.
+    pub(crate) fn ecosystem_ids(&self, ecosystem: &str) -> impl Iterator<Item = u32> {
+        self.ecosystem_strings.iter().filter(move |(base, _)| base == ecosystem).map(|&(_, id)| id)
+    }
+
     /// Evaluates everything the database says about one package.
-    fn collect(
+    pub(crate) fn collect(
         &self,
         ecosystems: impl Iterator<Item = u32>,
         name: &str,
@@ -238,7 +251,7 @@ impl Database {
         Ok(Some(NotApplicable { id: self.image.string(record.id)?.to_owned(), reason }))
     }
 
-    fn answer(
+    pub(crate) fn answer(
         &self,
         subject: &str,
         feed: &str,

@@ -25,6 +25,9 @@ pub struct PackageQuery<'a> {
     pub distro_version: &'a str,
     /// Go: what the program was built for, `GOOS/GOARCH` (`linux/amd64`); empty where that is not known.
     pub platform: &'a str,
+    /// Maven: given if the name's group is a guess, then with everything else that tells whose the package is: class
+    /// packages, names of its bundle and module. Names with other groups are matched as well then.
+    pub group_hints: Option<&'a [String]>,
 }
 
 /// The answer for one package.
@@ -85,6 +88,8 @@ pub enum NotAssessedCode {
     UnknownRelease,
     /// The ecosystem's version order does not know what to do with the version.
     UnparseableVersion,
+    /// The package's Maven group is not known, and one that it may be of is vulnerable.
+    UnknownGroup,
     /// The database file is damaged.
     DatabaseDamaged,
 }

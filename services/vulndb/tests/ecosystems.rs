@@ -4,7 +4,7 @@
 
 mod support;
 
-use plimsoll_vulndb::{Assessment, Database, NotAssessedCode, status};
+use plimsoll_vulndb::{Assessment, Database, NotAssessedCode, PackageQuery, status};
 use support::*;
 
 /// A record of one package, ranges given as `TYPE: kind version, …`, then listed versions.
@@ -93,6 +93,66 @@ fn maven() {
     );
     check("maven", "Org.X:y", &db, &[], &["2.14.1"], &[]);
     check("maven", "y", &db, &[], &["2.14.1"], &[]);
+}
+
+/// Packages whose group is a guess: what is found under which name, or why nothing is.
+#[test]
+fn guessed_groups_of_maven() {
+    let all: &[(&str, &[(&str, &str)])] = &[("ECOSYSTEM", &[("introduced", "0"), ("fixed", "99")])];
+    let export = Export::new();
+    let names = [
+        "com.alibaba:common",
+        "org.apache.groovy:groovy",
+        "org.bouncycastle:bcprov-jdk18on",
+        "org.codehaus.groovy:groovy",
+        "org.hibernate.orm:hibernate-core",
+        "org.springframework:spring-jcl",
+    ];
+    let records: Vec<String> = names
+        .iter()
+        .map(|name| record("Maven", name, all, &[]).replace("X-1", &format!("X-{name}")))
+        .collect();
+    export.records("Maven", &records.iter().map(String::as_str).collect::<Vec<_>>());
+    let database = export.database();
+    let check = |guess: &str, version: &str, hints: &[&str], expect: &str| {
+        let hints: Vec<String> = hints.iter().map(|hint| (*hint).to_owned()).collect();
+        let query = PackageQuery { group_hints: Some(&hints), ..application("maven", guess, version) };
+        let found = match database.match_package(&query) {
+            Assessment::Assessed { findings, not_applicable, .. } => {
+                for finding in &findings {
+                    let is_own = finding.id == format!("X-{guess}");
+                    assert_eq!(finding.match_reason.contains("is a guess"), !is_own, "{finding:?}");
+                }
+                let ids = findings.into_iter().map(|finding| finding.id);
+                ids.chain(not_applicable.into_iter().map(|one| format!("not {}", one.id)))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            }
+            Assessment::NotAssessed { code, reason, remedy } => {
+                assert!(!reason.is_empty() && !remedy.is_empty());
+                format!("{code:?}")
+            }
+        };
+        assert_eq!(found, expect, "{guess} {version} {hints:?}");
+    };
+    check("org.bouncycastle.jcajce:bcprov-jdk18on", "1.78.1", &[], "X-org.bouncycastle:bcprov-jdk18on");
+    check("org.apache.commons:spring-jcl", "5.3.39", &["spring.jcl"], "X-org.springframework:spring-jcl");
+    check("org.hibernate:hibernate-core", "6.4.9.Final", &[], "X-org.hibernate.orm:hibernate-core");
+    check(
+        "org.codehaus.groovy:groovy",
+        "4.0.22",
+        &["org.apache.groovy"],
+        "X-org.apache.groovy:groovy X-org.codehaus.groovy:groovy",
+    );
+    // A fixed version, an artifact that no advisory names, and one that others are called like.
+    check("org.bouncycastle.jcajce:bcprov-jdk18on", "99", &[], "");
+    check("com.acme:shop", "1", &["com.acme"], "");
+    check("com.acme.common:common", "1", &["com.acme"], "not X-com.alibaba:common");
+    check("com.acme.common:common", "99", &["com.acme"], "");
+    check("common", "1", &[], "UnknownGroup");
+    check("common", "99", &[], "");
+    // A group that is known is not doubted.
+    assert_eq!(ids(&database, &application("maven", "org.hibernate:hibernate-core", "6")), [""; 0]);
 }
 
 /// Records of other repositories than the ecosystem's own stand under their address.

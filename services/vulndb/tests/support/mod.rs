@@ -90,6 +90,7 @@ pub fn debian<'a>(release: &'a str, source: &'a str, version: &'a str) -> Packag
         distro_id: "debian",
         distro_version: release,
         platform: "",
+        group_hints: None,
     }
 }
 
