@@ -77,6 +77,10 @@ pub struct PackageRecord {
     /// any event: the scanner compares it with what advisories affect.
     #[serde(skip)]
     pub linked_packages: Option<Vec<String>>,
+    /// Maven: what else tells whose it is, where the group in its name is a guess; `None` where it is known. Not part of
+    /// any event: the scanner matches other groups as well then.
+    #[serde(skip)]
+    pub group_hints: Option<Vec<String>>,
 }
 
 impl PackageRecord {
@@ -105,6 +109,7 @@ impl PackageRecord {
             installer: String::new(),
             identified_by: "",
             linked_packages: None,
+            group_hints: None,
         }
     }
 

@@ -19,9 +19,10 @@ const IMPORTS_SHOWN_MAX: usize = 5;
 /// Stands in `feeds` where the distribution's own package was assessed instead.
 const BY_OS_PACKAGE: &str = "by the operating system's package";
 
-/// The complete findings of each package, in their order.
+/// The complete findings of each package, in their order. `records` are the packages as the catalog knows them.
 pub fn assess(
     packages: &[ScanPackage],
+    records: &[PackageRecord],
     distribution: Option<&OsRelease>,
     database: Option<&Database>,
     artifact: &str,
@@ -44,8 +45,17 @@ pub fn assess(
             .collect();
     };
     let base = ScanFindings { database_version: database.version().to_owned(), ..base };
-    let assessments: Vec<Assessment> =
-        packages.iter().map(|package| database.match_package(&query(package, distribution))).collect();
+    let hints: HashMap<&str, &[String]> = records
+        .iter()
+        .filter_map(|record| Some((record.package_id.as_str(), record.group_hints.as_deref()?)))
+        .collect();
+    let assessments: Vec<Assessment> = packages
+        .iter()
+        .map(|package| {
+            let group_hints = hints.get(package.package_id.as_str()).copied();
+            database.match_package(&PackageQuery { group_hints, ..query(package, distribution) })
+        })
+        .collect();
     let by_id: HashMap<&str, usize> =
         packages.iter().enumerate().map(|(index, package)| (package.package_id.as_str(), index)).collect();
     let mut out = Vec::with_capacity(packages.len());
@@ -237,6 +247,7 @@ fn query<'a>(package: &'a ScanPackage, distribution: Option<&'a OsRelease>) -> P
         distro_id: distribution.filter(|_| os).map_or("", |release| release.id.as_str()),
         platform: if package.ecosystem == "golang" { &package.architecture } else { "" },
         distro_version: distribution.filter(|_| os).map_or("", |release| release.version_id.as_str()),
+        group_hints: None,
     }
 }
 
@@ -399,7 +410,7 @@ mod tests {
 
     #[test]
     fn without_a_database_nothing_is_assessed() {
-        let found = assess(&[package("os", "debian", "a", "a")], None, None, "host/x", "s");
+        let found = assess(&[package("os", "debian", "a", "a")], &[], None, None, "host/x", "s");
         assert!(!found[0].assessed && !found[0].not_assessed_reason.is_empty());
     }
 

@@ -95,7 +95,14 @@ pub fn scan_until(
         }
     }
     let distribution = outcome.os_release.as_ref();
-    let mut findings = assess::assess(&packages, distribution, options.database.as_deref(), &key, &scan_id);
+    let mut findings = assess::assess(
+        &packages,
+        &outcome.packages,
+        distribution,
+        options.database.as_deref(),
+        &key,
+        &scan_id,
+    );
     assess::say_identification(&mut findings, &outcome.packages);
     assess::say_linkage(&mut findings, &outcome.packages);
     warnings.extend(outcome.warnings.iter().map(events::warning));

@@ -36,7 +36,21 @@ fn database(directory: &Path) -> Arc<Database> {
     let packages = [
         ("Debian", "Debian:12", &["pyyaml", "apache-log4j2", "node-lodash", "ruby-rack"][..]),
         ("PyPI", "PyPI", &["PyYAML", "urllib3"]),
-        ("Maven", "Maven", &["org.apache.logging.log4j:log4j-core", "org.example:app"]),
+        (
+            "Maven",
+            "Maven",
+            &[
+                "com.alibaba:common",
+                "org.apache.groovy:groovy",
+                "org.apache.logging.log4j:log4j-core",
+                "org.bouncycastle:bcprov-jdk18on",
+                "org.example:app",
+                "org.hibernate.common:hibernate-commons-annotations",
+                "org.hibernate.orm:hibernate-core",
+                "org.objenesis:objenesis",
+                "org.springframework:spring-jcl",
+            ],
+        ),
         ("npm", "npm", &["lodash", "@scope/odd"]),
         ("RubyGems", "RubyGems", &["rack"]),
     ];
@@ -212,4 +226,66 @@ fn without_the_distributions_feed_the_language_speaks() {
         "{packages:#?}"
     );
     assert_eq!(packages.iter().filter(|package| package.contains(": TEST-")).count(), 8, "{packages:#?}");
+}
+
+/// A jar that does not name its Maven group: what manifests of Maven Central say, and where their classes are.
+#[test]
+fn jars_without_coordinates_are_not_called_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = database(directory.path());
+    let unnamed = |path: &'static str, manifest: &str, packages: &[&str]| {
+        let mut entries = vec![("META-INF/MANIFEST.MF".to_owned(), format!("{manifest}\n").into_bytes())];
+        entries.extend(packages.iter().map(|name| (format!("{name}/A.class"), b"\xca\xfe\xba\xbe".to_vec())));
+        ("", path, zip(&entries))
+    };
+    let path = directory.path().join("root");
+    let jars = [
+        unnamed(
+            "app/bcprov-jdk18on-1.78.1.jar",
+            "Bundle-SymbolicName: bcprov\nBundle-Version: 1.78.1",
+            &["org/bouncycastle/jcajce/util", "org/bouncycastle/jcajce/spec"],
+        ),
+        unnamed(
+            "app/spring-jcl-5.3.39.jar",
+            "Automatic-Module-Name: spring.jcl\nImplementation-Version: 5.3.39",
+            &["org/apache/commons/logging"],
+        ),
+        unnamed(
+            "app/groovy-4.0.22.jar",
+            "Automatic-Module-Name: org.apache.groovy\nImplementation-Version: 4.0.22",
+            &["org/codehaus/groovy/ast", "groovy/lang"],
+        ),
+        unnamed(
+            "app/hibernate-core-6.4.9.Final.jar",
+            "Implementation-Vendor-Id: org.hibernate\nImplementation-Version: 6.4.9.Final",
+            &["org/hibernate/internal"],
+        ),
+        unnamed(
+            "app/hibernate-commons-annotations-6.0.6.Final.jar",
+            "Implementation-Vendor-Id: org.hibernate\nImplementation-Version: 6.0.6.Final",
+            &["org/hibernate/annotations/common"],
+        ),
+        unnamed(
+            "app/objenesis-3.3.jar",
+            "Automatic-Module-Name: org.objenesis\nImplementation-Version: 3.3",
+            &["org/objenesis/instantiator"],
+        ),
+        unnamed("app/common-1.0.jar", "Implementation-Version: 1.0", &["com/acme/shop"]),
+        unnamed("app/resources/common-1.0.jar", "Implementation-Version: 1.0", &[]),
+    ];
+    root(&path, support::OS_RELEASE, &jars);
+    let scan = scan_root(&path, &database);
+    let expect = [
+        "com.acme.shop:common app/common-1.0.jar: Maven TEST-Maven-com.alibaba:common does not apply: it is for com.alibaba:common, and nothing in this archive points to that group; its own, com.acme.shop, is a guess",
+        "common app/resources/common-1.0.jar: not assessed",
+        "org.apache.commons:spring-jcl app/spring-jcl-5.3.39.jar: TEST-Maven-org.springframework:spring-jcl",
+        "org.apache.groovy:groovy app/groovy-4.0.22.jar: TEST-Maven-org.apache.groovy:groovy",
+        "org.bouncycastle.jcajce:bcprov-jdk18on app/bcprov-jdk18on-1.78.1.jar: TEST-Maven-org.bouncycastle:bcprov-jdk18on",
+        "org.hibernate:hibernate-commons-annotations app/hibernate-commons-annotations-6.0.6.Final.jar: TEST-Maven-org.hibernate.common:hibernate-commons-annotations",
+        "org.hibernate:hibernate-core app/hibernate-core-6.4.9.Final.jar: TEST-Maven-org.hibernate.orm:hibernate-core",
+        "org.objenesis:objenesis app/objenesis-3.3.jar: TEST-Maven-org.objenesis:objenesis",
+    ];
+    assert_eq!(application_packages(&scan), expect);
+    let reasons = scan.findings.iter().flat_map(|found| &found.findings).map(|f| f.match_reason.as_str());
+    assert_eq!(reasons.filter(|reason| reason.contains("is a guess")).count(), 4);
 }

@@ -3,7 +3,7 @@
 
 use super::archive::{Facts, Pom};
 use super::classes::{self, Directories};
-use super::known::{GROUPS_BY_ARTIFACT, GROUPS_BY_PACKAGE};
+use super::group;
 use super::properties::acceptable;
 use crate::bounds::LeftOut;
 
@@ -261,7 +261,7 @@ fn fallback(facts: &Facts, name: &FileName, claimed: &[&str], groups_in_names: b
     } else {
         name.version.clone()
     };
-    let (group, group_of_manifest) = group(facts, &artifact, claimed);
+    let (group, group_of_manifest) = group::guess(facts, &artifact, claimed);
     let version_of_manifest = !manifest.version().is_empty() && manifest.version() == version;
     Component {
         group,
@@ -274,66 +274,6 @@ fn fallback(facts: &Facts, name: &FileName, claimed: &[&str], groups_in_names: b
         },
         prefixes: Vec::new(),
     }
-}
-
-/// The likeliest group, and whether the manifest names it.
-fn group(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String, bool) {
-    let manifest = &facts.manifest;
-    // Scala's artifacts end in the version of the language that they were compiled for.
-    let plain = artifact
-        .rsplit_once('_')
-        .filter(|(_, scala)| is_scala_version(scala))
-        .map_or(artifact, |(name, _)| name);
-    let by_artifact = GROUPS_BY_ARTIFACT.binary_search_by_key(&plain, |(known, _)| known);
-    if let Ok(at) = by_artifact {
-        return (GROUPS_BY_ARTIFACT[at].1.to_owned(), false);
-    }
-    let own = dominant_package(facts, claimed, "", 3);
-    let closer = dominant_package(facts, claimed, &own, 4);
-    let is_domain = |text: &str| text.matches('.').count() >= 1 && acceptable(text).is_some();
-    let known = GROUPS_BY_PACKAGE.iter().filter(|(package, _)| {
-        closer.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    if let Some((_, group)) = known.max_by_key(|(package, _)| package.len()) {
-        return ((*group).to_owned(), false);
-    }
-    let vendor = &manifest.implementation_vendor_id;
-    // `org.apache` says whose it is, not which project.
-    if is_domain(vendor) && vendor != "org.apache" {
-        return (vendor.clone(), true);
-    }
-    let symbolic = &manifest.bundle_symbolic_name;
-    if is_domain(symbolic) {
-        let group = symbolic.strip_suffix(artifact).and_then(|rest| rest.strip_suffix('.'));
-        if let Some(group) = group.filter(|group| group.contains('.')) {
-            return (group.to_owned(), true);
-        }
-    }
-    let parts: Vec<&str> = own.split('/').filter(|part| !part.is_empty()).take(3).collect();
-    let group = if parts.len() < 2 { String::new() } else { parts.join(".") };
-    (acceptable(&group).unwrap_or_default(), false)
-}
-
-/// `2.13` or `3`.
-fn is_scala_version(text: &str) -> bool {
-    text.starts_with(['2', '3']) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
-/// The package of up to so many parts, below `above`, that most of the classes are in which nobody else claims.
-fn dominant_package(facts: &Facts, claimed: &[&str], above: &str, parts: usize) -> String {
-    let mut counts: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
-    for (directory, count) in facts.class_directories.iter().filter(|(name, _)| name.starts_with(above)) {
-        let is_claimed = claimed.iter().any(|claim| {
-            directory.strip_prefix(claim).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        if !is_claimed {
-            let end = directory.match_indices('/').nth(parts - 1).map_or(directory.len(), |(at, _)| at);
-            *counts.entry(&directory[..end]).or_insert(0) += count;
-        }
-    }
-    // The first of equals, so that the answer is the same each time.
-    let best = counts.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
-    best.map(|(package, _)| (*package).to_owned()).unwrap_or_default()
 }
 
 /// A file name taken apart: `artifact-version-classifier.jar`.

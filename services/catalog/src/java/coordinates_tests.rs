@@ -215,3 +215,88 @@ fn jars_of_maven_central() {
         &["com.acme.shop:shop:1.2.3-SNAPSHOT by file name []"],
     );
 }
+
+/// Jars of Maven Central without coordinates: what their manifests say, and the packages that most of their classes
+/// are in. Where that leads to another group than theirs, the match has to allow for it (`group::hints`).
+#[test]
+fn groups_of_manifests() {
+    let of = |file_name: &str, directories: &[&str], manifest: &str, expect: &str| {
+        check(file_name, &[], directories, manifest, &[&format!("{expect} by manifest []")]);
+    };
+    of(
+        "bcprov-jdk18on-1.78.1.jar",
+        &["org/bouncycastle", "org/bouncycastle/jcajce/util", "org/bouncycastle/crypto/engines"],
+        "Bundle-SymbolicName: bcprov\nBundle-Version: 1.78.1\n",
+        "org.bouncycastle:bcprov-jdk18on:1.78.1",
+    );
+    of(
+        "groovy-4.0.22.jar",
+        &["org/codehaus/groovy/ast", "org/codehaus/groovy/runtime", "org/apache/groovy/util"],
+        "Automatic-Module-Name: org.apache.groovy\nBundle-SymbolicName: groovy\nImplementation-Version: 4.0.22\n",
+        "org.apache.groovy:groovy:4.0.22",
+    );
+    of(
+        "groovy-ant-4.0.22.jar",
+        &["org/codehaus/groovy/ant"],
+        "Automatic-Module-Name: org.apache.groovy.ant\nBundle-SymbolicName: groovy-ant\n",
+        "org.apache.groovy:groovy-ant:4.0.22",
+    );
+    of(
+        "objenesis-3.3.jar",
+        &["org/objenesis", "org/objenesis/instantiator", "org/objenesis/instantiator/sun"],
+        "Automatic-Module-Name: org.objenesis\nBundle-SymbolicName: org.objenesis\nImplementation-Version: 3.3\n",
+        "org.objenesis:objenesis:3.3",
+    );
+    of(
+        "websocket-api-9.4.51.jar",
+        &["org/eclipse/jetty/websocket/api"],
+        "Bundle-SymbolicName: org.eclipse.jetty.websocket.api\n",
+        "org.eclipse.jetty.websocket:websocket-api:9.4.51",
+    );
+    of(
+        "caffeine-3.1.8.jar",
+        &["com/github/benmanes/caffeine/cache"],
+        "Automatic-Module-Name: com.github.benmanes.caffeine\nBundle-Version: 3.1.8\n",
+        "com.github.ben-manes.caffeine:caffeine:3.1.8",
+    );
+    // One manifest, two groups: org.hibernate until version 5, org.hibernate.orm since 6.
+    of(
+        "hibernate-core-6.4.9.Final.jar",
+        &["org/hibernate/internal"],
+        "Automatic-Module-Name: org.hibernate.orm.core\nImplementation-Vendor-Id: org.hibernate\nImplementation-Version: 6.4.9.Final\n",
+        "org.hibernate:hibernate-core:6.4.9.Final",
+    );
+    of(
+        "hibernate-commons-annotations-6.0.6.Final.jar",
+        &["org/hibernate/annotations/common"],
+        "Implementation-Vendor-Id: org.hibernate\nImplementation-Version: 6.0.6.Final\n",
+        "org.hibernate:hibernate-commons-annotations:6.0.6.Final",
+    );
+    of(
+        "spring-jcl-5.3.39.jar",
+        &["org/apache/commons/logging", "org/apache/commons/logging/impl"],
+        "Automatic-Module-Name: spring.jcl\nImplementation-Version: 5.3.39\n",
+        "org.apache.commons:spring-jcl:5.3.39",
+    );
+}
+
+#[test]
+fn hints_of_guessed_groups() {
+    let facts = Facts {
+        manifest: Manifest::parse(
+            b"Automatic-Module-Name: spring.jcl\nBundle-SymbolicName: plain\n",
+            &mut LeftOut::default(),
+        ),
+        class_directories: [("org/apache/commons/logging", 2), ("com/acme", 3), ("top", 1)]
+            .map(|(name, count)| (name.to_owned(), count))
+            .into(),
+        ..Facts::default()
+    };
+    let mut component = identify(&facts, "x-1.jar", false, &mut LeftOut::default()).remove(0);
+    let hints = group::hints(&component, &facts).unwrap();
+    assert_eq!(hints, ["spring.jcl", "com.acme", "org.apache", "top"]);
+    for known in [identified_by::POM_PROPERTIES, identified_by::POM_DIRECTORY, identified_by::MODULE] {
+        component.identified_by = known;
+        assert_eq!(group::hints(&component, &facts), None);
+    }
+}

@@ -5,6 +5,7 @@ mod archive;
 mod classes;
 mod coordinates;
 mod exploded;
+mod group;
 mod jimage;
 mod known;
 mod manifest;
@@ -283,6 +284,7 @@ fn describe(component: &Component, facts: &Facts) -> PackageRecord {
     }
     .build();
     record.identified_by = component.identified_by;
+    record.group_hints = group::hints(component, facts);
     record.loadable_file_count = facts.class_count;
     if facts.is_jmod {
         record.not_measurable_reason = not_measurable::JMOD.to_owned();
