@@ -116,6 +116,59 @@ fn bundles_carry_archives_on_their_class_path() {
     }
 }
 
+/// Frameworks name the bundle as the source of the classes of archives on its class path: whose they are, their Java
+/// packages tell.
+#[test]
+fn classes_of_archives_on_the_class_path_of_a_bundle() {
+    if !has_jdk() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let properties = |artifact: &str| {
+        let path = format!("META-INF/maven/org.{artifact}/{artifact}/pom.properties");
+        (path, format!("groupId=org.{artifact}\nartifactId={artifact}\nversion=1\n"))
+    };
+    let class = b"\xca\xfe\xba\xbe".as_slice();
+    let jar = |name: &str, artifact: &str, classes: &[&str], archives: &[&str]| {
+        let (path, text) = properties(artifact);
+        let nested: Vec<_> =
+            archives.iter().map(|archive| std::fs::read(directory.path().join(archive)).unwrap()).collect();
+        let places: Vec<_> = archives.iter().map(|archive| format!("lib/{archive}")).collect();
+        let mut files = vec![(path.as_str(), text.as_bytes())];
+        files.extend(classes.iter().map(|one| (*one, class)));
+        files.extend(places.iter().zip(&nested).map(|(place, bytes)| (place.as_str(), bytes.as_slice())));
+        jar(directory.path(), name, &files);
+    };
+    jar("a.jar", "a", &["org/a/A.class", "org/a/in/B.class", "org/two/T.class"], &[]);
+    jar("b.jar", "b", &["org/b/B.class", "org/two/T.class", "org/own/impl/X.class"], &[]);
+    jar("away.jar", "away", &["org/away/X.class"], &[]);
+    let own = ["org/own/Activator.class", "org/own/impl/Y.class", "org/a/in/deep/Z.class"];
+    jar("bundle-1.jar", "bundle", &own, &["a.jar", "b.jar", "away.jar"]);
+    let manifest = directory.path().join("manifest");
+    std::fs::write(&manifest, "Bundle-SymbolicName: org.bundle\nBundle-ClassPath: .,lib/a.jar,lib/b.jar\n")
+        .unwrap();
+    tool("jar", directory.path(), &["--update", "--file", "bundle-1.jar", "--manifest", "manifest"]);
+    for name in ["a.jar", "b.jar", "away.jar"] {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    let (outcome, index) = survey(directory.path());
+    assert_eq!(outcome.warnings, []);
+    for (class, expected) in [
+        ("org/a/A.class", &["org.a:a 1"][..]),
+        ("org/a/in/B.class", &["org.a:a 1"]),
+        ("org/b/B.class", &["org.b:b 1"]),
+        // Which of two it is, only the framework knows.
+        ("org/two/T.class", &["org.a:a 1", "org.b:b 1"]),
+        ("org/own/impl/Y.class", &["org.b:b 1", "org.bundle:bundle 1"]),
+        ("org/own/Activator.class", &["org.bundle:bundle 1"]),
+        ("org/a/in/deep/Z.class", &["org.bundle:bundle 1"]),
+    ] {
+        assert_eq!(owners(&index, "maven", &format!("bundle-1.jar!/{class}")), expected, "{class}");
+    }
+    assert_eq!(owners(&index, "maven", "bundle-1.jar").len(), 3);
+    assert_eq!(owners(&index, "maven", "bundle-1.jar!/lib/away.jar"), ["org.away:away 1"]);
+}
+
 /// A directory on a Bundle-ClassPath is no part of the names of the classes below it.
 #[test]
 fn directories_on_the_class_path_of_a_bundle() {

@@ -63,6 +63,118 @@ fn merged(app: &Path) {
     std::fs::remove_dir_all(app.join("merged")).unwrap();
 }
 
+/// As OSGi frameworks do: defines classes of archives within a jar, and names that jar as the source of all of them.
+const FRAMEWORK: &str = r#"
+import java.io.*;
+import java.net.URL;
+import java.security.*;
+import java.util.zip.*;
+public class Framework extends SecureClassLoader {
+    final File bundle;
+    Framework(File bundle) { this.bundle = bundle; }
+    static byte[] entry(InputStream archive, String name) throws IOException {
+        ZipInputStream zip = new ZipInputStream(archive);
+        for (ZipEntry entry; (entry = zip.getNextEntry()) != null; )
+            if (entry.getName().equals(name)) return zip.readAllBytes();
+        return null;
+    }
+    protected Class<?> findClass(String name) throws ClassNotFoundException {
+        String path = name.replace('.', '/') + ".class";
+        try {
+            CodeSource source = new CodeSource(bundle.toURI().toURL(), (CodeSigner[]) null);
+            byte[] bytes = entry(new FileInputStream(bundle), path);
+            for (String nested : new String[] {"lib/inner.jar", "lib/other.jar"})
+                if (bytes == null)
+                    bytes = entry(new ByteArrayInputStream(entry(new FileInputStream(bundle), nested)), path);
+            if (bytes != null) return defineClass(name, bytes, 0, bytes.length, source);
+        } catch (IOException error) { throw new ClassNotFoundException(name, error); }
+        throw new ClassNotFoundException(name);
+    }
+    public static void main(String[] classes) throws Exception {
+        Framework loader = new Framework(new File("bundle-1.jar"));
+        for (String name : classes) Class.forName(name, true, loader);
+    }
+}"#;
+
+/// `bundle-1.jar` with `lib/inner.jar`, `lib/other.jar` and `lib/never.jar` on its class path, and the framework.
+fn bundle(app: &Path) {
+    let bundled = app.join("build/bundled");
+    for (artifact, classes, archives) in [
+        ("inner", &["org.inner.Inner"][..], &[][..]),
+        ("other", &["org.other.Other", "org.split.There"], &[]),
+        ("never", &["org.never.Never", "org.split.Here"], &[]),
+        ("bundled", &["org.bundled.Activator"], &["inner", "other", "never"]),
+    ] {
+        let content = app.join("build").join(artifact);
+        let info = content.join(format!("META-INF/maven/org.{artifact}/{artifact}"));
+        std::fs::create_dir_all(&info).unwrap();
+        let text = format!("groupId=org.{artifact}\nartifactId={artifact}\nversion=1\n");
+        std::fs::write(info.join("pom.properties"), text).unwrap();
+        for class in classes {
+            let (package, name) = class.rsplit_once('.').unwrap();
+            let source = app.join(format!("build/{name}.java"));
+            std::fs::write(&source, format!("package {package}; public class {name} {{}}")).unwrap();
+            tool("javac", &content, &["-d", ".", source.to_str().unwrap()]);
+        }
+        if archives.is_empty() {
+            let to = bundled.join(format!("lib/{artifact}.jar"));
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            tool("jar", &content, &["--create", "--file", to.to_str().unwrap(), "."]);
+        }
+    }
+    let class_path = "Bundle-ClassPath: .,lib/inner.jar,lib/other.jar,lib/never.jar\n";
+    std::fs::write(app.join("manifest"), format!("Bundle-SymbolicName: org.bundled\n{class_path}")).unwrap();
+    tool(
+        "jar",
+        app,
+        &["--create", "--file", "bundle-1.jar", "--manifest", "manifest", "-C", "build/bundled", "."],
+    );
+    std::fs::remove_dir_all(app.join("build")).unwrap();
+    std::fs::write(app.join("Framework.java"), FRAMEWORK).unwrap();
+    tool("javac", app, &["Framework.java"]);
+}
+
+/// Each class is the component's of the archive on the bundle's class path that has its Java package.
+#[test]
+fn classes_of_a_bundle_are_those_of_the_archives_on_its_class_path() {
+    let is_there = Command::new("javac").arg("--version").output().is_ok();
+    assert!(is_there || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have a JDK");
+    if !is_there {
+        println!("skipped: needs a JDK");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let app = directory.path().join("app");
+    std::fs::create_dir(&app).unwrap();
+    bundle(&app);
+    for (loaded, expected) in [
+        (&["org.inner.Inner"][..], [("inner", "used"), ("other", "unused"), ("never", "unused")]),
+        (&["org.bundled.Activator"], [("inner", "unused"), ("other", "unused"), ("bundled", "used")]),
+        // Two have its Java package.
+        (&["org.split.There"], [("other", "used"), ("never", "used"), ("bundled", "unused")]),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let run =
+            |arguments: &[&str]| plimsoll(state.path()).args(arguments).current_dir(&app).output().unwrap();
+        ok(&run(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat()));
+        let java = [&["--", "java", "-cp", ".", "Framework"], loaded].concat();
+        let text = ok(&run(&[&["run"][..], &NAMES, &["--no-ebpf", "-o", "json"], &java].concat()));
+        let report: Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
+        let packages = report["packages"].as_array().unwrap();
+        for (name, used) in expected {
+            let found = packages.iter().find(|one| one["name"] == format!("org.{name}:{name}"));
+            let found = found.unwrap_or_else(|| panic!("no {name}: {report:#}"));
+            assert_eq!(found["use"], used, "{loaded:?}: {found:#}");
+            let is_shared = used == "used" && loaded == ["org.split.There"];
+            let other = if name == "other" { "never" } else { "other" };
+            let shared = is_shared.then(|| format!("pkg:maven/org.{other}/{other}@1"));
+            let others = found["ambiguous_with"].as_array().unwrap();
+            let others: Vec<&str> = others.iter().map(|one| one.as_str().unwrap()).collect();
+            assert_eq!(others, shared.iter().map(String::as_str).collect::<Vec<_>>(), "{loaded:?}: {name}");
+        }
+    }
+}
+
 #[test]
 fn relocated_classes_are_their_components_and_ambiguous_ones_are_named_so() {
     let Some(jars) = kafka() else { return };

@@ -76,7 +76,7 @@ pub(crate) fn directories_of<'a>(pom: &Pom, directories: &Directories<'a>) -> Ve
 }
 
 /// Drops directories that lie within others of the list.
-fn outermost(mut found: Vec<&str>) -> Vec<&str> {
+pub(crate) fn outermost(mut found: Vec<&str>) -> Vec<&str> {
     found.sort_unstable();
     found.dedup();
     let mut kept: Vec<&str> = Vec::new();

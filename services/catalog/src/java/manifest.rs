@@ -13,6 +13,8 @@ const MAX_VALUE_BYTES: usize = 512;
 const MAX_CLASS_PATH_BYTES: usize = 16 * 1024;
 /// Most directories of a Bundle-ClassPath; real ones have one or two.
 const MAX_CLASS_PATH_DIRECTORIES: usize = 20;
+/// Most archives of a Bundle-ClassPath.
+const MAX_CLASS_PATH_ARCHIVES: usize = 1_000;
 
 /// What identifies a jar; absent values are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +39,12 @@ pub(crate) struct Manifest {
     /// Spring Boot's name for the application's own main class.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub start_class: String,
-    /// Directories of a bundle's class path (OSGi Core 3.9), below which its own classes stand as well. The archives on
-    /// it are found by their names.
+    /// Directories of a bundle's class path (OSGi Core 3.9), below which its own classes stand as well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_path: Vec<String>,
+    /// Archives on it, seen from the bundle.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_path_archives: Vec<String>,
 }
 
 impl Manifest {
@@ -115,14 +119,18 @@ impl Manifest {
             left_out.beyond(MAX_CLASS_PATH_BYTES, "bytes in the bundle's class path");
         }
         let text = String::from_utf8_lossy(value);
-        let directories = text
+        let entries = text
             .split(',')
             .map(|entry| entry.split(';').next().unwrap_or_default().trim().trim_matches('/'))
-            .filter(|path| !matches!(*path, "" | ".") && !is_archive_name(path))
-            .filter(|path| path.len() <= MAX_VALUE_BYTES && !path.chars().any(char::is_control))
-            .map(str::to_owned);
-        self.class_path =
-            left_out.first(directories, MAX_CLASS_PATH_DIRECTORIES, "directories in the bundle's class path");
+            .filter(|path| !matches!(*path, "" | "."))
+            .filter(|path| path.len() <= MAX_VALUE_BYTES && !path.chars().any(char::is_control));
+        let (archives, directories): (Vec<&str>, Vec<&str>) = entries.partition(|path| is_archive_name(path));
+        let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect::<Vec<String>>();
+        (self.class_path, self.class_path_archives) = (owned(directories), owned(archives));
+        let what = "directories in the bundle's class path";
+        left_out.keep(&mut self.class_path, MAX_CLASS_PATH_DIRECTORIES, what);
+        let what = "archives in the bundle's class path";
+        left_out.keep(&mut self.class_path_archives, MAX_CLASS_PATH_ARCHIVES, what);
     }
 }
 
@@ -149,6 +157,22 @@ mod tests {
         check("a\u{1}b,\n  in", &["in"], true);
         check(&"x,".repeat(MAX_CLASS_PATH_DIRECTORIES + 1), &["x"; MAX_CLASS_PATH_DIRECTORIES], false);
         check(&"y".repeat(MAX_CLASS_PATH_BYTES + 1), &[], false);
+    }
+
+    #[test]
+    fn archives_of_a_bundle() {
+        #[track_caller]
+        fn check(class_path: &str, expect: &[&str], is_whole: bool) {
+            let mut left_out = LeftOut::default();
+            let text = format!("Bundle-ClassPath: {class_path}\n");
+            let found = Manifest::parse(text.as_bytes(), &mut left_out).class_path_archives;
+            assert_eq!(
+                (found, left_out.is_empty()),
+                (expect.iter().map(|s| (*s).to_owned()).collect(), is_whole)
+            );
+        }
+        check(".,a-1.jar, /lib/b.jar;x:=1,bin", &["a-1.jar", "lib/b.jar"], true);
+        check(&"x.jar,".repeat(MAX_CLASS_PATH_ARCHIVES + 1), &["x.jar"; MAX_CLASS_PATH_ARCHIVES], false);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Never unpacks an archive; each is looked into in place, and says by what each of its components was identified.
 
 mod archive;
+mod bundle;
 mod classes;
 mod coordinates;
 mod exploded;
@@ -144,9 +145,10 @@ fn add_archives(survey: &mut Survey<'_>, archives: &[(&[u8], ArchiveDigest)]) {
     };
     let groups_in_names = archives.iter().any(names_its_group);
     for (path, digest) in archives {
-        for facts in &digest.archives {
-            add_components(survey, path, facts, groups_in_names && facts.path.is_empty());
-        }
+        let add =
+            |facts: &Facts| add_components(survey, path, facts, groups_in_names && facts.path.is_empty());
+        let added: Vec<_> = digest.archives.iter().map(add).collect();
+        bundle::claim_class_paths(survey, path, digest, &added);
     }
 }
 
@@ -199,13 +201,18 @@ fn place_in(outer: &[u8], nested: &str) -> Vec<u8> {
     if nested.is_empty() { outer.to_vec() } else { [outer, NESTED, nested.as_bytes()].concat() }
 }
 
-/// The packages of one archive, the outer one or one within it.
-fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in_names: bool) {
+/// Adds the packages of one archive, the outer one or one within it; which, and the prefixes of their classes in it.
+fn add_components(
+    survey: &mut Survey<'_>,
+    path: &[u8],
+    facts: &Facts,
+    groups_in_names: bool,
+) -> Vec<(u32, Vec<String>)> {
     let place = place_in(path, &facts.path);
     if place.len() > MAX_PATH_BYTES {
         let message = "the path of an archive within it is too long, so that archive is left out";
         survey.warnings.push("unreadable-archive", &path::display(path), message, "shorten it");
-        return;
+        return Vec::new();
     }
     let own_name = facts.path.rsplit('/').next().filter(|name| !name.is_empty());
     let file_name = own_name.map_or_else(|| path::display(path::file_name(path)), str::to_owned);
@@ -230,12 +237,13 @@ fn add_components(survey: &mut Survey<'_>, path: &[u8], facts: &Facts, groups_in
                 record.provided_by_name = carrier.name.clone();
             }
         }
-        let Some(package) = survey.add_package(record) else { return };
+        let Some(package) = survey.add_package(record) else { return added };
         claim(survey, path, &place, facts, package, component.prefixes.clone());
         added.push((package, component.prefixes));
     }
     let is_whole = facts.left_out.is_empty();
     claim_java_packages(survey, facts, is_whole, &added, METHOD);
+    added
 }
 
 /// Says in which Java packages the components of an archive, or of a directory, have classes; whether all are known.

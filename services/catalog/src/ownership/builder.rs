@@ -13,6 +13,8 @@ pub const MAX_INDEXED_PATHS: usize = 20_000_000;
 
 /// Most places within archives, and directories of classes.
 const MAX_PLACES: usize = 2_000_000;
+/// Most prefixes of the classes of one package in all places together.
+const MAX_CLASS_PREFIXES: usize = 1_000;
 /// Most Java packages of all archives together.
 const MAX_JAVA_PACKAGES: usize = 300_000;
 
@@ -109,11 +111,17 @@ impl IndexBuilder {
         }
     }
 
-    /// Which classes are `package`'s in a place that it shares with others.
+    /// Which classes are `package`'s in a place that it shares with others; it may have several such places.
     pub fn set_class_prefixes(&mut self, package: u32, prefixes: Vec<String>) {
-        if !prefixes.is_empty() {
-            self.class_prefixes.insert(package, prefixes);
+        if prefixes.is_empty() {
+            return;
         }
+        let known = self.class_prefixes.entry(package).or_default();
+        known.extend(prefixes);
+        known.sort();
+        known.dedup();
+        self.is_full |= known.len() > MAX_CLASS_PREFIXES;
+        known.truncate(MAX_CLASS_PREFIXES);
     }
 
     /// `package` has classes in this directory (`org/example`); `None`: in any, since not all of its own are known.
