@@ -171,10 +171,47 @@ pub const FILE_IDENTITY_IMAGE: &str = "image";
 /// (`?!/org/example`): an entry of any archive. Its owners may have defined them, and nothing says that one did: state
 /// `unresolved` with those owners, `unowned` where no archive has that directory.
 pub const ANY_ARCHIVE: &[u8] = b"?!/";
+/// Begins such a path where the classes' archive is known, but may be a copy of one of the artifact's that no scan lists
+/// (unpacked to a temporary directory): `?/tmp/*/log.jar!/org/example`, with `*` for what is another in each run.
+pub const COPY_OF_ANY_ARCHIVE: &[u8] = b"?/";
 /// Longest path in an event, in bytes.
 pub const PATH_MAX_BYTES: usize = 4096;
 
-/// The directory of the Java package in a path that begins with [`ANY_ARCHIVE`]; empty for the unnamed package.
+/// The directory of the Java package in a path that begins with [`ANY_ARCHIVE`] or [`COPY_OF_ANY_ARCHIVE`]; empty for the
+/// unnamed package.
 pub fn java_package_of(path: &[u8]) -> Option<&[u8]> {
-    path.strip_prefix(ANY_ARCHIVE)
+    path.strip_prefix(ANY_ARCHIVE).or_else(|| split_copy(path).map(|(_, directory)| directory))
+}
+
+/// The copy, as an absolute path, that a path with [`COPY_OF_ANY_ARCHIVE`] names.
+pub fn possible_copy_of(path: &[u8]) -> Option<&[u8]> {
+    split_copy(path).map(|(copy, _)| copy)
+}
+
+fn split_copy(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    path.strip_prefix(COPY_OF_ANY_ARCHIVE)?;
+    let end = path.windows(2).rposition(|step| step == b"!/")?;
+    Some((&path[1..end], &path[end + 2..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_packages_and_copies() {
+        for (path, directory, copy) in [
+            ("?!/org/x", Some("org/x"), None),
+            ("?!/", Some(""), None),
+            ("?/tmp/*/x.jar!/org/x", Some("org/x"), Some("/tmp/*/x.jar")),
+            ("?/a.war!/WEB-INF/lib/x.jar!/", Some(""), Some("/a.war!/WEB-INF/lib/x.jar")),
+            ("?/tmp/x.jar", None, None),
+            ("?x!/org/x", None, None),
+            ("app/x.jar!/org/x", None, None),
+        ] {
+            let path = path.as_bytes();
+            assert_eq!(java_package_of(path), directory.map(str::as_bytes));
+            assert_eq!(possible_copy_of(path), copy.map(str::as_bytes));
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Classes without a code source, from a real JVM to the report: they hold back the archives that have their Java package,
-//! and no other; whether the agent is there from the start or attached.
+//! Classes without a code source, or from a copy outside of the component, from a real JVM to the report: they hold back the
+//! archives that have their Java package, and no other; whether the agent is there from the start or attached.
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 const NAMES: [&str; 6] = ["-a", "shop", "-c", "javaapp", "-V", "1.0"];
-/// Defines each class that the given files hold, without a protection domain; with a last argument it waits until an agent
-/// was attached.
+/// Defines each class that the given files hold, without a protection domain, or loads it from a copy beside the component
+/// that is deleted at the end (`unpack:…`); with a last argument it waits until an agent was attached.
 const MAIN: &str = r#"
 import java.nio.file.*;
 public class Main extends ClassLoader {
@@ -22,11 +22,25 @@ public class Main extends ClassLoader {
         }
         return false;
     }
+    static Path load(String jar) throws Exception {
+        Path copy = Files.createTempDirectory(Paths.get("..").toRealPath(), "unpacked").resolve("1.jar");
+        Files.copy(Paths.get(jar), copy);
+        java.net.URL[] places = {copy.toUri().toURL()};
+        try (java.net.URLClassLoader loader = new java.net.URLClassLoader(places, null)) {
+            System.out.println(loader.loadClass("org.concealed.Concealed").getDeclaredConstructor().newInstance());
+        }
+        return copy;
+    }
     public static void main(String[] arguments) throws Exception {
+        Path copy = null;
         Main loader = new Main();
         org.given.Given.greet();
         for (int i = 0; i + 1 < arguments.length; i++) {
             byte[] bytes;
+            if (arguments[i].startsWith("unpack:")) {
+                copy = load(arguments[i].substring(7));
+                continue;
+            }
             if (arguments[i].endsWith(".jar"))
                 try (FileSystem jar = FileSystems.newFileSystem(Paths.get(arguments[i]), (ClassLoader) null)) {
                     bytes = Files.readAllBytes(jar.getPath("org/concealed/Concealed.class"));
@@ -39,6 +53,10 @@ public class Main extends ClassLoader {
         // The JVM's end waits until the agent's thread has told everything.
         for (int i = 0; i < 3000 && arguments[arguments.length - 1].equals("wait") && !has("plimsoll"); i++)
             Thread.sleep(10);
+        if (copy != null) {
+            Files.delete(copy);
+            Files.delete(copy.getParent());
+        }
     }
 }
 "#;
@@ -129,6 +147,7 @@ fn check(
     (options, wrapper): (&[&str], &[&str]),
     (defined, last): (&[&str], &str),
     expected: [&str; 3],
+    reason: &str,
 ) {
     let state = tempfile::tempdir_in(root).unwrap();
     let scan = [&["scan", "-s", "fs"][..], &NAMES, &["-o", "json", "."]].concat();
@@ -151,14 +170,12 @@ fn check(
     });
     let used = found.map(|package| package["use"].as_str().unwrap());
     assert_eq!(used, expected, "{found:#?} {said}");
-    if expected[1] == "not_measured" {
-        let reason = found[1]["use_reason"].as_str().unwrap();
-        assert!(reason.contains("org.concealed.Concealed was loaded from no file"), "{reason}");
-    }
+    let given = found[1]["use_reason"].as_str().unwrap();
+    assert!(given.contains(reason), "{given}");
 }
 
 #[test]
-fn only_the_archive_that_has_the_java_package_is_held_back() {
+fn only_the_archives_that_have_the_java_package_are_held_back() {
     let Some(home) = jdk() else { return };
     let directory = tempfile::tempdir().unwrap();
     build(&home, directory.path());
@@ -167,10 +184,13 @@ fn only_the_archive_that_has_the_java_package_is_held_back() {
     let mut ways = vec![(start, "end")];
     ways.extend(has_ebpf().then_some((attach, "wait")));
     for (way, last) in ways {
+        let check = |defined, used, reason| {
+            check(&home, directory.path(), way, (defined, last), ["used", used, "unused"], reason);
+        };
         let concealed: &[&str] = &["lib/concealed.jar", "made.bin"];
-        let check = |defined, expected| check(&home, directory.path(), way, (defined, last), expected);
-        check(concealed, ["used", "not_measured", "unused"]);
+        check(concealed, "not_measured", "org.concealed.Concealed was loaded from no file");
         // No archive has it.
-        check(&["made.bin"], ["used", "unused", "unused"]);
+        check(&["made.bin"], "unused", "none of its files was used");
+        check(&["unpack:lib/concealed.jar"], "not_measured", "/unpacked*/1.jar, which no scan lists");
     }
 }

@@ -47,6 +47,10 @@ fn places_within_archives_have_owners() {
     put(&at("upper-b"), "srv/app.jar", &changed());
     put(&at("b"), "srv/new.jar", BOOT);
     put(&at("upper-b"), "srv/new.jar", BOOT);
+    for root in ["a", "upper-a"] {
+        put(&at(root), "tmp/jetty-1/lib/copy.jar", BOOT);
+        put(&at(root), "tmp/cache1.tmp", BOOT);
+    }
     settle();
 
     let stage = Stage::new();
@@ -73,6 +77,9 @@ fn places_within_archives_have_owners() {
         "webapps/shop/WEB-INF/classes",
         "srv/gone.jar!/x.jar",
         "srv/cut.jar",
+        "tmp/jetty-1/lib/copy.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar",
+        "tmp/jetty-1/lib/gone.jar",
+        "tmp/cache1.tmp",
     ];
     let answers = agent.resolve(IMAGE, "a", &asked);
     let found: Vec<String> = answers.iter().map(brief).collect();
@@ -86,6 +93,10 @@ fn places_within_archives_have_owners() {
             "owned com.acme:shop@2 image unchanged",
             "unresolved  image new",
             "unresolved  image unchanged",
+            // What the container made is listed where it is known by its name; of the rest, it is told that it is new.
+            "owned org.slf4j:slf4j-api@1.7.36 sha256 new",
+            "unresolved  image new",
+            "unowned  sha256 new",
         ]
     );
     let of_java_packages = agent.resolve(
@@ -97,16 +108,21 @@ fn places_within_archives_have_owners() {
             "?!/com/acme",
             "?!/com/nobody",
             "?!/",
+            "?/tmp/jetty-*/gone.jar!/org/slf4j",
+            "?/tmp/jetty-*/gone.jar!/com/nobody",
         ],
     );
     let found: Vec<String> = of_java_packages.iter().map(brief).collect();
     assert_eq!(
         found,
         [
-            "unresolved org.apache.logging.log4j:log4j-core@2.14.1 image unknown",
-            "unresolved org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36 image unknown",
-            "unresolved com.acme:shop@1.0+com.acme:shop@2 image unknown",
+            "unresolved org.apache.logging.log4j:log4j-core@2.14.1+org.apache.logging.log4j:log4j-core@2.14.1 image unknown",
+            "unresolved org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36 image unknown",
+            "unresolved com.acme:shop@1.0+com.acme:shop@1.0+com.acme:shop@2 image unknown",
             "unowned  image unknown",
+            "unowned  image unknown",
+            // The same, whatever was copied.
+            "unresolved org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36 image unknown",
             "unowned  image unknown",
         ]
     );

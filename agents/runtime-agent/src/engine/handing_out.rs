@@ -7,7 +7,7 @@ use std::time::Instant;
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
 use plimsoll_schemas::resolver_protocol::PathQuery;
-use plimsoll_schemas::words::{mount, ownership_state, usage_kind};
+use plimsoll_schemas::words::{drift, java_package_of, mount, ownership_state, usage_kind};
 
 use super::inspecting::Inspector;
 use super::{
@@ -30,6 +30,18 @@ fn questions(items: &[(usize, PendingItem)]) -> (Vec<PathQuery>, Vec<usize>) {
     });
     let query_of = query_of.collect();
     (paths, query_of)
+}
+
+/// Whether an archive may be a copy that no scan lists: made while the workload ran, of a name that tells nothing
+/// (`cache/1.tmp`), or not found at last. Directories of classes have no dot in their names as a rule.
+fn may_be_copy(entry: &PackageOwnership, is_last: bool) -> bool {
+    let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    entry.owners.is_empty()
+        && match entry.state.as_str() {
+            ownership_state::UNRESOLVED => is_last || entry.drift == drift::NEW,
+            ownership_state::UNOWNED => entry.drift == drift::NEW || name.contains(&b'.'),
+            _ => false,
+        }
 }
 
 impl Engine {
@@ -209,6 +221,10 @@ impl Engine {
                 // With too many owners to name them all, asking again brings no more.
                 entry.state != ownership_state::UNRESOLVED || !entry.owners.is_empty()
             });
+            let is_last = self.finishing || pending.attempts >= RESOLVE_MAX_ATTEMPTS;
+            if entry.is_some_and(|entry| may_be_copy(entry, is_last)) {
+                self.hold_back_copies(id, &pending);
+            }
             let asked = pending.attempts > 0;
             if asked && !told && pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX
             {
@@ -248,6 +264,24 @@ impl Engine {
         }
     }
 
+    /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look.
+    fn hold_back_copies(&mut self, id: u64, pending: &PendingItem) {
+        if pending.item.kind == usage_kind::CLASS
+            && java_package_of(&pending.path).is_none()
+            && let Some(workload) = self.workloads.get_mut(&id)
+        {
+            self.java.unlisted(id, &pending.path, &pending.item.name, &pending.item.process, workload);
+        }
+    }
+
+    /// The same for all that nobody asks for again at the end.
+    pub(super) fn hold_back_unresolved(&mut self) {
+        let is_class = |asked: &&Asked| asked.item.item.kind == usage_kind::CLASS;
+        for asked in self.unresolved.iter().filter(is_class).cloned().collect::<Vec<_>>() {
+            self.hold_back_copies(asked.workload, &asked.item);
+        }
+    }
+
     /// Up to where the ring buffer may be freed once what was handed out is safe.
     pub(super) fn safe_position(&self, now: i64) -> u64 {
         let held = |pending: &PendingItem| {
@@ -263,5 +297,34 @@ impl Engine {
         let unseen =
             scripts.filter_map(|script| (now - script.seen_ms <= HOLD_MAX_MS).then_some(script.position));
         waiting.chain(asked).chain(unseen).fold(self.read_position, u64::min).max(self.acknowledged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_copy() {
+        for (path, state, drift, is_last, expected) in [
+            ("tmp/1/x.jar", "unresolved", "new", false, true),
+            // The resolver may only have been busy.
+            ("tmp/1/x.jar", "unresolved", "unknown", false, false),
+            ("tmp/1/x.jar", "unresolved", "unknown", true, true),
+            ("tmp/jar_cache1.tmp", "unowned", "unknown", false, true),
+            ("tmp/1/classes", "unowned", "new", false, true),
+            ("app/classes", "unowned", "unknown", true, false),
+            ("app/x.jar", "owned", "new", true, false),
+        ] {
+            let (path, state, drift) = (path.into(), state.into(), drift.into());
+            let entry = PackageOwnership { path, state, drift, ..PackageOwnership::default() };
+            assert_eq!(may_be_copy(&entry, is_last), expected, "{entry:?} {is_last}");
+        }
+        let named = PackageOwnership {
+            state: ownership_state::UNRESOLVED.into(),
+            owners: vec![plimsoll_schemas::events::Owner::default()],
+            ..PackageOwnership::default()
+        };
+        assert!(!may_be_copy(&named, true));
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_schemas::words::{ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, probe, usage_kind};
+use plimsoll_schemas::words::{
+    ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, probe, usage_kind,
+};
 
 use super::TREE_ID;
 use crate::hooks::report::{JvmReport, Report};
@@ -23,8 +25,11 @@ use crate::{procfs, unmeasurable};
 const HELPERS_MAX: usize = 4;
 /// JVMs of one workload that are looked after at the same time.
 const JVMS_MAX: usize = 1_024;
-/// Java packages of one workload of which classes without a place are told; beyond, its JVMs are not measured.
-const JAVA_PACKAGES_MAX: usize = 1_024;
+/// Java packages of one workload of which classes without a place, or from what may be copies, are told; beyond, its JVMs are
+/// not measured.
+const JAVA_PACKAGES_MAX: usize = 4_096;
+/// Digits in a row of a path that are taken for a random number or a time.
+const RANDOM_DIGITS_MIN: usize = 9;
 /// Wait between two looks at a JVM whose agent is not at work.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Time for an agent of the start to say hello before anything else is tried.
@@ -53,6 +58,8 @@ struct Watched {
     coverage: JavaCoverage,
     /// Directories of the Java packages of which a class came from nobody can tell where.
     java_packages: HashSet<String>,
+    /// Of those of which a class came from an archive that may be a copy of a listed one.
+    copied_packages: HashSet<String>,
     /// Said to be so by its coverage.
     adopted: bool,
 }
@@ -61,6 +68,26 @@ struct Watched {
 fn is_of_mount(place: &[u8], point: &[u8]) -> bool {
     let ends = |rest: &[u8]| rest.is_empty() || rest.starts_with(b"/") || rest.starts_with(b"!/");
     place.strip_prefix(point).is_some_and(ends)
+}
+
+/// The directory of a class's Java package; empty for the unnamed one.
+fn directory_of(class: &str) -> &str {
+    class.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+/// Whether an archive is of the JVM itself, before JDK 9.
+fn is_of_runtime(place: &[u8]) -> bool {
+    memchr::memmem::find(place, b"/jre/lib/").is_some()
+}
+
+/// A place with `*` for what a temporary directory or file has as its own in each run, so that it is the same in all.
+fn masked(place: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(place.len());
+    for run in place.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+        let is_random = run[0].is_ascii_digit() && run.len() >= RANDOM_DIGITS_MIN;
+        text.extend_from_slice(if is_random { b"*" } else { run });
+    }
+    text
 }
 
 struct Jvm {
@@ -103,6 +130,13 @@ impl Java {
         let watched = self.workloads.entry(id).or_default();
         watched.coverage.found(pid);
         watched.enter(pid, id);
+    }
+
+    /// Classes of a workload came from an archive that is in no list of packages, and may be a copy of one that is.
+    pub fn unlisted(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
+        if let Some(watched) = self.workloads.get_mut(&id).filter(|_| !is_of_runtime(place)) {
+            watched.add_copied(&class.replace('.', "/"), place, process, workload, now_ms());
+        }
     }
 
     /// Forgets a workload.
@@ -344,7 +378,12 @@ impl Watched {
             workload.set_unmeasurable(found);
         }
         let process = program.strip_prefix('/').unwrap_or(&program);
+        let is_copy =
+            workload.is_outside(&path) && jvm.image.as_ref() != Some(&path) && !is_of_runtime(&path);
         for class in classes() {
+            if is_copy {
+                self.add_copied(&text_of(class), &path, &program, workload, time_ms);
+            }
             let observation = Observation {
                 kind: usage_kind::CLASS,
                 rung: Rung::Loaded,
@@ -359,16 +398,49 @@ impl Watched {
 
     /// A class from nobody can tell where: whoever has its Java package may have defined it.
     fn add_placeless(&mut self, class: &str, program: &str, workload: &mut Workload, time_ms: i64) {
-        let directory = class.rsplit_once('/').map_or("", |(directory, _)| directory);
-        if self.java_packages.contains(directory) {
+        let directory = directory_of(class);
+        if !self.java_packages.contains(directory)
+            && self.add_java_package(ANY_ARCHIVE.to_vec(), class, program, workload, time_ms)
+        {
+            self.java_packages.insert(directory.to_owned());
+        }
+    }
+
+    /// A class from an archive or directory that lies outside of the component, or that no scan lists: whoever has its Java
+    /// package may have been copied there (Jetty and Tomcat unpack an application to a temporary directory).
+    fn add_copied(
+        &mut self,
+        class: &str,
+        place: &[u8],
+        program: &str,
+        workload: &mut Workload,
+        time_ms: i64,
+    ) {
+        let directory = directory_of(class);
+        if self.copied_packages.contains(directory) {
             return;
         }
-        let path = [ANY_ARCHIVE, directory.as_bytes()].concat();
-        if self.java_packages.len() >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
+        let from = [COPY_OF_ANY_ARCHIVE, &masked(place), b"!/"].concat();
+        if self.add_java_package(from, class, program, workload, time_ms) {
+            self.copied_packages.insert(directory.to_owned());
+        }
+    }
+
+    /// Adds the Java package of a class; whether there is room.
+    fn add_java_package(
+        &mut self,
+        mut path: Vec<u8>,
+        class: &str,
+        program: &str,
+        workload: &mut Workload,
+        time_ms: i64,
+    ) -> bool {
+        path.extend_from_slice(directory_of(class).as_bytes());
+        let known = self.java_packages.len() + self.copied_packages.len();
+        if known >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
             self.coverage.too_many_java_packages(JAVA_PACKAGES_MAX, program);
-            return;
+            return false;
         }
-        self.java_packages.insert(directory.to_owned());
         let observation = Observation {
             kind: usage_kind::CLASS,
             rung: Rung::Loaded,
@@ -379,6 +451,7 @@ impl Watched {
         };
         let process = program.strip_prefix('/').unwrap_or(program).to_owned();
         workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
+        true
     }
 
     fn publish(&self, workload: &mut Workload, boot_id: &str) {
@@ -451,6 +524,21 @@ mod tests {
             ("app", false),
         ] {
             assert_eq!(is_of_mount(place.as_bytes(), b"app/libs"), expected, "{place}");
+        }
+    }
+
+    #[test]
+    fn places_of_copies_are_the_same_in_each_run() {
+        for (place, expected) in [
+            (
+                "tmp/jetty-0_0_0_0-8080-app_war-any-1013874983749302/webapp/x-1.2.jar",
+                "tmp/jetty-0_0_0_0-8080-app_war-any-*/webapp/x-1.2.jar",
+            ),
+            ("tmp/jar_cache123456789.tmp", "tmp/jar_cache*.tmp"),
+            ("srv/20261123/x.jar", "srv/20261123/x.jar"),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&masked(place.as_bytes())), expected);
         }
     }
 

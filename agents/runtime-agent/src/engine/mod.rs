@@ -118,6 +118,7 @@ struct Awaiting {
 }
 
 /// An item that was asked about, or is to be asked about again.
+#[derive(Clone)]
 struct Asked {
     at_ms: i64,
     workload: u64,
@@ -366,6 +367,7 @@ impl Engine {
         }
         self.inspect_to_the_end();
         self.poll(now);
+        self.hold_back_unresolved();
         self.flush(now);
         let waits = |engine: &Self| {
             !engine.awaiting.is_empty()

@@ -173,7 +173,8 @@ impl JavaCoverage {
     /// A class without a place was told that is of one Java package too many.
     pub fn too_many_java_packages(&mut self, max: usize, program: &str) {
         let reason = format!(
-            "loaded classes without a code source of more than {max} Java packages, so nobody can tell from which archives; \
+            "loaded classes without a code source, or from places that no scan lists, of more than {max} Java packages, so \
+             nobody can tell of which archives; \
              a new run changes nothing, so judge its packages by what the application needs"
         );
         self.lose(1, program, &reason);

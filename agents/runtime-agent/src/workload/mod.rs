@@ -10,7 +10,7 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
-use plimsoll_schemas::words::{java_package_of, probe};
+use plimsoll_schemas::words::{java_package_of, possible_copy_of, probe};
 
 use crate::observe::{Observation, below};
 
@@ -277,9 +277,17 @@ impl Workload {
             (index, PendingItem { item: UsageItem { path, ..pending.item.clone() }, ..pending.clone() })
         };
         if java_package_of(&pending.path).is_some() {
-            return (0..self.artifacts.len()).map(|index| at((index, pending.path.clone()))).collect();
+            // What lies in one artifact may be a copy of what those before it hold; in the only one, of its own.
+            let place = possible_copy_of(&pending.path).and_then(|copy| self.place(&copy[1..]));
+            let end = place.map_or(self.artifacts.len(), |(index, _)| index.max(1));
+            return (0..end).map(|index| at((index, pending.path.clone()))).collect();
         }
         self.place(&pending.path).map(at).into_iter().collect()
+    }
+
+    /// Whether a path is the host's, not the component's.
+    pub fn is_outside(&self, path: &[u8]) -> bool {
+        self.place(path).is_some_and(|(index, _)| index > 0)
     }
 
     fn place(&self, path: &[u8]) -> Option<(usize, Vec<u8>)> {
@@ -384,6 +392,25 @@ mod tests {
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].1.item.path, b"usr/lib/a.so");
         assert_eq!(workload.events()[0].artifact, "image/x");
+    }
+
+    #[test]
+    fn java_packages_are_asked_of_the_artifacts_that_may_have_them() {
+        for (path, roots, expected) in [
+            ("?!/org/x", &["srv/app", ""][..], &[0, 1][..]),
+            ("?/tmp/*/x.jar!/org/x", &["srv/app", ""], &[0]),
+            ("?/srv/app/cache/x.tmp!/org/x", &["srv/app", ""], &[0]),
+            ("?/tmp/x.jar!/org/x", &[""], &[0]),
+            ("tmp/x.jar", &["srv/app", ""], &[1]),
+        ] {
+            let mut workload = workload();
+            let view = |root: &&str| ArtifactView { key: "a".into(), root: root.as_bytes().to_vec() };
+            workload.identified(roots.iter().map(view).collect());
+            assert_eq!(workload.is_outside(path.as_bytes()), roots.len() > 1, "{path}");
+            add(&mut workload, path, 0, 1);
+            let placed: Vec<usize> = workload.take_pending().into_iter().map(|(index, _)| index).collect();
+            assert_eq!(placed, expected, "{path}");
+        }
     }
 
     #[test]

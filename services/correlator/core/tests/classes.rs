@@ -170,7 +170,11 @@ fn a_class_from_what_may_be_a_copy_holds_back_what_has_its_java_package() {
     let used = ["jv-app", "jv-other"].map(|name| got.package(name).r#use.clone());
     assert_eq!(used, ["not_measured", "unused"]);
     let app = got.usage("web", "jv-app").unwrap();
-    assert!(app.use_reason.starts_with("org.x.A was loaded from /tmp/jetty-*/lib/x.jar,"), "{}", app.use_reason);
+    assert!(
+        app.use_reason.starts_with("org.x.A was loaded from /tmp/jetty-*/lib/x.jar,"),
+        "{}",
+        app.use_reason
+    );
 }
 
 #[test]
