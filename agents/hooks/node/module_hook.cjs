@@ -18,7 +18,9 @@
   const { dirname } = path;
   const { fileURLToPath, pathToFileURL } = require('url');
   const Module = require('module');
-  const { construct, defineProperty } = Reflect;
+  const { construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf } = Reflect;
+  const { create } = Object;
+  const { isProxy } = require('util').types;
   const { from: toBytes, concat } = Buffer;
   const { pid } = process;
   const { parse } = JSON;
@@ -32,6 +34,8 @@
   const part = uncurried(Buffer.prototype.subarray);
   const has = uncurried(Set.prototype.has);
   const add = uncurried(Set.prototype.add);
+  const hasCompiled = uncurried(WeakSet.prototype.has);
+  const addCompiled = uncurried(WeakSet.prototype.add);
   const base = path.dirname(__dirname);
   const inside = `${base}/`;
   const fifo = path.join(base, 'reports');
@@ -40,11 +44,14 @@
   const flags = constants.O_RDWR | constants.O_NONBLOCK;
   const toLosses = constants.O_WRONLY | constants.O_APPEND;
   const reported = new Set();
+  // Modules that were or are being compiled.
+  const compiled = new WeakSet();
   const thisFile = __filename;
   let lost = 0;
   let failures = 0;
   // V8 is to be asked which scripts it parses, as soon as an ECMAScript module is required.
   let asksV8 = false;
+  let askedV8 = false;
 
   function writeOnce(file, how, bytes) {
     const descriptor = openSync(file, how);
@@ -210,15 +217,99 @@
     return kinds[directory];
   }
 
-  // Before 18.19: what V8 itself says about each script that it parses.
+  // What V8 itself says about each script that it parses, and has parsed: before 18.19, and where the application compiles.
   function watchScripts() {
+    if (askedV8) return;
+    askedV8 = true;
     const inspector = require('inspector');
     const session = new inspector.Session();
     session.connect();
     session.on('Debugger.scriptParsed', (message) => guard(() => loadedUrl(message.params.url)));
-    session.post('Debugger.enable');
+    // Scripts that nobody uses any more are not kept for us.
+    session.post('Debugger.enable', { maxScriptsCacheSize: 0 });
     // A `debugger` statement stops nobody.
     session.post('Debugger.setSkipAllPauses', { skip: true });
+  }
+
+  function watchCompiled() {
+    if (silent) return;
+    try {
+      watchScripts();
+    } catch (error) {
+      const why = toText(error && error.message);
+      report('NF', `blind: compiles files by itself (vm), and V8 could not be asked which (${why})`, '');
+    }
+  }
+
+  function put(object, name, value, enumerable) {
+    defineProperty(object, name, { __proto__: null, value, writable: true, enumerable, configurable: true });
+  }
+
+  // The loader asks each module once for the function that compiles it, and so does who makes modules by himself
+  // (rewire, require-from-string). An accessor is gone from the stack by the time that the function runs.
+  function watchCompile(prototype) {
+    let compile = prototype._compile;
+    const { enumerable } = getOwnPropertyDescriptor(prototype, '_compile');
+    const own = (module, name) => {
+      const descriptor = getOwnPropertyDescriptor(module, name);
+      return descriptor && descriptor.value;
+    };
+    const asked = (module) => {
+      const known = typeof module === 'object' && module !== null && !isProxy(module);
+      const file = known ? own(module, 'filename') : undefined;
+      if (typeof file !== 'string' || file[0] !== '/' || own(module, 'loaded') || hasCompiled(compiled, module)) {
+        // Under which name it compiles, the module does not say.
+        watchCompiled();
+        return;
+      }
+      addCompiled(compiled, module);
+      // Not `[eval]` and its like, which are no files.
+      if (file[file.length - 1] !== ']') loaded(file);
+    };
+    // Stack traces call the function by the enumerable property of which it is the value, there or further up.
+    const named = create(getPrototypeOf(prototype));
+    put(named, '_compile', compile, true);
+    defineProperty(prototype, '_compile', {
+      __proto__: null,
+      get() {
+        if (this !== prototype) guard(() => asked(this));
+        return compile;
+      },
+      set(value) {
+        if (this !== prototype) put(this, '_compile', value, true);
+        else put(named, '_compile', (compile = value), true);
+      },
+      enumerable,
+      configurable: true,
+    });
+    setPrototypeOf(prototype, named);
+  }
+
+  // What vm compiles carries the file's name in options alone: who takes one of its functions, has V8 asked from then on.
+  function watchVm(vm) {
+    const names = ['Script', 'createScript', 'runInContext', 'runInNewContext', 'runInThisContext', 'compileFunction'];
+    names.push('SourceTextModule');
+    const taken = [];
+    const giveBack = () => {
+      for (let at = 0; at < taken.length; at += 1) {
+        const { name, get, value, enumerable } = taken[at];
+        const now = getOwnPropertyDescriptor(vm, name);
+        if (now && now.get === get) put(vm, name, value, enumerable);
+      }
+      watchCompiled();
+    };
+    for (const name of names) {
+      const before = getOwnPropertyDescriptor(vm, name);
+      if (!before || !before.configurable || !before.writable) continue;
+      const { value, enumerable } = before;
+      const get = () => {
+        guard(giveBack);
+        return value;
+      };
+      taken.push({ __proto__: null, name, get, value, enumerable });
+      const set = (other) => put(vm, name, other, enumerable);
+      defineProperty(vm, name, { __proto__: null, get, set, enumerable, configurable: true });
+    }
   }
 
   // A thread with an environment of its own takes no hook from NODE_OPTIONS.
@@ -260,6 +351,8 @@
     // Node.js's own thread for the application's loaders takes no hooks of this kind: loading would fail.
     if (!threads.isInternalThread) watchEsm();
     watchWorkers(threads);
+    watchCompile(Module.prototype);
+    watchVm(require('vm'));
     // No trace of the hook among the modules.
     delete Module._cache[__filename];
   });

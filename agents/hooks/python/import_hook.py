@@ -25,6 +25,10 @@ NAMESPACE_MAX_DIRECTORIES = 16
 FAILURES_MAX = 3
 # Tools of sys.monitoring that have no name of their own.
 CODE_TOOLS = 4, 3
+# Functions of bdb.Bdb that begin to debug.
+DEBUGGER_STARTS = "set_trace", "run", "runeval", "runcall"
+STOPS_LATER = sys.version_info >= (3, 13)
+BLIND_BESIDE_DEBUGGER = "blind: was debugged (bdb), beside which files that it compiles and runs by itself are not seen"
 
 FRAME = type(sys._getframe())
 MODULE = type(sys)
@@ -218,13 +222,15 @@ def note_code(code, frame):
 def code_started(code, _offset):
     if code.co_name == "<module>":
         guard(note_code, code, getframe(1))
+    elif code.co_name in DEBUGGER_STARTS and STOPS_LATER:
+        guard(leave_code_alone, code)
     return NOT_AGAIN
 
 
 def watch_code():
     # The interpreter calls at the first start of each code object: of a file that something reads, compiles and runs by
     # itself nothing else tells. Audit hooks of older ones would cost too much.
-    for tool in CODE_TOOLS if monitoring and "bdb" not in modules else ():
+    for tool in CODE_TOOLS if monitoring else ():
         if monitoring.get_tool(tool) is None:
             monitoring.use_tool_id(tool, "plimsoll")
             state["tool"] = tool
@@ -233,12 +239,16 @@ def watch_code():
             return
 
 
-def leave_code_alone():
-    # Beside any tool of sys.monitoring pdb.set_trace() of Python 3.13 stops one line later.
+def leave_code_alone(code):
+    # Beside any tool of sys.monitoring a debugger on bdb stops one line later in Python 3.13. Loading it (doctest,
+    # numpy.testing) does no harm: this is the first start of a function of it that begins to debug.
+    if code.co_filename != contents_of(modules.get("bdb")).get("__file__", ""):
+        return
     tool, state["tool"] = state["tool"], None
     if tool is not None:
         monitoring.set_events(tool, 0)
         monitoring.free_tool_id(tool)
+        report(b"PF", BLIND_BESIDE_DEBUGGER, "")
 
 
 class Run:
@@ -302,8 +312,6 @@ def loaded(spec, module):
         note_module(spec, module)
     if is_of_python(spec, "runpy"):
         spec.loader = RunpyLoader(spec)
-    elif is_of_python(spec, "bdb"):
-        leave_code_alone()
 
 
 def is_of_python(spec, name):

@@ -145,6 +145,75 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "left-pad nanoid",
     ),
     (
+        // Modules that the application makes, as rewire and require-from-string do.
+        "made.js",
+        "const fs = require('fs'), Module = require('module'), compile = module._compile;
+         console.log(compile.name, compile.length, String(compile), compile === Module.prototype._compile);
+         console.log(Object.keys(Module.prototype), '_compile' in module, Object.keys(module));
+         const make = (file, name) => {
+           const made = new Module(name, module);
+           made.filename = name;
+           made._compile(file ? fs.readFileSync(file, 'utf8') : '\\n  this is wrong;', file || name);
+           return typeof made.exports;
+         };
+         const [pad, nil] = [require.resolve('left-pad'), require.resolve('lodash/isNil')];
+         console.log(make(pad, pad));
+         try { make('', '/made/wrong.js') } catch (error) { console.log(error.stack) }
+         const again = new Module(require.resolve('semver/internal/constants'), module);
+         again.load(again.id);
+         console.log(again.exports.MAX_LENGTH, again.id in require.cache);
+         const named = require('require-from-string')('module.exports = __filename', require.resolve('yaml'));
+         console.log(named === require.resolve('yaml'), require('./inner.cjs'));
+         again._compile = () => 5;
+         console.log(again._compile(), Object.keys(again).includes('_compile'));
+         Module.prototype._compile = function (...values) { console.log('own'); return compile.apply(this, values) };
+         delete require.cache[require.resolve('./inner.cjs')];
+         console.log(require('./inner.cjs'), make(nil, 'somewhere'));",
+        "left-pad lodash require-from-string semver yaml",
+    ),
+    (
+        "compiled.js",
+        "const vm = require('vm'), fs = require('fs'), { Worker } = require('worker_threads');
+         const file = (name) => [fs.readFileSync(require.resolve(name), 'utf8'), { filename: require.resolve(name) }];
+         class Own extends vm.Script {
+           constructor(...values) { super(...values); this.made = new.target === Own }
+         }
+         const own = new Own(...file('lodash/isNil')), scope = { module: {} };
+         own.runInNewContext(scope);
+         console.log(typeof scope.module.exports, own.made, own instanceof vm.Script, own.constructor === Own);
+         console.log(vm.Script.name, vm.Script.length, String(vm.Script).length, Object.keys(vm));
+         console.log(Object.getOwnPropertyDescriptor(vm, 'runInThisContext').writable);
+         for (const wrong of [() => new vm.Script('var a = ;', { filename: '/a/b.js', columnOffset: 3 }),
+             () => vm.runInThisContext('\\n  null.x', '/a/c.js'), () => vm.runInThisContext('}'),
+             () => vm.compileFunction('a b', [], { filename: '/a/d.js', lineOffset: 4 }), () => vm.Script('1'),
+             () => vm.runInNewContext('throw new Error(1)', {}, { filename: '/a/e.js', displayErrors: false })]) {
+           try { console.log(wrong()) } catch (error) { console.log(error.stack) }
+         }
+         console.log(vm.runInThisContext('debugger; 7'));
+         new Worker(`const { runInThisContext } = require('vm');
+           const filename = require.resolve('left-pad');
+           console.log(typeof runInThisContext('(function () {})', { filename }))`, { eval: true });",
+        "left-pad lodash",
+    ),
+    (
+        "compiled.mjs",
+        "import { compileFunction } from 'vm';
+         import { createRequire } from 'module';
+         const filename = createRequire(import.meta.url).resolve('left-pad');
+         console.log(compileFunction('return 1', [], { filename })());
+         const late = await import('vm');
+         console.log(late.runInThisContext === late.default.runInThisContext, Object.keys(late));",
+        "left-pad",
+    ),
+    (
+        "replaced.js",
+        "const vm = require('vm'), { runInThisContext } = vm;
+         vm.runInThisContext = (text) => runInThisContext(text) + 1;
+         vm.compileFunction = () => 5;
+         console.log(vm.runInThisContext('1'), vm.runInThisContext.length, vm.compileFunction(), Object.keys(vm));",
+        "",
+    ),
+    (
         "globals.js",
         "console.log(require('vm').runInNewContext('typeof require'), new Function('return typeof process')());
          console.log(Object.keys(globalThis).length, Object.getOwnPropertyNames(process).length);

@@ -75,10 +75,10 @@ print(sorted(set(sys.modules) - {'near'} & set(sys.modules))[:0], 'sitecustomize
     ),
     (
         "a debugger",
-        "import io, pdb
+        "import io, pdb, sys
 def stops():
     x = 5
-    pdb.Pdb(stdin=io.StringIO('where\\nnext\\np x\\nc\\n')).set_trace()
+    pdb.Pdb(stdin=io.StringIO('where\\nnext\\np x\\nc\\n'), stdout=sys.stdout).set_trace()
     y = 6
     return x + y
 print(stops(), stops())
@@ -260,6 +260,11 @@ fn programs_do_not_notice_the_hook() {
             let mut command = from_input(fixture.command(&interpreter.program));
             assert_same(&fixture.run(&mut command), &plain, interpreter);
         }
-        assert_eq!((fixture.failures(), fixture.lost("python-import")), (vec![], 0), "{interpreter:?}");
+        // Of the debugger alone, each time: beside it the newer ones see less.
+        let said = fixture.failures();
+        let debugged = said.iter().filter(|said| said.starts_with("blind: was debugged")).count();
+        let expected = if interpreter.version < (3, 13) { 0 } else { 2 };
+        assert_eq!((debugged, said.len()), (expected, expected), "{interpreter:?}: {said:?}");
+        assert_eq!(fixture.lost("python-import"), debugged as u64, "{interpreter:?}");
     }
 }
