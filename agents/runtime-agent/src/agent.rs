@@ -286,10 +286,19 @@ fn hook_probes() -> impl Iterator<Item = &'static str> {
     [probe::LD_AUDIT].into_iter().chain(Language::ALL.map(Language::probe))
 }
 
+/// Why a hook is not used where eBPF is, and what to do about packages that only the hook sees.
+fn instead_of(hook: &str) -> &'static str {
+    if hook == probe::LD_AUDIT {
+        return "not needed: ebpf-files sees more";
+    }
+    "ebpf-files watches instead, which sees more, but not which modules of an archive, nor whether settings \
+     (tsconfig.json) were loaded; run it once with --no-ebpf, outside of a container"
+}
+
 fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), AgentError> {
     let mut probes = Probes::default();
     let opened = match config.ebpf {
-        UseEbpf::Off => Err("switched off by configuration".to_owned()),
+        UseEbpf::Off => Err("eBPF is switched off; run it once as root and without --no-ebpf".to_owned()),
         UseEbpf::Required => Ok(load(config)?),
         UseEbpf::Preferred => load(config).map_err(|error| error.to_string()),
     };
@@ -302,9 +311,8 @@ fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), Ag
                     .unavailable
                     .insert(format!("{}:{}", probe::EBPF_FILES, part.program), part.consequence.clone());
             }
-            let unused = "not needed: ebpf-files sees more";
             for hook in hook_probes() {
-                probes.unavailable.insert(hook.to_owned(), unused.to_owned());
+                probes.unavailable.insert(hook.to_owned(), instead_of(hook).to_owned());
             }
             Ok((Some(Arc::new(kernel)), probes))
         }
@@ -456,5 +464,24 @@ impl TreeConfig {
             hook_directory: default_hook_directory(),
             root_package_hash: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The correlator takes what stands after the last semicolon for what to do.
+    #[test]
+    fn who_misses_a_probe_is_told_what_to_do() {
+        for probe in Language::ALL.map(Language::probe) {
+            let (_, remedy) = instead_of(probe).rsplit_once("; ").unwrap();
+            assert!(remedy.contains("--no-ebpf"), "{probe}: {remedy}");
+        }
+        let config = AgentConfig { ebpf: UseEbpf::Off, ..AgentConfig::new("machine", "machine") };
+        let (kernel, probes) = open_kernel(&config).unwrap();
+        assert!(kernel.is_none());
+        let (why, remedy) = probes.unavailable[probe::EBPF_FILES].rsplit_once("; ").unwrap();
+        assert_eq!((why, remedy), ("eBPF is switched off", "run it once as root and without --no-ebpf"));
     }
 }

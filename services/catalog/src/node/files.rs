@@ -12,13 +12,28 @@ use serde::{Deserialize, Serialize};
 /// Most files looked at to count those of one package.
 pub(super) const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 
+/// JSON files whose opening the agent takes for no load: package managers and compilers look at them.
+const SETTINGS: &[&[u8]] = &[
+    b"package-lock.json",
+    b".package-lock.json",
+    b"npm-shrinkwrap.json",
+    b"bower.json",
+    b"tsconfig.json",
+    b"jsconfig.json",
+    b"lerna.json",
+    b"composer.json",
+];
+
 /// The files of one package, by what loads them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// JavaScript, WebAssembly and native addons: modules for every loader.
     modules: u64,
-    /// JSON files: modules when required, but mere data when read.
+    /// JSON files: modules when required. Whether they were only read, the kernel cannot tell: it takes them for loaded.
     data_modules: u64,
+    /// Those of them that tools read as settings, which the agent does not take for loaded.
+    #[serde(default)]
+    settings: u64,
     /// Shared libraries, which no hook inside of Node.js sees.
     libraries: u64,
     /// Other files in a `bin` directory, mostly native programs.
@@ -73,7 +88,10 @@ impl Counts {
         match extension {
             b"js" | b"mjs" | b"cjs" | b"node" | b"wasm" => self.modules += 1,
             _ if entries.iter().any(|entry| entry == path) => self.modules += 1,
-            b"json" if name != super::MANIFEST => self.data_modules += 1,
+            b"json" if name != super::MANIFEST => {
+                self.data_modules += 1;
+                self.settings += u64::from(SETTINGS.contains(&name));
+            }
             b"ts" | b"mts" | b"cts" => self.type_declarations += 1,
             _ if is_shared_library(name) => self.libraries += 1,
             b"" | b"exe" if path::file_name(directory) == b"bin" => self.programs += 1,
@@ -89,8 +107,8 @@ impl Counts {
     /// could not tell that the package is unused.
     pub fn observable_by(&self) -> Vec<&'static str> {
         let mut probes = Vec::new();
-        // Whether a JSON file was required or only read, the kernel cannot tell.
-        if self.modules + self.libraries + self.programs > 0 {
+        let has_seen_data = self.data_modules > 0 && self.settings == 0;
+        if self.modules + self.libraries + self.programs > 0 || has_seen_data {
             probes.push(probe::EBPF_FILES);
         }
         // Of what was not looked at nothing is known.
@@ -140,7 +158,8 @@ mod tests {
         check(&["x/index.js", "x/package.json", "x/a.json"], 2, "ebpf-files,node-module");
         check(&["x/build/Release/addon.node"], 1, "ebpf-files,node-module");
         check(&["x/main", "x/readme"], 1, "ebpf-files,node-module");
-        check(&["x/index.json"], 1, "node-module");
+        check(&["x/data/a.json", "x/package.json"], 1, "ebpf-files,node-module");
+        check(&["x/tsconfig.json", "x/a.json", "x/package.json"], 2, "node-module");
         check(&["x/index.d.ts", "x/package.json"], 0, "");
         check(&["x/style.css"], 0, "");
         check(&["x/bin/esbuild"], 1, "ebpf-files");
