@@ -28,6 +28,10 @@ static ORIGINAL: LazyLock<Vec<u8>> = LazyLock::new(|| {
         "Debian",
         &[r#"{"id":"DSA-1-1","upstream":["CVE-2024-1","CVE-2024-2"],"affected":[{"package":{"ecosystem":"Debian:12","name":"a"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"2"}]}]}]}"#],
     );
+    export.records(
+        "Maven",
+        &[r#"{"id":"X-1","affected":[{"package":{"ecosystem":"Maven","name":"org.x:y"},"versions":["1"]}]}"#],
+    );
     let _ = export.build();
     fs::read(export.output()).unwrap()
 });
@@ -36,7 +40,9 @@ fn questions() -> Vec<PackageQuery<'static>> {
     let names = ["package-0", "package-1", "package-4", "unknown"];
     let versions = ["1.0", "1.5", "3.1", "9.5", "50"];
     let pypi_questions = names.iter().flat_map(|&name| versions.map(|version| pypi(name, version)));
-    pypi_questions.chain([debian("12", "a", "1"), debian("12", "a", "3"), debian("11", "a", "1")]).collect()
+    let guessed = PackageQuery { group_hints: Some(&[]), ..application("maven", "org.x.z:y", "1") };
+    let others = [debian("12", "a", "1"), debian("12", "a", "3"), debian("11", "a", "1"), guessed];
+    pypi_questions.chain(others).collect()
 }
 
 /// Opens, asks everything and describes; `None` if the file is refused.
