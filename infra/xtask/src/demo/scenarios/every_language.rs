@@ -165,7 +165,8 @@ impl Cases<'_> {
             same(&loaded, &used).with_context(|| format!("{name}: its language's word and what is used"))?;
             let unused = places(service, &report, "unused");
             let is_unused = |never: &str| {
-                let is_it = |place: &String| place == never || never.ends_with('-') && place.starts_with(never);
+                let is_it =
+                    |place: &String| place == never || never.ends_with('-') && place.starts_with(never);
                 unused.iter().any(is_it)
             };
             let missed: Vec<&&str> = service.never.iter().filter(|place| !is_unused(place)).collect();
