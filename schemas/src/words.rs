@@ -174,8 +174,24 @@ pub const ANY_ARCHIVE: &[u8] = b"?!/";
 /// Begins such a path where the classes' archive is known, but may be a copy of one of the artifact's that no scan lists
 /// (unpacked to a temporary directory): `?/tmp/*/log.jar!/org/example`, with `*` for what is another in each run.
 pub const COPY_OF_ANY_ARCHIVE: &[u8] = b"?/";
+/// JSON files that package managers and compilers of Node.js look at: reading one loads nothing. Agent and catalog agree.
+pub const NODE_SETTINGS: &[&[u8]] = &[
+    b"package-lock.json",
+    b".package-lock.json",
+    b"npm-shrinkwrap.json",
+    b"bower.json",
+    b"tsconfig.json",
+    b"jsconfig.json",
+    b"lerna.json",
+    b"composer.json",
+];
 /// Longest path in an event, in bytes.
 pub const PATH_MAX_BYTES: usize = 4096;
+
+/// The ecosystem under which the agent tells what hides uses: one PHP loads Composer's packages and PEAR's.
+pub fn measured_as(ecosystem: &str) -> &str {
+    if ecosystem == "pear" { "composer" } else { ecosystem }
+}
 
 /// The directory of the Java package in a path that begins with [`ANY_ARCHIVE`] or [`COPY_OF_ANY_ARCHIVE`]; empty for the
 /// unnamed package.

@@ -68,7 +68,7 @@ static int has_such_word(const char *from, const char *until)
 	for (; from < until; from++) {
 		if (starts && forbids_hook(from, until))
 			return 1;
-		starts = *from == 0 || *from == ' ';
+		starts = *from == 0 || *from == ' ' || *from == '"';
 	}
 	return 0;
 }

@@ -242,7 +242,7 @@ def watch_code():
 def leave_code_alone(code):
     # Beside any tool of sys.monitoring a debugger on bdb stops one line later in Python 3.13. Loading it (doctest,
     # numpy.testing) does no harm: this is the first start of a function of it that begins to debug.
-    if code.co_filename != contents_of(modules.get("bdb")).get("__file__", ""):
+    if code.co_filename != contents_of(modules.get("bdb")).get("__file__"):
         return
     tool, state["tool"] = state["tool"], None
     if tool is not None:

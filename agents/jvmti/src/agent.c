@@ -355,7 +355,7 @@ static void run(interface ti, interface jni, void *nothing)
 			look(jni, 1);
 		}
 		flush_batches();
-			tell_counts(0);
+		tell_counts(0);
 		__atomic_store_n(&sleeping, 1, __ATOMIC_SEQ_CST);
 		if (!is_waiting() && !__atomic_load_n(&dying, __ATOMIC_SEQ_CST))
 			wait_while(&sleeping, 1, IDLE_MS);

@@ -1,7 +1,7 @@
 //! Events of files as observations of use: which kind, which rung, in which artifact. Pure.
 //! It must never credit a file outside the workload's mounts, nor the reads of sweeps, to anything.
 
-use plimsoll_schemas::words::{Rung, mount, usage_kind};
+use plimsoll_schemas::words::{NODE_SETTINGS, Rung, mount, usage_kind};
 
 use crate::ebpf::event::{FileAction, FileEvent};
 use crate::hooks::language::Language;
@@ -51,18 +51,6 @@ const PHP_MODULES: &[&[u8]] = &[
 ];
 /// Programs of packages often have no ending; those of these directories are scripts.
 const SCRIPT_DIRECTORIES: &[&[u8]] = &[b"bin", b".bin", b"exe", b"sbin"];
-/// What tools of Node.js write about packages: read as that, never as modules.
-const NODE_METADATA: &[&[u8]] = &[
-    b"package.json",
-    b"package-lock.json",
-    b".package-lock.json",
-    b"npm-shrinkwrap.json",
-    b"bower.json",
-    b"tsconfig.json",
-    b"jsconfig.json",
-    b"lerna.json",
-    b"composer.json",
-];
 
 /// Who reads: the judgement of its command line where that is known, else the kernel's class.
 pub fn reader_of(event: &FileEvent, judged: Option<Reader>) -> Reader {
@@ -94,7 +82,8 @@ fn is_module_of(language: Language, path: &[u8]) -> bool {
         Language::Python => ends(path, PYTHON_MODULES),
         // A package whose main file is JSON is loaded by reading it.
         Language::Node => {
-            let is_metadata = path.ends_with(b".d.ts") || NODE_METADATA.contains(&name);
+            let is_metadata =
+                path.ends_with(b".d.ts") || name == b"package.json" || NODE_SETTINGS.contains(&name);
             ends(path, NODE_MODULES) && !is_metadata || is_script(path)
         }
         Language::Ruby => ends(path, RUBY_MODULES) || is_script(path),

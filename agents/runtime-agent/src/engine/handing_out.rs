@@ -274,11 +274,21 @@ impl Engine {
         }
     }
 
-    /// The same for all that nobody asks for again at the end.
+    /// The same for all that nobody asks for again, or answers, at the end.
     pub(super) fn hold_back_unresolved(&mut self) {
-        let is_class = |asked: &&Asked| asked.item.item.kind == usage_kind::CLASS;
-        for asked in self.unresolved.iter().filter(is_class).cloned().collect::<Vec<_>>() {
-            self.hold_back_copies(asked.workload, &asked.item);
+        let unasked = self.unresolved.iter().map(|asked| (asked.workload, &asked.item));
+        let unanswered = self
+            .awaiting
+            .values()
+            .flat_map(|awaiting| awaiting.items.iter().map(|(_, pending)| (awaiting.workload, pending)));
+        let is_class = |(_, pending): &(u64, &PendingItem)| pending.item.kind == usage_kind::CLASS;
+        let classes: Vec<(u64, PendingItem)> = unasked
+            .chain(unanswered)
+            .filter(is_class)
+            .map(|(workload, pending)| (workload, pending.clone()))
+            .collect();
+        for (workload, pending) in classes {
+            self.hold_back_copies(workload, &pending);
         }
     }
 

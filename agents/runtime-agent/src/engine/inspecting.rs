@@ -56,6 +56,11 @@ impl Inspector {
         Some(Self { questions, found, waiting: VecDeque::new() })
     }
 
+    /// Whether a look into something of this workload is still to be told.
+    pub(super) fn waits_for(&self, id: u64) -> bool {
+        self.waiting.iter().any(|(of, _)| *of == id)
+    }
+
     /// What was handed out and not answered.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Script> {
         self.waiting.iter().map(|(_, script)| script)
@@ -92,8 +97,13 @@ impl Engine {
                     None if id & TREE_ID != 0 => open_directory(Path::new("/")),
                     None => None,
                 };
-                // Gone before its root could be opened: its files have no owner either.
-                let Some(root) = root else { continue };
+                // Gone before its root could be opened: programs have no owner either, but a bundle's packages have.
+                let Some(root) = root else {
+                    if unmeasurable::may_be_bundle(&script.path) {
+                        workload.not_looked_at(&script.path);
+                    }
+                    continue;
+                };
                 match inspector.questions.try_send(Question { root, path: script.path.clone() }) {
                     Ok(()) => inspector.waiting.push_back((*id, script)),
                     Err(_) => {

@@ -60,6 +60,8 @@ struct Watched {
     java_packages: HashSet<String>,
     /// Of those of which a class came from an archive that may be a copy of a listed one.
     copied_packages: HashSet<String>,
+    /// There was one Java package too many.
+    java_packages_left_out: bool,
     /// Said to be so by its coverage.
     adopted: bool,
 }
@@ -135,7 +137,8 @@ impl Java {
     /// Classes of a workload came from an archive that is in no list of packages, and may be a copy of one that is.
     pub fn unlisted(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
         if let Some(watched) = self.workloads.get_mut(&id).filter(|_| !is_of_runtime(place)) {
-            watched.add_copied(&class.replace('.', "/"), place, process, workload, now_ms());
+            let program = format!("/{process}");
+            watched.add_copied(&class.replace('.', "/"), place, &program, workload, now_ms());
         }
     }
 
@@ -438,7 +441,10 @@ impl Watched {
         path.extend_from_slice(directory_of(class).as_bytes());
         let known = self.java_packages.len() + self.copied_packages.len();
         if known >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
-            self.coverage.too_many_java_packages(JAVA_PACKAGES_MAX, program);
+            // Said once: the JVM tells its classes again and again.
+            if !std::mem::replace(&mut self.java_packages_left_out, true) {
+                self.coverage.left_out_java_packages(JAVA_PACKAGES_MAX, program);
+            }
             return false;
         }
         let observation = Observation {

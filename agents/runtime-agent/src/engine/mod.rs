@@ -387,6 +387,9 @@ impl Engine {
             self.poll(now);
             self.flush(now);
         }
+        // What was not answered in time goes out without owners; the flush asks for what that holds back.
+        self.hold_back_unresolved();
+        self.flush(now_ms());
         for awaiting in std::mem::take(&mut self.awaiting).into_values() {
             self.ready(awaiting.workload, awaiting.items, Vec::new());
         }

@@ -307,8 +307,10 @@ impl Engine {
         if busy {
             return;
         }
-        // Its root is still open for what could not be told at once.
-        let untold = self.unresolved.iter().any(|asked| asked.workload == id)
+        // Its root is still open for what could not be told, or looked into, at once.
+        let inspected = workload.scripts.is_empty()
+            && !self.inspector.as_ref().is_some_and(|inspector| inspector.waits_for(id));
+        let untold = (!inspected || self.unresolved.iter().any(|asked| asked.workload == id))
             && now_ms() - workload.base.stopped_at_ms < ROOT_KEPT_MS;
         if untold {
             return;

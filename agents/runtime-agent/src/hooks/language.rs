@@ -229,14 +229,15 @@ fn node(words: &[&[u8]]) -> Expected {
 /// Whether a word of Node.js asks for its permission model, which would not let it read the hook, or for a file of options,
 /// which any NODE_OPTIONS displaces; the audit library has the same list.
 pub(super) fn forbids_node_hook(word: &[u8]) -> bool {
-    const WORDS: &[&[u8]] = &[
-        b"--permission",
-        b"--experimental-permission",
-        b"--experimental-config-file",
-        b"--experimental-default-config-file",
-    ];
-    WORDS.iter().any(|begin| word.starts_with(begin))
+    NODE_FORBIDS.iter().any(|begin| word.starts_with(begin.as_bytes()))
 }
+
+const NODE_FORBIDS: [&str; 4] = [
+    "--permission",
+    "--experimental-permission",
+    "--experimental-config-file",
+    "--experimental-default-config-file",
+];
 
 fn ruby(words: &[&[u8]]) -> Expected {
     let mut options = words.iter().take_while(|word| word.starts_with(b"-"));
@@ -260,6 +261,14 @@ fn ruby(words: &[&[u8]]) -> Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_audit_library_leaves_the_hook_out_for_the_same_words() {
+        let audit = include_str!("../../../audit/src/node_options.h");
+        let list = audit.split("words[4][40]").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        let words: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+        assert_eq!(words, NODE_FORBIDS);
+    }
 
     #[test]
     fn arguments_tell_what_to_expect() {

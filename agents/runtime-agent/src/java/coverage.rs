@@ -170,11 +170,11 @@ impl JavaCoverage {
         self.lose(1, program, reason);
     }
 
-    /// A class without a place was told that is of one Java package too many.
-    pub fn too_many_java_packages(&mut self, max: usize, program: &str) {
+    /// A class without a place was told that is of one Java package too many, or of one with too long a name.
+    pub fn left_out_java_packages(&mut self, max: usize, program: &str) {
         let reason = format!(
-            "loaded classes without a code source, or from places that no scan lists, of more than {max} Java packages, so \
-             nobody can tell of which archives; \
+            "loaded classes without a code source, or from places that no scan lists, of more than {max} Java packages or \
+             with longer names than can be told, so nobody can tell of which archives; \
              a new run changes nothing, so judge its packages by what the application needs"
         );
         self.lose(1, program, &reason);

@@ -1,5 +1,5 @@
 //! The place of classes, from the URL of their code source: `outer.jar!/inner.jar`, a directory, the runtime image. Pure.
-//! It must never name a place that it does not understand: such classes are counted as not placed.
+//! It must never name a place that it does not understand: such classes are told by their Java package.
 
 /// Longest place in bytes, as paths in events.
 const PLACE_MAX_BYTES: usize = 4_096;

@@ -49,8 +49,11 @@ impl Learned {
         // Those first that have something to say.
         let mut carriers: Vec<_> = self.carriers.iter().collect();
         carriers.sort_by_key(|(_, started)| **started);
-        let carriers = carriers.into_iter().take(programs);
-        short.carriers = carriers.map(|(program, started)| (cut(program, text_bytes), *started)).collect();
+        short.carriers.clear();
+        for (program, started) in carriers.into_iter().take(programs) {
+            // Of two whose names are one when cut, what did not start Python stays.
+            *short.carriers.entry(cut(program, text_bytes)).or_insert(true) &= *started;
+        }
         short.tools.cut(text_bytes);
         short
     }
@@ -131,6 +134,16 @@ mod tests {
         assert_eq!(after.event().unavailable_probes.len(), 2, "an application of each of the two ran");
         assert!(recalled("m/d", &note).event().unavailable_probes.is_empty(), "another workload's");
         assert!(recalled(&before.id, &note[1..]).event().unavailable_probes.is_empty());
+    }
+
+    #[test]
+    fn of_programs_with_one_name_when_cut_the_frozen_one_stays() {
+        let mut learned = Learned::default();
+        for (program, started) in [("/opt/a1", false), ("/opt/a2", true), ("/b", true)] {
+            learned.carriers.insert(program.to_owned(), started);
+        }
+        let short = learned.cut(6, 10);
+        assert_eq!(short.carriers, [("/b".to_owned(), true), ("/opt/a".to_owned(), false)].into());
     }
 
     #[test]

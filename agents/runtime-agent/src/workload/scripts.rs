@@ -49,10 +49,15 @@ impl Workload {
     /// A program mapped Python's library, and is no interpreter by its name.
     pub fn set_carries_python(&mut self, program: &str) {
         let carriers = &mut self.learned.carriers;
-        if carriers.len() < CARRIERS_MAX && !carriers.contains_key(program) {
-            carriers.insert(program.to_owned(), false);
-            self.changed = true;
+        if carriers.contains_key(program) {
+            return;
         }
+        if carriers.len() >= CARRIERS_MAX {
+            // Whether it starts Python cannot be kept any more, and it may be a frozen one.
+            return self.set_unmeasurable(unmeasurable::python::without_modules(program));
+        }
+        carriers.insert(program.to_owned(), false);
+        self.changed = true;
     }
 
     /// A process of such a program read the first of Python's modules from a file. Others of its processes need not: a web

@@ -19,11 +19,11 @@ pub(crate) const MAX_POMS: usize = 2_000;
 /// Most class directories kept of one archive; more are folded into their parents.
 pub(crate) const MAX_CLASS_DIRECTORIES: usize = bound(8_000, 800);
 /// Most class directories kept of one file.
-const MAX_ALL_CLASS_DIRECTORIES: usize = bound(60_000, 2_000);
+pub(super) const MAX_ALL_CLASS_DIRECTORIES: usize = bound(60_000, 2_000);
 /// Largest compressed archive within an archive, in bytes: it is inflated into memory.
 const MAX_INFLATED_ARCHIVE_BYTES: usize = 256 * 1024 * 1024;
 /// Most notes of what could not be read.
-const MAX_NOTES: usize = 100;
+pub(super) const MAX_NOTES: usize = 100;
 
 /// Directories in an archive below which its own classes stand.
 pub(crate) const CLASS_ROOTS: [&str; 2] = ["BOOT-INF/classes", "WEB-INF/classes"];

@@ -2,7 +2,7 @@
 //! bundle as the source of them all. Never takes a Java package from any that has it: what several have is ambiguous.
 
 use super::archive::ArchiveDigest;
-use super::classes::{outermost, prefixes};
+use super::classes::{MAX_PARTS, outermost, prefixes};
 use super::{METHOD, components_with, place_in};
 use crate::bounds::LeftOut;
 use crate::survey::Survey;
@@ -136,10 +136,10 @@ fn directories_of<'a>(part: Part<'a>) -> BTreeMap<u32, Vec<&'a str>> {
     found
 }
 
-/// The longest claimed prefix of the classes in a directory.
+/// The longest claimed prefix of the classes in a directory; as everywhere, only its first parts are compared.
 fn longest(by_prefix: &HashMap<String, BTreeSet<u32>>, directory: &str) -> Option<String> {
     let ends = directory.match_indices('/').map(|(at, _)| at).chain([directory.len()]);
-    let candidates: Vec<String> = ends.map(|end| class_prefix(&directory[..end])).collect();
+    let candidates: Vec<String> = ends.take(MAX_PARTS).map(|end| class_prefix(&directory[..end])).collect();
     candidates.into_iter().rev().find(|prefix| by_prefix.contains_key(prefix))
 }
 

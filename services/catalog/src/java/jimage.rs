@@ -2,7 +2,10 @@
 //! what Maven and manifests say of them. Reads the image's index and these few files; never unpacks an image.
 //! Format: the JDK's `jdk.internal.jimage` (ImageHeader, ImageLocation) and `jdk.tools.jlink` (CompressedResourceHeader).
 
-use super::archive::{ArchiveDigest, Facts, MAX_ARCHIVES, MAX_CLASS_DIRECTORIES, MAX_POMS, add_class};
+use super::archive::{
+    ArchiveDigest, Facts, MAX_ALL_CLASS_DIRECTORIES, MAX_ARCHIVES, MAX_CLASS_DIRECTORIES, MAX_NOTES,
+    MAX_POMS, add_class,
+};
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
 use crate::digest::SliceAt;
@@ -19,6 +22,10 @@ const MAX_INDEX_BYTES: usize = 64 * 1024 * 1024;
 const MAX_RESOURCES: usize = 2_000_000;
 /// Longest `module-info.class` that is read, in bytes.
 const MAX_MODULE_INFO_BYTES: usize = 256 * 1024;
+/// Longest name or path in an index, in bytes: what is longer is none.
+const MAX_NAME_BYTES: usize = 4_096;
+/// Kinds of attributes of a file; each stands once at most.
+const KINDS: usize = 7;
 /// What precedes a compressed file in the image.
 const COMPRESSED_HEADER_BYTES: u64 = 29;
 const COMPRESSED_MAGIC: u32 = 0xCAFE_FAFA;
@@ -104,7 +111,7 @@ impl Place {
     fn parse(locations: &[u8], offset: usize) -> Option<Self> {
         let mut place = Self::default();
         let mut at = offset;
-        loop {
+        for _ in 0..=KINDS {
             let head = *locations.get(at)?;
             let (kind, length) = (head >> 3, usize::from(head & 7) + 1);
             if kind == 0 {
@@ -124,6 +131,7 @@ impl Place {
             }
             at += 1 + length;
         }
+        None
     }
 }
 
@@ -131,7 +139,7 @@ impl Place {
 struct Image<'r> {
     file: &'r dyn ReadAt,
     reader: Reader,
-    names: Vec<u8>,
+    names: &'r [u8],
     contents_at: u64,
 }
 
@@ -151,20 +159,19 @@ fn look(file: &dyn ReadAt, found: &mut ArchiveDigest) -> Result<(), String> {
     }
     let (tables, rest) = index.split_at(tables_bytes);
     let (locations, names) = rest.split_at(locations_bytes);
-    let image =
-        Image { file, reader, names: names.to_vec(), contents_at: (HEADER_BYTES + index_bytes) as u64 };
+    let image = Image { file, reader, names, contents_at: (HEADER_BYTES + index_bytes) as u64 };
     let mut budget = Budget::of(file.size());
     let mut modules: BTreeMap<String, Facts> = BTreeMap::new();
-    let mut damaged = 0;
+    let (mut damaged, mut class_directories) = (0, 0);
     for slot in tables[table * 4..].chunks_exact(4) {
         let offset = reader.u32(slot, 0).unwrap_or(0) as usize;
         let Some(place) = Place::parse(locations, offset) else {
             damaged += 1;
             continue;
         };
-        match image.add(&place, &mut modules, &mut budget) {
+        match image.add(&place, &mut modules, &mut class_directories, &mut budget) {
             Ok(()) => {}
-            Err((name, reason)) if found.notes.len() < 100 => found.notes.push((name, reason)),
+            Err((name, reason)) if found.notes.len() < MAX_NOTES => found.notes.push((name, reason)),
             Err(_) => found.more_notes += 1,
         }
     }
@@ -188,14 +195,16 @@ fn look(file: &dyn ReadAt, found: &mut ArchiveDigest) -> Result<(), String> {
 impl Image<'_> {
     fn name(&self, offset: u64) -> &[u8] {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.names.get(offset..)).unwrap_or(&[]);
+        let rest = &rest[..rest.len().min(MAX_NAME_BYTES + 1)];
         &rest[..memchr::memchr(0, rest).unwrap_or(0)]
     }
 
-    /// Adds one file to its module; an error names the file.
+    /// Adds one file to its module; an error names the file. `class_directories` counts those of all modules.
     fn add(
         &self,
         place: &Place,
         modules: &mut BTreeMap<String, Facts>,
+        class_directories: &mut usize,
         budget: &mut Budget,
     ) -> Result<(), (String, String)> {
         let module = String::from_utf8_lossy(self.name(place.module));
@@ -205,8 +214,15 @@ impl Image<'_> {
             return Ok(());
         }
         if !modules.contains_key(module.as_ref()) {
-            if modules.len() > MAX_ARCHIVES || properties::acceptable(&module).is_none() {
+            if modules.len() > MAX_ARCHIVES {
                 return Ok(());
+            }
+            if properties::acceptable(&module).is_none() {
+                // Once, not for each of its files.
+                let is_first = self.name(place.base) == b"module-info";
+                let reason =
+                    "a module whose name no coordinates can have; its classes count as the runtime's";
+                return if is_first { Err((module.into_owned(), reason.to_owned())) } else { Ok(()) };
             }
             let facts = Facts { path: module.clone().into_owned(), ..Facts::default() };
             modules.insert(facts.path.clone(), facts);
@@ -218,11 +234,15 @@ impl Image<'_> {
         if extension == "class" {
             if base == "module-info" {
                 // Without it there are the manifest and pom.properties.
-                let bytes = self.read(place, MAX_MODULE_INFO_BYTES, budget).unwrap_or_default();
+                let bytes = self.read(place, MAX_MODULE_INFO_BYTES, budget);
+                let bytes = bytes.map_err(|reason| (format!("{module}/module-info.class"), reason))?;
                 facts.module_version = module_version(&bytes).unwrap_or_default();
+            } else if facts.class_directories.contains_key(parent.as_ref()) {
+                add_class(facts, &format!("{parent}/{base}"));
             } else if facts.class_directories.len() < MAX_CLASS_DIRECTORIES
-                || facts.class_directories.contains_key(parent.as_ref())
+                && *class_directories < MAX_ALL_CLASS_DIRECTORIES
             {
+                *class_directories += 1;
                 add_class(facts, &format!("{parent}/{base}"));
             } else {
                 facts.class_count += 1;
@@ -382,5 +402,23 @@ mod tests {
             assert_eq!(image(fields).notes.len(), 1, "{fields:?}");
         }
         assert_eq!(image([0; 5]), ArchiveDigest::default());
+    }
+
+    /// Each of many entries may point at the same bytes: none may cost more than a file's.
+    #[test]
+    fn attributes_and_names_without_end() {
+        let endless = [1 << 3, 0].repeat(1_000);
+        assert!(Place::parse(&endless, 0).is_none());
+        let mut once: Vec<u8> = (1..=7u8).flat_map(|kind| [kind << 3, kind]).collect();
+        assert!(Place::parse(&once, 0).is_none());
+        once.push(0);
+        assert_eq!(Place::parse(&once, 0).map(|place| place.size_bytes), Some(7));
+        let file = Vec::new();
+        let names = [&vec![b'a'; MAX_NAME_BYTES + 1][..], b"\0b\0"].concat();
+        let image =
+            Image { file: &file, reader: Reader { is_big_endian: false }, names: &names, contents_at: 0 };
+        assert_eq!(image.name(0), b"");
+        assert_eq!(image.name(1).len(), MAX_NAME_BYTES);
+        assert_eq!(image.name(MAX_NAME_BYTES as u64 + 2), b"b");
     }
 }

@@ -6,23 +6,11 @@ use crate::bounds::bound;
 use crate::not_measurable;
 use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
-use plimsoll_schemas::words::probe;
+use plimsoll_schemas::words::{NODE_SETTINGS, probe};
 use serde::{Deserialize, Serialize};
 
 /// Most files looked at to count those of one package.
 pub(super) const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
-
-/// JSON files whose opening the agent takes for no load: package managers and compilers look at them.
-const SETTINGS: &[&[u8]] = &[
-    b"package-lock.json",
-    b".package-lock.json",
-    b"npm-shrinkwrap.json",
-    b"bower.json",
-    b"tsconfig.json",
-    b"jsconfig.json",
-    b"lerna.json",
-    b"composer.json",
-];
 
 /// The files of one package, by what loads them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +78,7 @@ impl Counts {
             _ if entries.iter().any(|entry| entry == path) => self.modules += 1,
             b"json" if name != super::MANIFEST => {
                 self.data_modules += 1;
-                self.settings += u64::from(SETTINGS.contains(&name));
+                self.settings += u64::from(NODE_SETTINGS.contains(&name));
             }
             b"ts" | b"mts" | b"cts" => self.type_declarations += 1,
             _ if is_shared_library(name) => self.libraries += 1,

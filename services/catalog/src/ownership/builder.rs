@@ -127,15 +127,13 @@ impl IndexBuilder {
     /// `package` has classes in this directory (`org/example`); `None`: in any, since not all of its own are known.
     pub fn has_classes_in(&mut self, directory: Option<&str>, package: u32, method: &'static str) {
         let claim = self.claim(package, method);
+        let has_room = self.java_packages.len() < MAX_JAVA_PACKAGES;
         let claims = match directory {
-            None => &mut self.any_java_package,
-            Some(directory) => {
-                if self.java_packages.len() >= MAX_JAVA_PACKAGES {
-                    self.is_full = true;
-                    return;
-                }
+            Some(directory) if has_room || self.java_packages.contains_key(directory.as_bytes()) => {
                 self.java_packages.entry(directory.as_bytes().to_vec()).or_default()
             }
+            // Its Java packages cannot all be told apart: it may have any.
+            _ => &mut self.any_java_package,
         };
         // Packages come one after the other.
         if claims.last() != Some(&claim) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_schemas::events::Coverage;
 use plimsoll_schemas::identity::component_path;
-use plimsoll_schemas::words::{ownership_state, probe};
+use plimsoll_schemas::words::{measured_as, ownership_state, probe};
 
 use crate::artifact::Artifact;
 use crate::entity::{Interval, Ownership, PathKey, Workload};
@@ -124,6 +124,7 @@ impl Artifact {
     /// Coverage of the artifact, or of one component of it, for packages of an ecosystem that the probes `observable_by`
     /// can see.
     pub(crate) fn facts(&self, component: Option<&str>, ecosystem: &str, observable_by: &[String]) -> Facts {
+        let ecosystem = measured_as(ecosystem);
         let mut facts = Facts { overflow: self.overflow.items, ..Facts::default() };
         let mut coverage = Coverage { events_lost: self.overflow.items, ..Coverage::default() };
         let mut live = false;

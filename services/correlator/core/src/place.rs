@@ -33,6 +33,11 @@ pub(crate) fn may_hold_any(ecosystem: &str, location: &Location, paths: &BTreeSe
         "gem" if parent(&location.path).ends_with(DESCRIPTIONS[0]) => {
             paths.iter().any(|path| path.ends_with(b".rb") || path.ends_with(b".so"))
         }
+        // PEAR's record lies apart from the files that it lists.
+        "pear" => {
+            let endings = [&b".php"[..], b".inc", b".so"];
+            paths.iter().any(|path| endings.iter().any(|ending| path.ends_with(ending)))
+        }
         _ => any_below(paths, installed_in(&location.path)),
     }
 }
@@ -128,6 +133,12 @@ mod tests {
             "gem",
             ("gems/3.1.0/specifications/default/json-2.gemspec", ""),
             &["usr/lib/ruby/3.1.0/json.rb", "usr/lib/x86/ruby/parser.so"],
+            &["etc/passwd"],
+        );
+        check(
+            "pear",
+            ("usr/share/php/.registry/.channel.pecl.php.net/redis.reg", ""),
+            &["usr/lib/php/20220829/redis.so", "usr/share/php/Archive/Tar.php"],
             &["etc/passwd"],
         );
         check(

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::not_measurable::remedy_of;
-use plimsoll_schemas::words::{Rung, ownership_state, package_kind, possible_copy_of, probe, usage};
+use plimsoll_schemas::words::{
+    Rung, measured_as, ownership_state, package_kind, possible_copy_of, probe, usage,
+};
 
 use crate::artifact::Artifact;
 use crate::coverage::Facts;
@@ -283,7 +285,7 @@ fn judge_lack(
         let remedy = "run one workload outside of the sandbox (gVisor, Kata) under observation".to_owned();
         return (usage::NOT_MEASURABLE, reason, remedy);
     }
-    if let Some(reason) = facts.not_measurable.get(package.ecosystem) {
+    if let Some(reason) = facts.not_measurable.get(measured_as(package.ecosystem)) {
         let (reason, remedy) = reason.rsplit_once("; ").unwrap_or((reason, "run it in another form"));
         return (usage::NOT_MEASURABLE, reason.to_owned(), remedy.to_owned());
     }
