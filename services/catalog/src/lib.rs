@@ -41,7 +41,6 @@ pub use java::is_java_library_of;
 pub use os_release::OsRelease;
 pub use ownership::{Owner, OwnerPackage, Ownership, OwnershipIndex};
 pub(crate) use plimsoll_schemas::not_measurable;
-pub use plimsoll_schemas::not_measurable::remedy_of;
 pub use record::{Location, PackageKind, PackageRecord};
 pub use role::{Role, role_of};
 pub use tree::{DirectoryOptions, DirectoryTree, FileTree, MemoryTree};

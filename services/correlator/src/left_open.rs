@@ -73,53 +73,38 @@ pub(crate) fn mark(records: &mut [OutgoingRecord], name: &Name) {
 /// A partition in which a transaction is open.
 pub(crate) struct LeftOpen {
     pub partition: TopicPartition,
-    /// `None`: it carries none.
-    pub name: Option<Name>,
+    /// The first offset of what is open.
+    pub first: i64,
     /// What to write so that the end of the transaction is told to this partition.
     pub tombstone: OutgoingRecord,
 }
 
-/// Whether a transaction is open in the outputs and the state, among `partitions`.
-pub(crate) fn is_any(broker: &dyn Broker, codec: &Codec, partitions: &BTreeSet<u32>) -> BrokerResult<bool> {
-    Ok(!open(broker, codec, partitions)?.is_empty())
-}
-
-/// The partitions of the outputs and the state, among `partitions`, in which a transaction is open.
+/// The partitions of the outputs and the state, among `partitions`, in which a transaction is open. `beat` is called for
+/// each one looked at.
 pub(crate) fn find(
     broker: &dyn Broker,
     codec: &Codec,
     partitions: &BTreeSet<u32>,
+    beat: &dyn Fn(),
 ) -> BrokerResult<Vec<LeftOpen>> {
-    open(broker, codec, partitions)?
-        .into_iter()
-        .map(|(tombstone, first)| {
-            let partition = TopicPartition::new(tombstone.topic.clone(), tombstone.partition);
-            Ok(LeftOpen { name: name_of(broker, &partition, first)?, partition, tombstone })
-        })
-        .collect()
-}
-
-/// A tombstone of nothing for each open partition, and the first offset of what is open there.
-fn open(
-    broker: &dyn Broker,
-    codec: &Codec,
-    partitions: &BTreeSet<u32>,
-) -> BrokerResult<Vec<(OutgoingRecord, i64)>> {
     let mut open = Vec::new();
     for EncodedRecord { topic, key, .. } in tombstones(codec) {
-        for partition in partitions {
-            let marks = broker.watermarks(&TopicPartition::new(topic.clone(), *partition))?;
+        for number in partitions {
+            beat();
+            let partition = TopicPartition::new(topic.clone(), *number);
+            let marks = broker.watermarks(&partition)?;
             if marks.last_stable < marks.high {
-                let tombstone = OutgoingRecord::tombstone(topic.clone(), *partition, key.clone());
-                open.push((tombstone, marks.last_stable));
+                let tombstone = OutgoingRecord::tombstone(topic.clone(), *number, key.clone());
+                open.push(LeftOpen { partition, first: marks.last_stable, tombstone });
             }
         }
     }
     Ok(open)
 }
 
-/// The name on the record at `first`.
-fn name_of(broker: &dyn Broker, partition: &TopicPartition, first: i64) -> BrokerResult<Option<Name>> {
+/// The name that the open transaction's first record there carries.
+pub(crate) fn name_of(broker: &dyn Broker, open: &LeftOpen) -> BrokerResult<Option<Name>> {
+    let (partition, first) = (&open.partition, open.first);
     let options = ReaderOptions { read_committed: false, client_id: "correlator-left-open".into() };
     let mut reader = broker.partition_reader(partition, first, options)?;
     let deadline = Instant::now() + READ_TIMEOUT;

@@ -13,6 +13,7 @@ pub(crate) struct Meters {
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
+    pub left_open: ByLabels<Counter>,
     pub restored_records: Counter,
     pub restore_seconds: Histogram,
     pub cached_artifacts: Gauge,
@@ -31,6 +32,11 @@ impl Meters {
             commits: metrics.counter("commits", "Transactions committed"),
             commit_failures: metrics.counter("commit_failures", "Transactions that had to be done again"),
             commit_seconds: metrics.histogram("commit_seconds", "Time of a transaction", &SECONDS_BUCKETS),
+            left_open: metrics.counter_with(
+                "left_open",
+                "Partitions in which a transaction that the brokers left open was ended",
+                &["end"],
+            ),
             restored_records: metrics.counter("restored_records", "State records read at assignments"),
             restore_seconds: metrics.histogram(
                 "restore_seconds",

@@ -16,7 +16,7 @@ use plimsoll_kit::broker::{
 use plimsoll_kit::registry::{MemoryRegistry, RegistryError, SchemaRegistry};
 use plimsoll_kit::transport::Connections;
 use plimsoll_schemas::codec::{CodecError, SchemaStore};
-use plimsoll_schemas::events::{CorrelatorState, RuntimeUsage};
+use plimsoll_schemas::events::{CorrelationPackage, CorrelatorState, RuntimeUsage};
 
 fn pipeline() -> (MemoryBroker, Connections) {
     let broker = MemoryBroker::new();
@@ -88,6 +88,32 @@ fn transactions_that_the_broker_left_open_change_nothing() {
         3 => broker.expire_members(&plimsoll_correlator::group("plimsoll")),
         _ => {}
     });
+}
+
+#[test]
+fn an_output_in_which_a_transaction_was_left_open_is_closed_while_the_correlator_runs() {
+    let (broker, connections) = pipeline();
+    let codec = connections.codec();
+    let output = codec.topic::<CorrelationPackage>();
+    Feed::new(&connections).send(&inputs(&codec, 1));
+    broker.forget_next_end_in(&output);
+    // One transaction has it all.
+    let section = CorrelatorSection {
+        commit_interval_ms: 500,
+        batch_max_records: 100_000,
+        left_open_after_ms: 40,
+        ..section("0")
+    };
+    let running = Running::start(&connections, section);
+    let is_open = || {
+        (0..connections.partitions).any(|partition| {
+            let marks = broker.watermarks(&TopicPartition::new(&*output, partition)).unwrap();
+            marks.last_stable < marks.high
+        })
+    };
+    until("a transaction is left open", is_open);
+    until("it is closed", || !is_open());
+    settled(&connections, running);
 }
 
 #[test]

@@ -12,6 +12,5 @@ pub mod service;
 pub mod target;
 
 pub use error::ScanError;
-pub use plimsoll_catalog::remedy_of;
 pub use scan::{Scan, ScanOptions, scan};
 pub use target::{Component, Target};

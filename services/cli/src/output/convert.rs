@@ -6,8 +6,9 @@ use plimsoll_portal::model::{
     UsedFile, Vulnerability, Warning,
 };
 use plimsoll_portal::time::rfc3339;
-use plimsoll_scanner::{Component, remedy_of};
+use plimsoll_scanner::Component;
 use plimsoll_schemas::events;
+use plimsoll_schemas::not_measurable::remedy_of;
 use plimsoll_schemas::words::{recommendation, usage, vulnerable};
 
 fn text(bytes: &[u8]) -> String {

@@ -56,7 +56,7 @@ pub(crate) fn threshold(kind: &str, ecosystem: &str) -> Rung {
 
 /// The probes that could see a use of a package which no scan described.
 pub(crate) fn default_observable_by(ecosystem: &str) -> Vec<String> {
-    let row = OBSERVABLE_BY.iter().find(|(name, _)| *name == ecosystem);
+    let row = OBSERVABLE_BY.iter().find(|(name, _)| *name == measured_as(ecosystem));
     row.map(|(_, probes)| probes.iter().map(|probe| (*probe).to_owned()).collect()).unwrap_or_default()
 }
 

@@ -2,6 +2,7 @@
 //! It must never keep anything in memory that is not committed, nor give a store a position that it has not reached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use plimsoll_kit::broker::{BrokerError, BrokerErrorKind, CommittedOffset, TopicPartition};
@@ -13,9 +14,32 @@ use crate::error::CorrelatorError;
 use crate::left_open::{self, LeftOpen, Name};
 use crate::restore::{Restore, RestoreError};
 
-/// What helps where a transaction stays open that is not of this instance.
-const ANOTHERS_REMEDY: &str = "it is not of this instance; find it by Kafka's kafka-transactions.sh find-hanging and end \
-                               it by kafka-transactions.sh abort";
+/// What helps where closing did not: it is another instance's, or carries no name.
+const OTHERS_REMEDY: &str = "start the instance that wrote it again (correlator.instance), which closes it; else Kafka's \
+                             kafka-transactions.sh find-hanging and abort, which drops what it wrote";
+/// How often one beginning closes what is left open: a closing may be left open as well.
+const CLOSINGS_MAX: usize = 3;
+/// Longest beginning without a poll; Kafka's max.poll.interval.ms is 5 minutes.
+const BEGIN_MAX: Duration = Duration::from_secs(240);
+
+/// Which partition is looked at next, and what was open there the last time.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// How many are still due: two of each partition after a commit or a beginning.
+    left: usize,
+    next: Option<Instant>,
+    last: Option<u32>,
+    seen: BTreeMap<TopicPartition, i64>,
+    /// The same was open twice: what begins closes it.
+    found: bool,
+}
+
+impl Looks {
+    /// Something was committed, or begun.
+    pub fn again(&mut self, partitions: usize) {
+        self.left = 2 * partitions;
+    }
+}
 
 impl Engine<'_> {
     /// Drops everything that is not committed: another member has the partitions.
@@ -65,21 +89,28 @@ impl Engine<'_> {
         self.overlay.discard();
         self.in_flight = None;
         let since = Instant::now();
-        let mut closed = false;
+        let mut closings = 0;
         loop {
             self.liveness.beat();
-            let failure = match self.try_begin(since) {
+            let begun = if std::mem::take(&mut self.looks.found) {
+                Err(RestoreError::LeftOpen("a transaction is still open in the outputs".to_owned()))
+            } else {
+                self.try_begin(since)
+            };
+            let failure = match begun {
                 Ok(()) => {
                     self.restored = true;
                     self.meters.partitions.set(i64::try_from(self.partitions.len()).unwrap_or(i64::MAX));
                     self.ready.ready();
+                    self.looks = Looks::default();
+                    self.looks.again(self.partitions.len());
                     return Ok(());
                 }
-                Err(RestoreError::LeftOpen(reason)) if !closed => {
+                Err(RestoreError::LeftOpen(reason)) if closings < CLOSINGS_MAX => {
                     tracing::warn!("closing what the brokers left open: {reason}");
                     match self.close_left_open() {
                         Ok(()) => {
-                            closed = true;
+                            closings += 1;
                             continue;
                         }
                         Err(failure) => failure,
@@ -90,8 +121,15 @@ impl Engine<'_> {
             let reason = match failure {
                 RestoreError::Fatal(error) => return Err(error),
                 RestoreError::Again(reason) => reason,
-                RestoreError::LeftOpen(reason) => format!("{reason}: {ANOTHERS_REMEDY}"),
+                RestoreError::LeftOpen(reason) => format!("{reason}: {OTHERS_REMEDY}"),
             };
+            if since.elapsed() >= BEGIN_MAX {
+                tracing::warn!("joining the group anew, since nothing was polled for long: {reason}");
+                self.forget_partitions();
+                let options = super::group_options(self.connections, self.section);
+                self.consumer = self.connections.broker.group_consumer(options)?;
+                return Ok(());
+            }
             tracing::warn!("waiting: {reason}");
             self.ready.not_ready(reason);
             if self.context.shutdown.wait(self.retry) {
@@ -116,6 +154,7 @@ impl Engine<'_> {
         &mut self,
         job: impl FnOnce(&mut Committer) -> Result<Outcome, CorrelatorError>,
     ) -> Result<(), RestoreError> {
+        self.liveness.beat();
         match job(&mut self.committer).map_err(RestoreError::Fatal)? {
             Outcome::Done => Ok(()),
             Outcome::StoreFailed(error) => Err(error.into()),
@@ -130,11 +169,11 @@ impl Engine<'_> {
     /// Ends the transactions of ours that the brokers left open; see [`crate::left_open`].
     fn close_left_open(&mut self) -> Result<(), RestoreError> {
         self.take_over()?;
+        let Some(first) = self.partitions.first().copied() else { return Ok(()) };
         let broker = self.connections.broker.clone();
-        let open = left_open::find(&*broker, &self.codec, &self.partitions)?;
-        let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        let known = broker.committed_so_far(&super::group(self.codec.prefix()), &inputs)?;
-        let incomplete = self.incomplete(&open, &known)?;
+        let liveness = self.liveness.clone();
+        let open = left_open::find(&*broker, &self.codec, &self.partitions, &move || liveness.beat())?;
+        let incomplete = self.incomplete(&open)?;
         let (mut aborted, mut committed) = (Vec::new(), Vec::new());
         for left in open {
             let to =
@@ -145,19 +184,12 @@ impl Engine<'_> {
         let name = Name { life: format!("{}-{}-closing", self.life, self.begun), number: 0 };
         left_open::mark(&mut aborted, &name);
         left_open::mark(&mut committed, &name);
-        let closed = (committed.len(), aborted.len());
+        let closed = [("aborted", aborted.len()), ("committed", committed.len())];
         if !aborted.is_empty() {
             self.given(|committer| committer.abandon(aborted))?;
         }
-        // One offset, as it stands, ends the transaction among the offsets too.
-        let offset = match (known.into_iter().next(), inputs.into_iter().next()) {
-            (Some(known), _) => known,
-            (None, Some(input)) => {
-                let low = broker.watermarks(&input)?.low;
-                CommittedOffset::new(input, low)
-            }
-            (None, None) => return Ok(()),
-        };
+        // Ends the transaction among the offsets too. Of no input: that could replace a newer one that waits.
+        let offset = CommittedOffset::new(TopicPartition::new(self.state_topic.clone(), first), 0);
         let sealed = Sealed {
             records: committed,
             offsets: vec![offset],
@@ -169,44 +201,36 @@ impl Engine<'_> {
             committer.commit(sealed)?;
             committer.wait()
         })?;
-        let (committed, aborted) = closed;
-        tracing::warn!(
-            committed,
-            aborted,
-            "closed what the brokers had left open of a transaction, by partitions; nothing is lost, but a dead letter \
-             may be there twice"
-        );
+        for (end, count) in closed {
+            self.meters.left_open.with(&[end]).inc_by(count as u64);
+            tracing::warn!(partitions = count, "{end} what the brokers had left open of a transaction");
+        }
         Ok(())
     }
 
     /// Partition numbers whose left-open transaction never got as far as its offsets.
-    fn incomplete(
-        &self,
-        open: &[LeftOpen],
-        known: &[CommittedOffset],
-    ) -> Result<BTreeSet<u32>, RestoreError> {
+    fn incomplete(&self, open: &[LeftOpen]) -> Result<BTreeSet<u32>, RestoreError> {
+        let broker = &*self.connections.broker;
+        let inputs: Vec<TopicPartition> = self.positions.keys().cloned().collect();
+        let known = broker.committed_so_far(&super::group(self.codec.prefix()), &inputs)?;
         let mut incomplete = BTreeSet::new();
         // By name: an answer that says "wait" takes as long as a request may.
         let mut unknown: BTreeMap<Name, BTreeSet<u32>> = BTreeMap::new();
         for left in open.iter().filter(|left| *left.partition.topic == *self.state_topic) {
-            let Some(name) = &left.name else {
+            self.liveness.beat();
+            let Some(name) = left_open::name_of(broker, left)? else {
                 let reason = format!("{}: a transaction without a name is open", left.partition);
                 return Err(RestoreError::LeftOpen(reason));
             };
             let partition = left.partition.partition;
             let of_partition = known.iter().filter(|offset| offset.partition.partition == partition);
-            if !of_partition.filter_map(|offset| Name::parse(&offset.metadata)).any(|at| at.is_past(name)) {
-                unknown.entry(name.clone()).or_default().insert(partition);
+            if !of_partition.filter_map(|offset| Name::parse(&offset.metadata)).any(|at| at.is_past(&name)) {
+                unknown.entry(name).or_default().insert(partition);
             }
         }
         for partitions in unknown.into_values() {
-            self.liveness.beat();
-            let inputs: Vec<TopicPartition> = self
-                .positions
-                .keys()
-                .filter(|input| partitions.contains(&input.partition))
-                .cloned()
-                .collect();
+            let inputs: Vec<TopicPartition> =
+                inputs.iter().filter(|input| partitions.contains(&input.partition)).cloned().collect();
             // Its offsets wait for its end: they are the last that it sent, so it is complete.
             if !self.wait_for_a_transaction(&inputs)? {
                 incomplete.extend(partitions);
@@ -216,43 +240,59 @@ impl Engine<'_> {
     }
 
     /// Whether offsets of `inputs` wait for the end of a transaction. The brokers then answer what is committed so far,
-    /// and to nothing else.
+    /// and to nothing else: asked twice, since a coordinator that is just starting answers as late.
     fn wait_for_a_transaction(&self, inputs: &[TopicPartition]) -> Result<bool, RestoreError> {
         let broker = &*self.connections.broker;
         let group = super::group(self.codec.prefix());
-        match broker.committed(&group, inputs) {
-            Ok(_) => Ok(false),
-            Err(error) if error.is_retriable() => {
-                broker.committed_so_far(&group, inputs)?;
-                Ok(true)
+        for _ in 0..2 {
+            self.liveness.beat();
+            broker.committed_so_far(&group, inputs)?;
+            match broker.committed(&group, inputs) {
+                Ok(_) => return Ok(false),
+                Err(error) if error.is_retriable() => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+        broker.committed_so_far(&group, inputs)?;
+        Ok(true)
     }
 
-    /// Begins anew if, long after the last transaction, one is still open: nothing else would end it until there are
-    /// inputs again.
+    /// Looks at one partition now and then, and begins anew if the same transaction was open there two rounds long:
+    /// nothing else would end it until something is written there.
     pub(super) fn look_whether_settled(&mut self) -> Result<(), CorrelatorError> {
-        let due = self.settled_look.is_some_and(|due| Instant::now() >= due);
-        if !due || self.committer.is_busy() || !self.overlay.is_empty() {
+        let now = Instant::now();
+        if self.looks.left == 0 || self.committer.is_busy() || self.looks.next.is_some_and(|next| now < next)
+        {
             return Ok(());
         }
-        self.settled_look = None;
-        match left_open::is_any(&*self.connections.broker, &self.codec, &self.partitions) {
-            Ok(false) => Ok(()),
-            Ok(true) => self.begin(),
-            Err(error) => {
-                tracing::debug!("whether all transactions are ended is not known: {error}");
-                self.look_later();
-                Ok(())
-            }
+        let after = self.looks.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let number = self.partitions.range((after, Bound::Unbounded)).next().or(self.partitions.first());
+        let Some(number) = number.copied() else { return Ok(()) };
+        let round = Duration::from_millis(self.section.left_open_after_ms);
+        let is_first = self
+            .looks
+            .next
+            .replace(now + round / u32::try_from(self.partitions.len()).unwrap_or(1))
+            .is_none();
+        if is_first {
+            return Ok(());
         }
-    }
-
-    /// Puts off [`Self::look_whether_settled`].
-    pub(super) fn look_later(&mut self) {
-        let after = Duration::from_millis(self.section.left_open_after_ms);
-        self.settled_look = Some(Instant::now() + after);
+        self.looks.last = Some(number);
+        self.looks.left -= 1;
+        let liveness = self.liveness.clone();
+        let beat = move || liveness.beat();
+        match left_open::find(&*self.connections.broker, &self.codec, &BTreeSet::from([number]), &beat) {
+            Ok(open) => {
+                let open: BTreeMap<_, _> =
+                    open.into_iter().map(|left| (left.partition, left.first)).collect();
+                self.looks.found = open.iter().any(|(at, first)| self.looks.seen.get(at) == Some(first));
+                self.looks.seen.retain(|at, _| at.partition != number);
+                self.looks.seen.extend(open);
+            }
+            Err(error) if is_final(error.kind()) => return Err(error.into()),
+            Err(error) => tracing::debug!("whether all transactions are ended is not known: {error}"),
+        }
+        if self.looks.found { self.begin() } else { Ok(()) }
     }
 
     /// What a failure to read committed offsets means: some wait for a transaction that nobody ends, or the brokers

@@ -83,7 +83,7 @@ impl Engine<'_> {
                     self.meters.commit_seconds.observe(since.elapsed().as_secs_f64());
                 }
                 self.retry = RETRY_MIN;
-                self.look_later();
+                self.looks.again(self.partitions.len());
                 self.ready.ready();
                 Ok(Ok(()))
             }

@@ -23,6 +23,7 @@ use plimsoll_schemas::events::{
     CorrelatorState,
 };
 
+use self::begin::Looks;
 use crate::committer::{Committer, Setup};
 use crate::config::CorrelatorSection;
 use crate::decode::{Undecoded, decode, input_topics};
@@ -109,8 +110,8 @@ pub(crate) struct Engine<'a> {
     stored: u64,
     next_tick: Instant,
     next_shrink: Instant,
-    /// When to look whether the brokers ended the last transaction everywhere; put off by each one.
-    settled_look: Option<Instant>,
+    /// Looks at whether the brokers ended all transactions; see `look_whether_settled`.
+    looks: Looks,
     /// When the group was joined anew after being fenced, within [`REJOIN_INTERVAL`].
     rejoined: Vec<Instant>,
     retry: Duration,
@@ -159,7 +160,7 @@ impl<'a> Engine<'a> {
             stored: 0,
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
             next_shrink: Instant::now(),
-            settled_look: None,
+            looks: Looks::default(),
             rejoined: Vec::new(),
             retry: RETRY_MIN,
         })

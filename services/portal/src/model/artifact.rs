@@ -51,7 +51,7 @@ pub struct Artifact {
     pub live_workload_count: i64,
     /// Used paths that no package owns.
     pub unowned_path_count: i64,
-    /// Used paths of which not all owners are known.
+    /// Used paths of which not all owners are known; those that stand for a Java package (`?!/` and `?/`) aside.
     pub unresolved_path_count: i64,
     /// Alerts raised.
     pub alert_count: i64,

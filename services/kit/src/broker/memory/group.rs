@@ -30,14 +30,14 @@ pub(super) struct Group {
     pub rebalancing: bool,
     pub members: BTreeMap<MemberId, Member>,
     pub committed: HashMap<TopicPartition, CommittedOffset>,
-    /// Offsets of a transaction wait for their end; see `MemoryBroker::forget_next_end`.
-    pub unsettled: bool,
+    /// Offsets of a transaction that wait for its end; see `MemoryBroker::forget_next_end`.
+    pub unsettled: Vec<CommittedOffset>,
 }
 
 impl Group {
     /// Committed offsets of those of `partitions` that have one; `Retriable` while some wait for their transaction.
     pub fn committed(&self, partitions: &[TopicPartition]) -> BrokerResult<Vec<CommittedOffset>> {
-        if self.unsettled {
+        if !self.unsettled.is_empty() {
             let reason = "memory broker: offsets of a transaction wait for its end; try again later";
             return Err(BrokerError::new(BrokerErrorKind::Retriable, reason));
         }

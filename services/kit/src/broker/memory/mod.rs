@@ -59,7 +59,8 @@ struct State {
     groups: HashMap<String, Group>,
     transactional: HashMap<String, TransactionalId>,
     commit_faults: VecDeque<CommitFault>,
-    forget_next_end: bool,
+    /// Of which topic's partitions the next end of a transaction is not heard; empty: of all, and the group's.
+    forget_next_end: Option<String>,
     /// For each of the next sends, whether and how it fails.
     send_faults: VecDeque<Option<BrokerErrorKind>>,
 }
@@ -91,7 +92,7 @@ impl MemoryBroker {
             groups: HashMap::new(),
             transactional: HashMap::new(),
             commit_faults: VecDeque::new(),
-            forget_next_end: false,
+            forget_next_end: None,
             send_faults: VecDeque::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
@@ -113,7 +114,12 @@ impl MemoryBroker {
     /// group's offsets hear of it, as when Kafka finds no leader for them: the transaction stays open there until the
     /// same transactional id ends another one.
     pub fn forget_next_end(&self) {
-        self.shared.lock().forget_next_end = true;
+        self.forget_next_end_in("");
+    }
+
+    /// As [`MemoryBroker::forget_next_end`], but only the partitions of this topic do not hear of it.
+    pub fn forget_next_end_in(&self, topic: &str) {
+        self.shared.lock().forget_next_end = Some(topic.to_owned());
     }
 
     /// Fault: the next `send` fails with `kind`.
@@ -187,11 +193,15 @@ impl State {
         topic.partitions.get_mut(partition.partition as usize).ok_or_else(|| unknown_topic(partition))
     }
 
-    /// Ends the open transaction of an id without a word to its partitions.
-    fn forget_transaction(&mut self, transactional_id: &str) {
-        if let Some(id) = self.transactional.get_mut(transactional_id) {
-            id.forgotten.extend(id.open.take());
-        }
+    /// Ends the open transaction of an id without a word to its partitions of a topic, or to all if that is empty.
+    fn forget_transaction(&mut self, transactional_id: &str, topic: &str, commit: bool) {
+        let Some(id) = self.transactional.get_mut(transactional_id) else { return };
+        let Some(open) = &mut id.open else { return };
+        let is_forgotten = |partition: &TopicPartition| topic.is_empty() || *partition.topic == *topic;
+        let (touched, heard) = std::mem::take(&mut open.touched).into_iter().partition(is_forgotten);
+        open.touched = heard;
+        id.forgotten.push(OpenTransaction { number: open.number, touched, expires: open.expires });
+        self.end_transaction(transactional_id, commit);
     }
 
     /// Ends the open transaction of an id.

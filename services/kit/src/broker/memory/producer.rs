@@ -199,17 +199,16 @@ impl Producer for MemoryProducer {
                 format_args!("commit of {id}: fault asked for by a test"),
             ));
         }
-        let forgotten = std::mem::take(&mut state.forget_next_end);
+        let forgotten = state.forget_next_end.take();
         if let Some(TransactionOffsets { offsets, group }) = offsets {
             let metadata = memory_metadata(&group)?;
             let found = state.groups.get_mut(&metadata.group);
             match found.filter(|group| group.accepts(metadata.member, metadata.generation)) {
-                Some(group) if forgotten => group.unsettled = true,
+                Some(group) if forgotten.as_deref() == Some("") => group.unsettled.extend(offsets),
                 Some(group) => {
-                    group.unsettled = false;
-                    group
-                        .committed
-                        .extend(offsets.into_iter().map(|offset| (offset.partition.clone(), offset)));
+                    // The end of this transaction is that of the forgotten one too.
+                    let ended = std::mem::take(&mut group.unsettled).into_iter().chain(offsets);
+                    group.committed.extend(ended.map(|offset| (offset.partition.clone(), offset)));
                 }
                 None => {
                     return Err(BrokerError::new(
@@ -222,10 +221,9 @@ impl Producer for MemoryProducer {
                 }
             }
         }
-        if forgotten {
-            state.forget_transaction(&id);
-        } else {
-            state.end_transaction(&id, true);
+        match forgotten {
+            Some(topic) => state.forget_transaction(&id, &topic, true),
+            None => state.end_transaction(&id, true),
         }
         drop(state);
         self.shared.changed.notify_all();
@@ -241,10 +239,9 @@ impl Producer for MemoryProducer {
         let id = self.transactional_id()?.to_owned();
         let mut state = self.available(timeout)?;
         self.check_epoch(&mut state)?;
-        if std::mem::take(&mut state.forget_next_end) {
-            state.forget_transaction(&id);
-        } else {
-            state.end_transaction(&id, false);
+        match state.forget_next_end.take() {
+            Some(topic) => state.forget_transaction(&id, &topic, false),
+            None => state.end_transaction(&id, false),
         }
         drop(state);
         self.shared.changed.notify_all();
