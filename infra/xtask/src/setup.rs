@@ -124,7 +124,36 @@ pub fn everything() -> anyhow::Result<()> {
     let needs: Vec<&Need> = BUILD.iter().chain(TESTS).collect();
     ensure_all(&needs)?;
     kernel_file_systems();
+    disk_space();
     Ok(())
+}
+
+/// What a whole run writes below the target folder, from an empty one: programs, servers, images.
+const RUN_BYTES: u64 = 12 << 30;
+
+/// A full disk fails in whatever writes next, mostly the linker, by a bus error: this says it first.
+fn disk_space() {
+    let target = crate::paths::target();
+    let existing = target.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(existing) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            println!("disk: {:.1} GiB free", gibibytes(free));
+            if free < RUN_BYTES {
+                eprintln!(
+                    "xtask: an empty target folder needs up to {:.0} GiB; when the disk fills up, remove old \
+                     files, or set CARGO_TARGET_DIR to a larger disk",
+                    gibibytes(RUN_BYTES)
+                );
+            }
+        }
+        Err(error) => eprintln!("xtask: cannot tell the free space of {}: {error}", existing.display()),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }
 
 /// What `cargo xtask demo` needs; containers only where this runs as root.
