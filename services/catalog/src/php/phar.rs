@@ -138,13 +138,12 @@ fn read(
         if is_list(name) {
             let slice = SliceAt::new(file, start, u64::from(compressed));
             let wanted = (size as usize).min(MAX_INSTALLED_BYTES);
-            let bytes = match (flags & COMPRESSED, slice) {
+            phar.add(name, size as usize, || match (flags & COMPRESSED, slice) {
                 (_, None) => Err("it lies outside of the archive".to_owned()),
                 (0, Some(data)) => read_stored(&data, wanted, budget),
                 (DEFLATED, Some(data)) => inflate(&data, wanted, budget).map_err(|error| error.to_string()),
                 _ => Err("it is compressed by bzip2, which is not supported".to_owned()),
-            };
-            phar.add(name, bytes, size as usize);
+            });
         }
         start = start.checked_add(u64::from(compressed))?;
         at = end.checked_add(ENTRY_BYTES)?.checked_add(field(5)? as usize)?;
@@ -169,18 +168,22 @@ fn of_zip(file: &dyn ReadAt) -> Result<Phar, String> {
     let archive = Archive::open(file, &mut budget).map_err(|error| error.to_string())?;
     let mut phar = Phar::default();
     for entry in archive.entries().filter(|entry| is_list(entry.name)) {
-        let bytes = archive.read(&entry, MAX_INSTALLED_BYTES, &mut budget);
         let size = usize::try_from(entry.size_bytes).unwrap_or(usize::MAX);
-        phar.add(entry.name, bytes.map_err(|error| error.to_string()), size);
+        phar.add(entry.name, size, || {
+            archive.read(&entry, MAX_INSTALLED_BYTES, &mut budget).map_err(|error| error.to_string())
+        });
     }
     Ok(phar)
 }
 
 impl Phar {
-    fn add(&mut self, name: &[u8], bytes: Result<Vec<u8>, String>, size: usize) {
+    /// Adds one list of packages; beyond the bound none is read.
+    fn add(&mut self, name: &[u8], size: usize, read: impl FnOnce() -> Result<Vec<u8>, String>) {
+        if self.lists.len() >= MAX_LISTS {
+            return self.left_out.beyond(MAX_LISTS, "files installed.json");
+        }
         let name = String::from_utf8_lossy(name).into_owned();
-        match bytes {
-            _ if self.lists.len() >= MAX_LISTS => self.left_out.beyond(MAX_LISTS, "files installed.json"),
+        match read() {
             Ok(bytes) => {
                 if size > MAX_INSTALLED_BYTES {
                     self.left_out.beyond(MAX_INSTALLED_BYTES, "bytes in installed.json");
@@ -196,23 +199,46 @@ impl Phar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zip::tests::{Keep, Writer};
 
-    /// A phar of one file.
-    pub(crate) fn phar(stub: &[u8], name: &str, contents: &[u8]) -> Vec<u8> {
+    fn phar(stub: &[u8], files: &[(&str, &[u8])]) -> Vec<u8> {
         let number = |value: usize| (value as u32).to_le_bytes();
-        let entry = [
-            &number(name.len())[..],
-            name.as_bytes(),
-            &number(contents.len()),
-            &number(0),
-            &number(contents.len()),
-            &number(0),
-            &number(0o644),
-            &number(0),
-        ]
-        .concat();
-        let manifest = [&number(1)[..], &[0x11, 0], &number(0), &number(0), &number(0), &entry].concat();
-        [stub, &number(manifest.len())[..], &manifest, contents].concat()
+        let entry = |(name, contents): &(&str, &[u8])| {
+            [
+                &number(name.len())[..],
+                name.as_bytes(),
+                &number(contents.len()),
+                &number(0),
+                &number(contents.len()),
+                &number(0),
+                &number(0o644),
+                &number(0),
+            ]
+            .concat()
+        };
+        let entries: Vec<u8> = files.iter().flat_map(entry).collect();
+        let contents: Vec<u8> = files.iter().flat_map(|(_, contents)| contents.to_vec()).collect();
+        let manifest =
+            [&number(files.len())[..], &[0x11, 0], &number(0), &number(0), &number(0), &entries].concat();
+        [stub, &number(manifest.len())[..], &manifest, &contents].concat()
+    }
+
+    /// A file that knows which of its bytes were read.
+    struct Watched {
+        bytes: Vec<u8>,
+        read: std::cell::RefCell<Vec<std::ops::Range<usize>>>,
+    }
+
+    impl ReadAt for Watched {
+        fn size(&self) -> u64 {
+            self.bytes.len() as u64
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.bytes.as_slice().read_at(offset, buffer)?;
+            self.read.borrow_mut().push(offset as usize..offset as usize + count);
+            Ok(count)
+        }
     }
 
     #[track_caller]
@@ -232,11 +258,11 @@ mod tests {
             "#!/x\n<?php\n__HALT_COMPILER();?>",
             "<?php __HALT_COMPILER();",
         ] {
-            check(&phar(stub.as_bytes(), LIST, b"[]"), 1, "");
+            check(&phar(stub.as_bytes(), &[(LIST, b"[]")]), 1, "");
         }
-        let whole = phar(b"<?php __HALT_COMPILER(); ?>\n", LIST, b"[]");
+        let whole = phar(b"<?php __HALT_COMPILER(); ?>\n", &[(LIST, b"[]")]);
         check(&whole[..whole.len() - 1], 0, &format!("{LIST}: it lies outside of the archive"));
-        check(&phar(b"<?php __HALT_COMPILER(); ?>\n", "src/x.php", b"[]"), 0, "");
+        check(&phar(b"<?php __HALT_COMPILER(); ?>\n", &[("src/x.php", b"[]")]), 0, "");
         // More files than there are entries; and what is no archive.
         let mut more = whole.clone();
         more[32] = 2;
@@ -248,6 +274,31 @@ mod tests {
             b"",
         ] {
             check(other, 0, "");
+        }
+    }
+
+    #[test]
+    fn lists_beyond_the_bound_are_not_read() {
+        // Behind what is read in search of the end of the stub.
+        let long = vec![b' '; MAX_STUB_BYTES];
+        let last = b"[\"the last\"]";
+        let names: Vec<String> =
+            (0..=MAX_LISTS).map(|number| format!("{number}/composer/installed.json")).collect();
+        let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &long[..])).collect();
+        files[MAX_LISTS].1 = last;
+        // Before what is read in search of a ZIP's directory.
+        files.push(("x", &long));
+        let zip = files
+            .iter()
+            .fold(Writer::default(), |zip, (name, contents)| zip.add(name, contents, Keep::Stored));
+        for bytes in [phar(b"<?php __HALT_COMPILER(); ?>\n", &files), zip.finish()] {
+            let at = memchr::memmem::find(&bytes, last).unwrap();
+            let file = Watched { bytes, read: Default::default() };
+            let found = look_into(&file).unwrap().unwrap();
+            assert_eq!((found.lists.len(), found.problem.as_str()), (MAX_LISTS, ""));
+            assert_eq!(found.left_out.text(), "more than 3 files installed.json");
+            let is_read = file.read.borrow().iter().any(|range| range.contains(&at));
+            assert!(!is_read, "its contents at {at} were read: {:?}", file.read.borrow());
         }
     }
 
