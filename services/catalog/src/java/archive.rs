@@ -210,7 +210,7 @@ impl Looking {
         match archive.read(entry, MAX_PROPERTIES_BYTES, &mut self.budget) {
             Ok(bytes) => match properties::parse(&bytes, directory, &mut facts.left_out) {
                 Some(pom) => facts.poms.push(pom),
-                None => self.note(&inner(path, name), "it names no artifact"),
+                None => self.note(&inner(path, name), properties::NO_ARTIFACT),
             },
             Err(error) => self.note(&inner(path, name), error),
         }

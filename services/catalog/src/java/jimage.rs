@@ -24,8 +24,8 @@ const MAX_RESOURCES: usize = 2_000_000;
 const MAX_MODULE_INFO_BYTES: usize = 256 * 1024;
 /// Longest name or path in an index, in bytes: what is longer is none.
 const MAX_NAME_BYTES: usize = 4_096;
-/// Kinds of attributes of a file; each stands once at most.
-const KINDS: usize = 7;
+/// Kinds of attributes that a file can have, known ones and those of later JDKs; each stands once at most.
+const KINDS: usize = 31;
 /// What precedes a compressed file in the image.
 const COMPRESSED_HEADER_BYTES: u64 = 29;
 const COMPRESSED_MAGIC: u32 = 0xCAFE_FAFA;
@@ -127,7 +127,8 @@ impl Place {
                 5 => place.content = value,
                 6 => place.compressed_bytes = value,
                 7 => place.size_bytes = value,
-                _ => return None,
+                // Of a later JDK.
+                _ => {}
             }
             at += 1 + length;
         }
@@ -261,7 +262,8 @@ impl Image<'_> {
                 return Ok(());
             }
             let bytes = self.read(place, MAX_PROPERTIES_BYTES, budget).map_err(at)?;
-            facts.poms.extend(properties::parse(&bytes, directory, &mut facts.left_out));
+            let pom = properties::parse(&bytes, directory, &mut facts.left_out);
+            facts.poms.push(pom.ok_or_else(|| at(properties::NO_ARTIFACT.to_owned()))?);
         }
         Ok(())
     }
@@ -340,8 +342,35 @@ fn module_version(class: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// An image of these files (module, directory, name, ending, contents), none compressed.
+    pub(crate) fn image(files: &[(&str, &str, &str, &str, &[u8])]) -> Vec<u8> {
+        let (mut locations, mut names, mut contents) = (Vec::new(), vec![0], Vec::new());
+        let mut offsets: Vec<u32> = Vec::new();
+        let number = |value: usize| (value as u32).to_le_bytes();
+        for (module, parent, base, extension, bytes) in files {
+            offsets.push(locations.len() as u32);
+            let texts = [module, parent, base, extension].map(|text| {
+                names.extend_from_slice(text.as_bytes());
+                names.push(0);
+                names.len() - text.len() - 1
+            });
+            let attributes = texts.into_iter().chain([contents.len(), 0, bytes.len()]);
+            for (kind, value) in (1u8..).zip(attributes) {
+                locations.push(kind << 3 | 3);
+                locations.extend_from_slice(&(value as u32).to_be_bytes());
+            }
+            locations.push(0);
+            contents.extend_from_slice(bytes);
+        }
+        let header = [0, files.len(), files.len(), locations.len(), names.len()].map(number).concat();
+        let offsets: Vec<u8> = offsets.into_iter().flat_map(u32::to_le_bytes).collect();
+        let redirects = vec![0; offsets.len()];
+        let head = [MAGIC, MAJOR_VERSION << 16].map(u32::to_le_bytes).concat();
+        [head, header, redirects, offsets, locations, names, contents].concat()
+    }
 
     /// `module M { }`, version in the constant pool, as javac writes it.
     fn module_info(version: &str) -> Vec<u8> {
@@ -387,6 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn files_that_tell_nothing_are_named() {
+        let found = look_into(&image(&[
+            ("org.x", "META-INF/maven/g/a", "pom", "properties", b"groupId=g\nartifactId=a\nversion=1\n"),
+            ("org.x", "META-INF/maven/g/\u{1}", "pom", "properties", b"version=1\n"),
+            ("org.x", "org/x", "X", "class", b""),
+        ]));
+        let place = "org.x/META-INF/maven/g/\u{1}/pom.properties".to_owned();
+        assert_eq!(found.notes, [(place, "it names no artifact".to_owned())]);
+        let [module] = &found.archives[..] else { panic!("{found:?}") };
+        assert_eq!((module.poms.len(), module.class_count), (1, 1));
+    }
+
+    #[test]
     fn lies_about_lengths() {
         let image = |fields: [u32; 5]| -> ArchiveDigest {
             let mut bytes = [MAGIC, 0x0001_0000].map(u32::to_le_bytes).concat();
@@ -409,7 +451,8 @@ mod tests {
     fn attributes_and_names_without_end() {
         let endless = [1 << 3, 0].repeat(1_000);
         assert!(Place::parse(&endless, 0).is_none());
-        let mut once: Vec<u8> = (1..=7u8).flat_map(|kind| [kind << 3, kind]).collect();
+        // The last is of a later JDK.
+        let mut once: Vec<u8> = (1..=8u8).flat_map(|kind| [kind << 3, kind]).collect();
         assert!(Place::parse(&once, 0).is_none());
         once.push(0);
         assert_eq!(Place::parse(&once, 0).map(|place| place.size_bytes), Some(7));

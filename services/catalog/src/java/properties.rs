@@ -6,6 +6,8 @@ use crate::bounds::LeftOut;
 
 /// Most of the file that is read, in bytes.
 pub(crate) const MAX_PROPERTIES_BYTES: usize = 64 * 1024;
+/// Said of a file from which nothing can be told.
+pub(crate) const NO_ARTIFACT: &str = "it names no artifact";
 /// Longest group, artifact or version, in bytes.
 const MAX_VALUE_BYTES: usize = 256;
 

@@ -86,35 +86,55 @@ fn linked_modules(survey: &mut Survey<'_>, markers: &[Vec<u8>]) -> BTreeMap<Vec<
 
 /// Adds the modules that an application linked into an image: its classes are told as the image's.
 fn add_modules(survey: &mut Survey<'_>, classes: &[u8], modules: &ArchiveDigest) {
-    let mut found: Vec<(&Facts, Component)> = Vec::new();
+    let mut found: Vec<Component> = Vec::new();
+    let mut counts: Vec<usize> = Vec::new();
     for facts in &modules.archives {
         let mut left_out = facts.left_out.clone();
-        found.extend(components(facts, &mut left_out).into_iter().map(|component| (facts, component)));
+        let components = components(facts, &mut left_out);
+        counts.push(components.len());
+        found.extend(components);
         survey.left_out(&super::place_in(classes, &facts.path), &left_out);
     }
     let mut left_out = LeftOut::default();
-    let (facts, mut components): (Vec<&Facts>, Vec<Component>) = found.into_iter().unzip();
-    coordinates::bound_prefixes(&mut components, &mut left_out);
+    coordinates::bound_prefixes(&mut found, &mut left_out);
     survey.left_out(classes, &left_out);
-    let mut java_packages: Vec<(u32, Vec<String>)> = Vec::new();
-    for (facts, component) in facts.iter().zip(components) {
+    // Whatever could not be read of the index, the classes of any module may stand there.
+    let is_index_whole = modules.notes.iter().all(|(place, _)| !place.is_empty());
+    let mut found = found.into_iter();
+    for (facts, count) in modules.archives.iter().zip(counts) {
+        let components: Vec<Component> = found.by_ref().take(count).collect();
+        let added = add_module(survey, classes, facts, components);
+        // The loader of an image's modules takes no Java package from two of them (java.lang.ModuleLayer): what is not
+        // known of one says nothing of the others.
+        let is_whole = is_index_whole && facts.left_out.is_empty();
+        super::claim_java_packages(survey, facts, is_whole, &added, METHOD);
+    }
+}
+
+/// Adds the components of one module; which, and the prefixes of their classes.
+fn add_module(
+    survey: &mut Survey<'_>,
+    classes: &[u8],
+    facts: &Facts,
+    components: Vec<Component>,
+) -> Vec<(u32, Vec<String>)> {
+    let mut added = Vec::new();
+    for component in components {
         let mut record = super::describe(&component, facts);
         record.locations = vec![Location {
             path: classes.to_vec(),
             nested_path: facts.path.as_bytes().to_vec(),
             layer: survey.tree.layer_of(classes).unwrap_or_default().to_owned(),
         }];
-        let Some(package) = survey.add_package(record) else { return };
+        let Some(package) = survey.add_package(record) else { return added };
         if let Some(index) = &mut survey.index {
             index.own(&mut survey.canonicalizer, classes, package, METHOD);
             index.own_place(&super::place_in(classes, &facts.path), package, METHOD);
             index.set_class_prefixes(package, component.prefixes.clone());
         }
-        java_packages.push((package, component.prefixes));
+        added.push((package, component.prefixes));
     }
-    for facts in &modules.archives {
-        super::claim_java_packages(survey, facts, facts.left_out.is_empty(), &java_packages, METHOD);
-    }
+    added
 }
 
 /// The components of one module, each with the packages of its classes: the rest of the image is the JDK's.

@@ -1,4 +1,4 @@
-use super::archive::{MAX_DEPTH, MAX_POMS, look_into};
+use super::archive::{MAX_CLASS_DIRECTORIES, MAX_DEPTH, MAX_POMS, look_into};
 use crate::testing::{self, Node, catalog, check_owners, owners, tree};
 use crate::zip::tests::{Keep, Writer};
 use crate::{CatalogOutcome, OwnershipIndex, PackageRecord};
@@ -313,6 +313,32 @@ fn runtimes_of_the_distribution_are_named_once() {
     ];
     assert_eq!(described(&catalog(&tree(&nodes))), [""; 0]);
     assert_eq!(owners(&index(&nodes), "usr/lib/jvm/j/lib/modules"), "openjdk-17-jre-headless dpkg data");
+}
+
+/// A module of which not every directory of classes is known may have any Java package; the others beside it may not.
+#[test]
+fn modules_of_an_image_are_held_back_each_by_itself() {
+    let directories: Vec<String> = (0..=MAX_CLASS_DIRECTORIES).map(|n| format!("org/big/d{n}")).collect();
+    let mut files: Vec<(&str, &str, &str, &str, &[u8])> =
+        directories.iter().map(|directory| ("org.big", directory.as_str(), "A", "class", &b""[..])).collect();
+    files.push(("org.small", "org/small", "A", "class", b""));
+    let check = |image: &[u8], directory: &str, expect: &str| {
+        let index =
+            index(&[("opt/jre/release", Node::File(RELEASE)), ("opt/jre/lib/modules", Node::File(image))]);
+        let found = index.lookup_java_package(directory.as_bytes());
+        let owners = found.iter().flat_map(|found| &found.owners);
+        let names: Vec<&str> = owners.map(|owner| owner.package.name.as_str()).collect();
+        assert_eq!(names.join(","), expect, "{directory}");
+    };
+    let image = super::jimage::tests::image(&files);
+    check(&image, "org/small", "org.big:org.big,org.small:org.small");
+    check(&image, "org/elsewhere", "org.big:org.big");
+    // An entry of the index that cannot be read may be any module's.
+    let mut damaged = super::jimage::tests::image(&files[files.len() - 2..]);
+    check(&damaged, "org/elsewhere", "");
+    damaged[28 + 2 * 4 + 3] = 0x7f;
+    check(&damaged, "org/small", "org.small:org.small");
+    check(&damaged, "org/elsewhere", "org.small:org.small");
 }
 
 #[test]
