@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use plimsoll_kit::broker::{BrokerError, BrokerErrorKind};
+use plimsoll_kit::broker::{BrokerError, BrokerErrorKind, Rejoins};
 use plimsoll_kit::lifecycle::{Readiness, ServiceContext};
 use plimsoll_kit::transport::{Connections, TransportError};
 use tokio::runtime::Runtime;
@@ -22,11 +22,6 @@ use crate::write::Writer;
 
 /// Wait between two tries to reach ClickHouse at start, and before the group is joined again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Being fenced more often than [`FENCED_MAX`] within this time means that another process has the same
-/// `group.instance`.
-const FENCED_INTERVAL: Duration = Duration::from_secs(60);
-/// A broker that stalls and then dies fences a member by itself, once for each.
-const FENCED_MAX: usize = 3;
 /// A start that waits says so again after this many tries.
 const WARN_EVERY_TRIES: u32 = 30;
 
@@ -92,17 +87,14 @@ impl Sink {
             registry,
             liveness: context.health.liveness("poll-loop", Duration::from_secs(60)),
         };
-        let mut fenced: Vec<Instant> = Vec::new();
+        let mut rejoins = Rejoins::default();
         loop {
             let ended = Session::join(&surroundings, config).and_then(Session::run);
-            fenced.retain(|at| at.elapsed() < FENCED_INTERVAL);
             match ended {
                 Ok(SessionEnd::AskedTo) => return Ok(()),
                 Ok(SessionEnd::Rejoin(reason)) => tracing::warn!("joining the group again: {reason}"),
-                // A broker that was away may have taken one joining of ours for two, and fenced us by ourselves.
-                Err(error) if is_fenced(&error) && fenced.len() < FENCED_MAX => {
+                Err(error) if kind_of(&error).is_some_and(|kind| rejoins.take(kind, Instant::now())) => {
                     tracing::warn!("joining the group again: {error:#}");
-                    fenced.push(Instant::now());
                 }
                 Err(error) if kind_of(&error) == Some(BrokerErrorKind::Fenced) => {
                     return Err(error.context(format!(
@@ -117,11 +109,6 @@ impl Sink {
             }
         }
     }
-}
-
-/// Whether the group went on without this member.
-fn is_fenced(error: &anyhow::Error) -> bool {
-    matches!(kind_of(error), Some(BrokerErrorKind::Fenced | BrokerErrorKind::Fatal))
 }
 
 fn kind_of(error: &anyhow::Error) -> Option<BrokerErrorKind> {

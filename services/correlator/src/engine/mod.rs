@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use plimsoll_correlator_core::{Event, Order};
 use plimsoll_kit::broker::{
     BrokerError, BrokerErrorKind, ConsumerEvent, GroupConsumer, GroupOptions, IncomingRecord,
-    ProducerOptions, TopicPartition,
+    ProducerOptions, Rejoins, TopicPartition,
 };
 use plimsoll_kit::lifecycle::{Liveness, Readiness, ServiceContext};
 use plimsoll_kit::metrics::Counter;
@@ -45,10 +45,6 @@ const BUSY_INTERVALS: u32 = 4;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The loop is stuck after this long without a turn.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
-/// Being fenced more often than [`REJOINS_MAX`] within this time means that another process has the same name.
-const REJOIN_INTERVAL: Duration = Duration::from_secs(60);
-/// A broker that stalls and then dies fences a member by itself, once for each.
-const REJOINS_MAX: usize = 3;
 /// How often memory is looked at.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -112,8 +108,8 @@ pub(crate) struct Engine<'a> {
     next_shrink: Instant,
     /// Looks at whether the brokers ended all transactions; see `look_whether_settled`.
     looks: Looks,
-    /// When the group was joined anew after being fenced, within [`REJOIN_INTERVAL`].
-    rejoined: Vec<Instant>,
+    /// How often the group was joined anew after being fenced.
+    rejoins: Rejoins,
     retry: Duration,
 }
 
@@ -161,7 +157,7 @@ impl<'a> Engine<'a> {
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
             next_shrink: Instant::now(),
             looks: Looks::default(),
-            rejoined: Vec::new(),
+            rejoins: Rejoins::default(),
             retry: RETRY_MIN,
         })
     }
@@ -242,16 +238,10 @@ impl<'a> Engine<'a> {
             self.context.shutdown.wait(RETRY_MIN);
             return Ok(());
         }
-        let lost = matches!(error.kind(), BrokerErrorKind::Fenced | BrokerErrorKind::Fatal);
-        self.rejoined.retain(|at| at.elapsed() < REJOIN_INTERVAL);
-        if !lost || self.rejoined.len() >= REJOINS_MAX {
+        if !self.rejoins.take(error.kind(), Instant::now()) {
             return Err(error.into());
         }
-        // A broker that stalled may have taken one joining of ours for two, and fenced us by ourselves: then joining
-        // again helps. If another process has our name, it is fenced by this, joins again too, and soon one of the two
-        // ends.
         tracing::warn!("joining the group anew: {error}");
-        self.rejoined.push(Instant::now());
         self.leave_to_others()?;
         self.consumer =
             self.connections.broker.group_consumer(group_options(self.connections, self.section))?;

@@ -7,12 +7,14 @@
 mod error;
 pub mod kafka;
 pub mod memory;
+mod rejoins;
 mod types;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::{BrokerError, BrokerErrorKind};
+pub use rejoins::Rejoins;
 pub use types::*;
 
 /// Result of a call to the broker.
