@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use plimsoll_catalog::ownership::{archive_of, place_in_archive};
 use plimsoll_catalog::tree::{TreeError, path as paths};
@@ -107,6 +108,8 @@ pub struct Question<'q> {
     pub found: &'q Found,
     /// What files hold.
     pub contents: &'q Contents,
+    /// When the question arrived.
+    pub asked_at: Instant,
     /// Time of the answer, milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -118,7 +121,7 @@ impl Question<'_> {
             return refused;
         }
         if let Some(directory) = java_package_of(path) {
-            return java_package::answer(self.artifact, &self.found.current, path, directory, self.now_ms);
+            return self.java_package(path, directory);
         }
         match self.tree.resolve(path) {
             Ok(resolved) => self.present(path, &resolved.path, &resolved.path),
@@ -129,6 +132,23 @@ impl Question<'_> {
             },
             Err(error) => self.unreadable(path, &error),
         }
+    }
+
+    /// The path stands for the Java package in `directory`.
+    fn java_package(&self, path: &[u8], directory: &[u8]) -> PackageOwnership {
+        let since = self.root.unanswered.since(path, self.asked_at);
+        if !self.found.has_archives_until(self.root, since) {
+            self.root.unanswered.keep(path, since);
+            let reason =
+                "archives may have been added since the packages were looked at; they are looked at again";
+            return unresolved(self.artifact, path, reason, self.now_ms);
+        }
+        self.root.unanswered.remove(path);
+        // An archive of the image, too, that the container has deleted since a class came from it.
+        let base = self.found.base.as_ref().filter(|_| self.root.is_replica);
+        let indexes: Vec<&Indexed> =
+            [Some(&self.found.current), base].into_iter().flatten().map(Arc::as_ref).collect();
+        java_package::answer(self.artifact, &indexes, path, directory, self.now_ms)
     }
 
     /// `file` is the file that tells whether something changed: `canonical` itself, or the archive that it lies in.
@@ -331,7 +351,7 @@ pub fn without_root(
     }
     let Some(indexed) = indexed else { return unresolved(artifact, path, reason, now_ms) };
     if let Some(directory) = java_package_of(path) {
-        return java_package::answer(artifact, indexed, path, directory, now_ms);
+        return java_package::answer(artifact, &[indexed.as_ref()], path, directory, now_ms);
     }
     match owners(&indexed.index, path, path, false) {
         Some(owners) => PackageOwnership {

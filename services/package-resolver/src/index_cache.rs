@@ -9,6 +9,7 @@ use plimsoll_catalog::tree::{Near, Surroundings, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, Warning};
 use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS};
 
+use crate::pace::Pace;
 use crate::roots::Root;
 
 /// Most indexes of one artifact: its own, and those of containers that changed their packages.
@@ -39,6 +40,7 @@ pub struct Indexed {
     gaps: Vec<Warning>,
     /// A database changed while it was read: good for one answer, and then to be built again.
     changing: bool,
+    begun: Instant,
     built: Instant,
     build_time: Duration,
     /// Of what lies near the asked paths only: the generation of these surroundings.
@@ -101,7 +103,8 @@ impl Indexed {
         };
         let gaps = outcome.warnings.into_iter().filter(hides_owners).collect();
         let changing = newest_ms + TICK_MS >= begun_ms;
-        Self { index, gaps, changing, built: Instant::now(), build_time: begun.elapsed(), near: None }
+        let built = Instant::now();
+        Self { index, gaps, changing, begun, built, build_time: built - begun, near: None }
     }
 
     /// Good for these paths: their databases are in it, or it is too early to look for them again.
@@ -157,6 +160,8 @@ struct Artifact {
     others: Vec<Arc<Indexed>>,
     /// A request builds one since then.
     building: Option<Instant>,
+    /// Of building for questions about Java packages.
+    pace: Pace,
     last_used: u64,
 }
 
@@ -192,6 +197,16 @@ pub struct Found {
     pub base: Option<Arc<Indexed>>,
 }
 
+impl Found {
+    /// Whether it has each archive of the artifact that a class came from before `asked_at`. In a component's directory an
+    /// archive that the scan listed may have been written anew while the index was built; what a container adds to its
+    /// image is in no list.
+    pub fn has_archives_until(&self, root: &Root, asked_at: Instant) -> bool {
+        let has_image = self.base.is_some() && root.upper().is_some();
+        has_image || self.current.near.is_some() || self.current.begun >= asked_at
+    }
+}
+
 impl IndexCache {
     /// Keeps at most `max_bytes`, and in any case what was asked for last.
     pub fn new(max_bytes: usize, patience: Duration, metrics: &Metrics) -> Self {
@@ -220,26 +235,38 @@ impl IndexCache {
         known.base.clone()
     }
 
-    /// The index that tells the owners of `asked` in this root, built if there is none. May take as long as the file
-    /// system does.
-    pub fn find(&self, artifact: &str, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Found {
-        loop {
+    /// The index that tells the owners of `asked` in this root, built if there is none; if its pace allows it, one with
+    /// all archives that were there at `archives_at`. May take as long as the file system does.
+    pub fn find(
+        &self,
+        artifact: &str,
+        root: &Root,
+        tree: &DirectoryTree,
+        asked: &[&[u8]],
+        archives_at: Option<Instant>,
+    ) -> Found {
+        let is_for_archives = loop {
             let serves = |found: &Indexed| found.serves(asked) && found.is_near_enough(root, tree, asked);
-            if let Some(found) = self.look(artifact, root, tree).filter(|found| serves(&found.current)) {
+            let found = self.look(artifact, root, tree).filter(|found| serves(&found.current));
+            let mut state = self.lock();
+            let is_for_archives = found.is_some();
+            let known = state.artifacts.entry(artifact.to_owned()).or_default();
+            if let Some(found) = found
+                && (archives_at.is_none_or(|at| found.has_archives_until(root, at))
+                    || !known.pace.allows(Instant::now()))
+            {
                 return found;
             }
-            let mut state = self.lock();
-            let known = state.artifacts.entry(artifact.to_owned()).or_default();
             match known.building {
                 Some(since) if since.elapsed() < self.patience => {
                     drop(self.built.wait_timeout(state, BUILD_WAIT).unwrap_or_else(PoisonError::into_inner));
                 }
                 _ => {
                     known.building = Some(Instant::now());
-                    break;
+                    break is_for_archives;
                 }
             }
-        }
+        };
         let guard = Building { cache: self, artifact };
         let indexed = Arc::new(Indexed::build_for(root, tree, asked));
         self.builds.inc();
@@ -251,8 +278,14 @@ impl IndexCache {
             elapsed_ms = indexed.build_time.as_millis() as u64,
             "built an ownership index"
         );
-        *root.last.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&indexed);
-        let found = self.insert(artifact, root, indexed);
+        let last = std::mem::replace(
+            &mut *root.last.lock().unwrap_or_else(PoisonError::into_inner),
+            Arc::downgrade(&indexed),
+        );
+        if is_for_archives && let Some(known) = self.lock().artifacts.get_mut(artifact) {
+            known.pace.spend(indexed.build_time, Instant::now());
+        }
+        let found = self.insert(artifact, root, indexed, &last);
         drop(guard);
         found
     }
@@ -282,13 +315,15 @@ impl IndexCache {
         Some(Found { current, base })
     }
 
-    fn insert(&self, artifact: &str, root: &Root, indexed: Arc<Indexed>) -> Found {
+    /// Keeps an index, in the place of the one that the root used last.
+    fn insert(&self, artifact: &str, root: &Root, indexed: Arc<Indexed>, last: &Weak<Indexed>) -> Found {
         let leaves_alone = root.leaves_alone(&indexed.index);
         let mut state = self.lock();
         state.uses += 1;
         let uses = state.uses;
         let known = state.artifacts.entry(artifact.to_owned()).or_default();
         known.last_used = uses;
+        known.others.retain(|other| !std::ptr::eq(Arc::as_ptr(other), last.as_ptr()));
         // Where nothing tells what a container changed, the first one stands for the image.
         let is_base = leaves_alone.unwrap_or(known.base.is_none()) && root.is_replica;
         if is_base {
@@ -343,3 +378,7 @@ impl Drop for Building<'_> {
 
 /// The index that a root used last; it does not keep it in memory.
 pub type LastIndex = Mutex<Weak<Indexed>>;
+
+#[cfg(test)]
+#[path = "index_cache_tests.rs"]
+mod tests;

@@ -8,22 +8,27 @@ use plimsoll_schemas::words::ownership_state;
 use crate::answer::{OWNERS_MAX_BYTES, bound_owners, owner_of, unresolved};
 use crate::index_cache::Indexed;
 
-/// The answer for `path`, which stands for the Java package in the directory `directory`.
+/// The answer for `path`, which stands for the Java package in the directory `directory`, from all indexes together.
 pub fn answer(
     artifact: &str,
-    indexed: &Indexed,
+    indexes: &[&Indexed],
     path: &[u8],
     directory: &[u8],
     now_ms: i64,
 ) -> PackageOwnership {
     let unresolved = |reason: &str| unresolved(artifact, path, reason, now_ms);
-    if let Some(reason) = indexed.lacks_archives() {
+    if let Some(reason) = indexes.iter().find_map(|indexed| indexed.lacks_archives()) {
         return unresolved(&reason);
     }
-    let Some(found) = indexed.index.lookup_java_package(directory) else {
+    let found: Vec<_> =
+        indexes.iter().filter_map(|indexed| indexed.index.lookup_java_package(directory)).collect();
+    let Some(first) = found.first() else {
         return PackageOwnership { state: ownership_state::UNOWNED.into(), ..unresolved("") };
     };
-    let mut owners: Vec<Owner> = found.owners.iter().map(owner_of).collect();
+    let mut owners: Vec<Owner> = found.iter().flat_map(|found| &found.owners).map(owner_of).collect();
+    // In one order, whichever index names them.
+    owners.sort_by(|a, b| (&a.purl, &a.package_id).cmp(&(&b.purl, &b.package_id)));
+    owners.dedup_by(|a, b| a.package_id == b.package_id);
     // Without some of them it may be anyone's.
     if bound_owners(&mut owners, OWNERS_MAX_BYTES) > 0 {
         return unresolved("more archives have this Java package than can be named");
@@ -32,8 +37,8 @@ pub fn answer(
         format!("the packages with classes in {}: it may be of any, or none", paths::display(directory));
     PackageOwnership {
         owners,
-        method: found.method.into(),
-        role: found.role.as_str().into(),
+        method: first.method.into(),
+        role: first.role.as_str().into(),
         ..unresolved(&reason)
     }
 }

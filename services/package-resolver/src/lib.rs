@@ -14,6 +14,7 @@ pub mod drift;
 pub mod index_cache;
 mod java_package;
 pub mod layers;
+mod pace;
 mod published;
 pub mod publisher;
 pub mod resolver;
@@ -21,6 +22,7 @@ pub mod rights;
 pub mod roots;
 pub mod server;
 pub mod service;
+mod unanswered;
 pub mod workers;
 
 pub use config::{PackageResolverConfig, ResolverSettings};

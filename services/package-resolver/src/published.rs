@@ -48,10 +48,10 @@ impl Published {
         entries.iter().filter(is_new).cloned().collect()
     }
 
-    /// They could not be queued after all.
-    pub fn take_back(&self, entries: &[PackageOwnership]) {
+    /// They could not be queued after all, or are no longer known.
+    pub fn take_back<'e>(&self, entries: impl IntoIterator<Item = &'e PackageOwnership>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().for_each(|entry| known.remove(&self.key(entry)));
+        entries.into_iter().for_each(|entry| known.remove(&self.key(entry)));
     }
 
     fn key(&self, entry: &PackageOwnership) -> u64 {

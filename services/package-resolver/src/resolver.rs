@@ -6,7 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
@@ -100,9 +100,10 @@ impl Resolver {
             return;
         };
         let query = Arc::new(query);
+        let asked_at = Instant::now();
         let ticket = self.ticket(&query, &root, reply);
         let is_overdue = root.overdue.load(Ordering::Acquire);
-        let job = Job { query: query.clone(), reply: reply.clone(), ticket: ticket.clone() };
+        let job = Job { query: query.clone(), asked_at, reply: reply.clone(), ticket: ticket.clone() };
         let resolver = self.clone();
         let submitted = self.workers.submit(&root, job, move |root, job| resolver.work(root, &job));
         match submitted {
@@ -152,9 +153,9 @@ impl Resolver {
     }
 
     fn work(&self, root: &Root, job: &Job) {
-        let Job { query, reply, ticket } = job;
+        let Job { query, asked_at, reply, ticket } = job;
         // A parser's fault in one artifact must not take the resolver down.
-        let answered = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(query, root)));
+        let answered = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(query, root, *asked_at)));
         root.overdue.store(false, Ordering::Release);
         let is_late = !ticket.settle();
         match answered {
@@ -176,7 +177,7 @@ impl Resolver {
     }
 
     /// The answers from the root itself. May take as long as its file system does.
-    fn look(&self, query: &Query, root: &Root) -> Vec<PackageOwnership> {
+    fn look(&self, query: &Query, root: &Root, asked_at: Instant) -> Vec<PackageOwnership> {
         let tree = match root.tree() {
             Ok(tree) => tree,
             Err(error) => {
@@ -184,19 +185,25 @@ impl Resolver {
             }
         };
         let asked: Vec<&[u8]> = query.paths.iter().map(|asked| asked.path.as_slice()).collect();
-        // Java packages lie near nothing: they are asked of whatever index there is.
-        let files: Vec<&[u8]> =
-            asked.iter().copied().filter(|path| java_package_of(path).is_none()).collect();
-        let found = self.indexes.find(&query.artifact, root, &tree, &files);
+        // Java packages lie near nothing: they are asked of whatever index has the archives of that time.
+        let (files, java_packages): (Vec<&[u8]>, Vec<&[u8]>) =
+            asked.iter().copied().partition(|path| java_package_of(path).is_none());
+        let archives_at = java_packages.iter().map(|path| root.unanswered.since(path, asked_at)).max();
+        let found = self.indexes.find(&query.artifact, root, &tree, &files, archives_at);
         let question = Question {
             artifact: &query.artifact,
             root,
             tree: &tree,
             found: &found,
             contents: &self.contents,
+            asked_at,
             now_ms: clock::now_ms(),
         };
-        asked.into_iter().map(|path| question.answer(path)).collect()
+        let entries: Vec<PackageOwnership> = asked.into_iter().map(|path| question.answer(path)).collect();
+        // What was known of them says nothing about the archives of now.
+        let is_outdated = |entry: &&PackageOwnership| root.unanswered.is_new(&entry.path, asked_at);
+        self.published.take_back(entries.iter().filter(is_outdated));
+        entries
     }
 
     fn without_root(&self, query: &Query, reason: &str) -> Vec<PackageOwnership> {

@@ -13,6 +13,7 @@ use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 use crate::beneath;
 use crate::index_cache::LastIndex;
 use crate::layers::{LowerLayers, MAX_LAYERS};
+use crate::unanswered::Unanswered;
 use crate::workers::Waiting;
 
 /// One workload's root.
@@ -32,6 +33,8 @@ pub struct Root {
     pub last: LastIndex,
     /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
     pub near: Mutex<Option<Surroundings>>,
+    /// Questions about Java packages that wait for a newer index.
+    pub unanswered: Unanswered,
     /// The connection that announced it.
     connection: u64,
 }
@@ -163,6 +166,7 @@ impl Roots {
             overdue: AtomicBool::new(false),
             waiting: Mutex::default(),
             last: LastIndex::default(),
+            unanswered: Unanswered::default(),
             connection,
         };
         let replaced = roots.insert(key, Arc::new(root));

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_kit::metrics::Gauge;
 
@@ -22,6 +22,8 @@ const STACK_BYTES: usize = 2 * 1024 * 1024;
 pub struct Job {
     /// The question.
     pub query: Arc<Query>,
+    /// When it arrived.
+    pub asked_at: Instant,
     /// Who wants to know.
     pub reply: Reply,
     /// Its deadline.

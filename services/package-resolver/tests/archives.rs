@@ -139,3 +139,46 @@ fn places_within_archives_have_owners() {
     let new = agent.one(IMAGE, "b", "srv/new.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar");
     assert_eq!(brief(&new), "owned org.slf4j:slf4j-api@1.7.36 sha256 new");
 }
+
+/// An OSGi framework installs a bundle from a stream: the archive is new in a directory that was looked at before.
+#[test]
+fn archives_that_come_later_are_among_those_of_a_java_package() {
+    const COMPONENT: &str = "component/a/c/1";
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    put(root, "bundles/shop.jar", BOOT);
+    put(root, "cache/bundle1/version0.0/bundle.jar", BOOT);
+    settle();
+    let stage = Stage::new();
+    let mut agent = stage.agent();
+    let opened = OpenRoot {
+        artifact: COMPONENT,
+        workload: "w",
+        root: root.to_str().unwrap(),
+        component: true,
+        ..OpenRoot::default()
+    };
+    agent.open(opened);
+    let owners = |agent: &mut common::Agent| {
+        let entry = agent.one(COMPONENT, "w", "?!/com/acme/shaded/org/apache/logging/log4j/core");
+        assert_eq!(entry.state, "unresolved");
+        entry.owners.len()
+    };
+    // The directory is written anew meanwhile.
+    std::fs::remove_dir_all(root.join("cache")).unwrap();
+    assert!(brief(&agent.one(COMPONENT, "w", "bundles/shop.jar")).starts_with("owned "));
+    assert_eq!(owners(&mut agent), 1);
+    put(root, "cache/bundle1/version0.0/bundle.jar", BOOT);
+    settle();
+    assert_eq!(owners(&mut agent), 2);
+    put(root, "cache/bundle2/version0.0/bundle.jar", BOOT);
+    settle();
+    assert_eq!(owners(&mut agent), 3);
+    // What is published says the same.
+    assert_eq!(stage.published().last().unwrap().owners.len(), 3);
+    // Questions about files alone build none.
+    let builds = stage.metric("index_builds_total");
+    assert!(builds >= 3.0, "{builds}");
+    agent.one(COMPONENT, "w", "bundles/shop.jar");
+    assert_eq!(stage.metric("index_builds_total"), builds);
+}
