@@ -8,6 +8,8 @@ use std::fmt::Debug;
 
 use common::{codec, list, read};
 use plimsoll_schemas::event::Event;
+use plimsoll_schemas::events::{PackageOwnership, RuntimeUsage};
+use plimsoll_schemas::words::{java_package_of, ownership_state, possible_copy_of};
 use serde_json::Value;
 
 fn example<E: Event>(schema: &str, name: &str) -> (Value, E) {
@@ -18,10 +20,14 @@ fn example<E: Event>(schema: &str, name: &str) -> (Value, E) {
 }
 
 fn check<E: Event + PartialEq + Debug>(schema: &str) {
-    assert_eq!(list(&format!("examples/{schema}")), ["full.json", "minimal.json"], "{schema}");
+    let files = list(&format!("examples/{schema}"));
+    for name in ["full.json", "minimal.json"] {
+        assert!(files.iter().any(|file| file == name), "{schema} has no {name}");
+    }
     let reference = apache_avro::Schema::parse_str(E::SCHEMA).unwrap();
     let (codec, _) = codec();
-    for name in ["full", "minimal"] {
+    for file in &files {
+        let name = file.strip_suffix(".json").unwrap_or_else(|| panic!("examples/{schema}/{file}"));
         let (json, event) = example::<E>(schema, name);
         refuse_unknown(&json, &serde_json::to_value(&event).unwrap(), &format!("{schema}/{name}"));
 
@@ -116,4 +122,26 @@ fn is_minimal<E: Event>(schema: &str) {
 #[test]
 fn minimal_examples_have_keys_only() {
     every_event!(is_minimal);
+}
+
+/// Of classes that came from no archive that a scan lists, the path names their Java package, and the answer says whose
+/// they may be without saying that they are.
+#[test]
+fn java_packages_of_classes_without_an_archive() {
+    let (_, usage) = example::<RuntimeUsage>("runtime_usage", "java_package");
+    let (_, ownership) = example::<PackageOwnership>("package_ownership", "java_package");
+    for (item, directory, copy) in [
+        (&usage.items[0], "org/example", None),
+        (&usage.items[1], "org/example/log", Some("/tmp/jetty-*/webapp/WEB-INF/lib/log.jar")),
+    ] {
+        assert_eq!(java_package_of(&item.path), Some(directory.as_bytes()));
+        assert_eq!(possible_copy_of(&item.path), copy.map(str::as_bytes));
+        assert_eq!(item.name.rsplit_once('.').unwrap().0.replace('.', "/"), directory);
+    }
+    assert_eq!(
+        (&ownership.path, &ownership.file_identity),
+        (&usage.items[0].path, &usage.items[0].file_identity)
+    );
+    assert_eq!(ownership.state, ownership_state::UNRESOLVED);
+    assert_eq!(ownership.owners.len(), 2);
 }
