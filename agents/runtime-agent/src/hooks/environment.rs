@@ -162,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn the_audit_library_knows_the_option_of_node() {
+        let (environment, _) = environment("/h");
+        let word = environment.node.unwrap().into_string().unwrap().replace('"', "\\\"");
+        let (before, after) = word.split_once("/h").unwrap();
+        let audit = include_str!("../../../audit/src/node_options.h");
+        for (name, part) in [("OPTION_BEFORE", before), ("OPTION_AFTER", after)] {
+            assert!(audit.contains(&format!("#define {name} \"{part}\"\n")), "{name} {part}");
+        }
+    }
+
+    #[test]
     fn no_word_that_an_interpreter_would_not_read() {
         let (made, absent) = environment("/a b");
         assert_eq!(absent, [Language::Ruby]);

@@ -102,18 +102,8 @@ impl Language {
     /// libpython3.so.
     pub fn of_library(object: &[u8]) -> Option<Self> {
         let name = base_name(object);
-        let begins = |prefix: &[u8]| name.starts_with(prefix);
-        if (begins(b"libpython") || begins(b"libpypy")) && name != b"libpython3.so" {
-            Some(Self::Python)
-        } else if begins(b"libnode.so") {
-            Some(Self::Node)
-        } else if begins(b"libruby") {
-            Some(Self::Ruby)
-        } else if begins(b"libphp") || begins(b"mod_php") {
-            Some(Self::Php)
-        } else {
-            None
-        }
+        let begins = |(beginning, _): &&(&str, Self)| name.starts_with(beginning.as_bytes());
+        LIBRARIES.iter().find(begins).filter(|_| name != b"libpython3.so").map(|(_, language)| *language)
     }
 
     /// Why an interpreter with these arguments may stay without a hook; `None` if nothing is to be expected of it: it
@@ -154,6 +144,16 @@ impl Language {
         }
     }
 }
+
+/// Beginnings of the names of interpreters that are libraries. The eBPF programs have the same list (`embed`).
+pub const LIBRARIES: &[(&str, Language)] = &[
+    ("libpython", Language::Python),
+    ("libpypy", Language::Python),
+    ("libnode.so", Language::Node),
+    ("libruby", Language::Ruby),
+    ("libphp", Language::Php),
+    ("mod_php", Language::Php),
+];
 
 /// Words that NUL ends, without the program's own.
 fn words_of(arguments: &[u8]) -> Vec<&[u8]> {
@@ -361,10 +361,12 @@ mod tests {
     #[test]
     fn names_of_interpreters() {
         use Language::{Node, Php, Python, Ruby};
+        // No interpreters, but their words tell what is used (`sweep`).
+        const TOOLS: [&str; 5] = ["java", "uv", "npm", "pnpm", "yarn"];
         let audit = include_str!("../../../audit/src/audit.c");
         let table = audit.split("char names[").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
         let beginnings: Vec<&[u8]> = table.split('"').skip(1).step_by(2).map(str::as_bytes).collect();
-        for (program, expected) in [
+        let cases = [
             ("/usr/bin/python3.11", Some(Python)),
             ("/opt/pypy3", Some(Python)),
             ("/opt/graalpy/bin/graalpy", Some(Python)),
@@ -392,12 +394,19 @@ mod tests {
             ("/usr/bin/frankenphp", Some(Php)),
             ("/usr/bin/phpize", None),
             ("/usr/bin/3", None),
-        ] {
+        ];
+        let mut told: Vec<&[u8]> = TOOLS.map(str::as_bytes).to_vec();
+        for (program, expected) in cases {
             assert_eq!(Language::of_program(program.as_bytes()), expected, "{program}");
             if expected.is_some() {
                 let name = base_name(program.as_bytes());
                 assert!(beginnings.iter().any(|known| name.starts_with(known)), "audit.c: {program}");
+                told.push(name);
             }
+        }
+        for known in beginnings {
+            let name = String::from_utf8_lossy(known);
+            assert!(told.iter().any(|told| told.starts_with(known)), "audit.c alone knows {name}");
         }
         for (object, expected) in [
             ("/usr/lib/libpython3.11.so.1.0", Some(Python)),

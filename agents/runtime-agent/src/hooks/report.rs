@@ -200,6 +200,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn write(report: &Report) -> Vec<u8> {
         let of = |language: Language, letter| format!("{}{letter}", char::from(language.letter()));
@@ -286,6 +287,21 @@ mod tests {
     #[test]
     fn reads_its_own_marks() {
         assert_eq!(read(&session_mark("abc")), (vec!["SessionMark 0 0 abc ".to_owned()], 0, 0));
+    }
+
+    #[test]
+    fn the_writers_in_c_keep_to_the_same_bounds_and_kinds() {
+        let jvmti = include_str!("../../../jvmti/src/report.h");
+        for source in [jvmti, include_str!("../../../audit/src/audit.c")] {
+            let defines = |name, value| source.contains(&format!("#define {name} {value}\n"));
+            assert!(
+                defines("REPORT_MAX_BYTES", REPORT_MAX_BYTES) && defines("HEAD_MAX_BYTES", HEAD_MAX_BYTES)
+            );
+        }
+        let listed = jvmti.lines().filter_map(|line| line.strip_prefix(" *     J")?.split_once(' '));
+        let listed: BTreeSet<String> = listed.map(|(kind, _)| format!("J{kind}")).collect();
+        let known = JvmReport::ALL.map(|(kind, _)| String::from_utf8_lossy(kind).into_owned());
+        assert_eq!(listed, BTreeSet::from(known));
     }
 
     fn any_report() -> impl Strategy<Value = Report> {
