@@ -7,6 +7,8 @@ mod kernel;
 #[cfg(with_ebpf)]
 mod load;
 #[cfg(with_ebpf)]
+mod maps;
+#[cfg(with_ebpf)]
 mod pins;
 #[cfg(with_ebpf)]
 mod ring;

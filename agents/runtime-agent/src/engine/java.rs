@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_schemas::words::{
-    ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, probe, usage_kind,
-};
+use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
 
 use super::TREE_ID;
+use super::java_packages::{JAVA_PACKAGES_MAX, JavaPackages, ToTell};
 use crate::hooks::report::{JvmReport, Report};
 use crate::java::attach::{self, AttachRequest, Attachment};
 use crate::java::helper::Outcome;
@@ -25,11 +24,6 @@ use crate::{procfs, unmeasurable};
 const HELPERS_MAX: usize = 4;
 /// JVMs of one workload that are looked after at the same time.
 const JVMS_MAX: usize = 1_024;
-/// Java packages of one workload of which classes without a place, or from what may be copies, are told; beyond, its JVMs are
-/// not measured.
-const JAVA_PACKAGES_MAX: usize = 4_096;
-/// Digits in a row of a path that are taken for a random number or a time.
-const RANDOM_DIGITS_MIN: usize = 9;
 /// Wait between two looks at a JVM whose agent is not at work.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Time for an agent of the start to say hello before anything else is tried.
@@ -56,12 +50,7 @@ struct Watched {
     attached: HashMap<u32, JavaReports>,
     jvms: HashMap<u32, Jvm>,
     coverage: JavaCoverage,
-    /// Directories of the Java packages of which a class came from nobody can tell where.
-    java_packages: HashSet<String>,
-    /// Of those of which a class came from an archive that may be a copy of a listed one.
-    copied_packages: HashSet<String>,
-    /// There was one Java package too many.
-    java_packages_left_out: bool,
+    java_packages: JavaPackages,
     /// Said to be so by its coverage.
     adopted: bool,
 }
@@ -72,24 +61,9 @@ fn is_of_mount(place: &[u8], point: &[u8]) -> bool {
     place.strip_prefix(point).is_some_and(ends)
 }
 
-/// The directory of a class's Java package; empty for the unnamed one.
-fn directory_of(class: &str) -> &str {
-    class.rsplit_once('/').map_or("", |(directory, _)| directory)
-}
-
 /// Whether an archive is of the JVM itself, before JDK 9.
 fn is_of_runtime(place: &[u8]) -> bool {
     memchr::memmem::find(place, b"/jre/lib/").is_some()
-}
-
-/// A place with `*` for what a temporary directory or file has as its own in each run, so that it is the same in all.
-fn masked(place: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(place.len());
-    for run in place.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
-        let is_random = run[0].is_ascii_digit() && run.len() >= RANDOM_DIGITS_MIN;
-        text.extend_from_slice(if is_random { b"*" } else { run });
-    }
-    text
 }
 
 struct Jvm {
@@ -138,7 +112,8 @@ impl Java {
     pub fn unlisted(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
         if let Some(watched) = self.workloads.get_mut(&id).filter(|_| !is_of_runtime(place)) {
             let program = format!("/{process}");
-            watched.add_copied(&class.replace('.', "/"), place, &program, workload, now_ms());
+            let told = watched.java_packages.copied(&class.replace('.', "/"), place);
+            watched.add_java_package(told, &program, workload, now_ms());
         }
     }
 
@@ -368,7 +343,8 @@ impl Watched {
             },
             Place::Unknown => {
                 for class in classes() {
-                    self.add_placeless(&text_of(class), &program, workload, time_ms);
+                    let told = self.java_packages.placeless(&text_of(class));
+                    self.add_java_package(told, &program, workload, time_ms);
                 }
                 return;
             }
@@ -385,7 +361,8 @@ impl Watched {
             workload.is_outside(&path) && jvm.image.as_ref() != Some(&path) && !is_of_runtime(&path);
         for class in classes() {
             if is_copy {
-                self.add_copied(&text_of(class), &path, &program, workload, time_ms);
+                let told = self.java_packages.copied(&text_of(class), &path);
+                self.add_java_package(told, &program, workload, time_ms);
             }
             let observation = Observation {
                 kind: usage_kind::CLASS,
@@ -399,65 +376,15 @@ impl Watched {
         }
     }
 
-    /// A class from nobody can tell where: whoever has its Java package may have defined it.
-    fn add_placeless(&mut self, class: &str, program: &str, workload: &mut Workload, time_ms: i64) {
-        let directory = directory_of(class);
-        if !self.java_packages.contains(directory)
-            && self.add_java_package(ANY_ARCHIVE.to_vec(), class, program, workload, time_ms)
-        {
-            self.java_packages.insert(directory.to_owned());
-        }
-    }
-
-    /// A class from an archive or directory that lies outside of the component, or that no scan lists: whoever has its Java
-    /// package may have been copied there (Jetty and Tomcat unpack an application to a temporary directory).
-    fn add_copied(
-        &mut self,
-        class: &str,
-        place: &[u8],
-        program: &str,
-        workload: &mut Workload,
-        time_ms: i64,
-    ) {
-        let directory = directory_of(class);
-        if self.copied_packages.contains(directory) {
-            return;
-        }
-        let from = [COPY_OF_ANY_ARCHIVE, &masked(place), b"!/"].concat();
-        if self.add_java_package(from, class, program, workload, time_ms) {
-            self.copied_packages.insert(directory.to_owned());
-        }
-    }
-
-    /// Adds the Java package of a class; whether there is room.
-    fn add_java_package(
-        &mut self,
-        mut path: Vec<u8>,
-        class: &str,
-        program: &str,
-        workload: &mut Workload,
-        time_ms: i64,
-    ) -> bool {
-        path.extend_from_slice(directory_of(class).as_bytes());
-        let known = self.java_packages.len() + self.copied_packages.len();
-        if known >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
-            // Said once: the JVM tells its classes again and again.
-            if !std::mem::replace(&mut self.java_packages_left_out, true) {
-                self.coverage.left_out_java_packages(JAVA_PACKAGES_MAX, program);
+    fn add_java_package(&mut self, told: ToTell, program: &str, workload: &mut Workload, time_ms: i64) {
+        match told {
+            ToTell::Nothing => {}
+            ToTell::Class(class) => {
+                let process = program.strip_prefix('/').unwrap_or(program).to_owned();
+                workload.add(class, probe::JVMTI, process, time_ms, NO_POSITION, None);
             }
-            return false;
+            ToTell::LeftOut => self.coverage.left_out_java_packages(JAVA_PACKAGES_MAX, program),
         }
-        let observation = Observation {
-            kind: usage_kind::CLASS,
-            rung: Rung::Loaded,
-            path,
-            mount: mount::ROOT,
-            inode: 0,
-            name: class.replace('/', "."),
-        };
-        let process = program.strip_prefix('/').unwrap_or(program).to_owned();
-        workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
-        true
     }
 
     fn publish(&self, workload: &mut Workload, boot_id: &str) {
@@ -530,21 +457,6 @@ mod tests {
             ("app", false),
         ] {
             assert_eq!(is_of_mount(place.as_bytes(), b"app/libs"), expected, "{place}");
-        }
-    }
-
-    #[test]
-    fn places_of_copies_are_the_same_in_each_run() {
-        for (place, expected) in [
-            (
-                "tmp/jetty-0_0_0_0-8080-app_war-any-1013874983749302/webapp/x-1.2.jar",
-                "tmp/jetty-0_0_0_0-8080-app_war-any-*/webapp/x-1.2.jar",
-            ),
-            ("tmp/jar_cache123456789.tmp", "tmp/jar_cache*.tmp"),
-            ("srv/20261123/x.jar", "srv/20261123/x.jar"),
-            ("", ""),
-        ] {
-            assert_eq!(String::from_utf8_lossy(&masked(place.as_bytes())), expected);
         }
     }
 

@@ -4,6 +4,7 @@
 mod handing_out;
 mod inspecting;
 mod java;
+mod java_packages;
 mod observing;
 mod processes;
 mod roots;

@@ -10,6 +10,7 @@ mod counted;
 pub mod coverage;
 pub mod facts;
 pub mod helper;
+mod loading;
 mod mounts;
 mod perf_data;
 pub mod place;

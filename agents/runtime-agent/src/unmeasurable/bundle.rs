@@ -331,7 +331,7 @@ const f3=require.resolve('dayjs'); new vm.Script(fs.readFileSync(f3,'utf8'),{fil
     #[test]
     fn strings_without_an_end_take_no_time() {
         // By the square of its length it would be minutes.
-        let line = "'\\".repeat((super::super::HEAD_MAX_BYTES / 2) as usize);
+        let line = "'\\".repeat((super::super::files::HEAD_MAX_BYTES / 2) as usize);
         assert_eq!(judge(line.as_bytes(), b""), Made::Alone);
         assert_eq!(judge("`\\".repeat(1_000).as_bytes(), b""), Made::AsOneOfMany);
     }
