@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program};
+use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program, set};
 use support::node::{HOOK, names, node, of_packages, only_tools, packages, run_each};
 
 const RUNNERS: &str = include_str!("applications/node/runners.json");
@@ -25,10 +25,6 @@ const APP: &str = "const fs = require('fs');
 const size = fs.readFileSync(require.resolve('semver/README.md')).length;
 import('nanoid').then((module) => console.log(size > 0, typeof require('left-pad'), typeof module.nanoid));
 ";
-
-fn set(words: &[&str]) -> BTreeSet<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
 
 fn tool(tools: &Path, script: &str, arguments: &[&str]) -> Command {
     let mut command = node(&[tools.join("node_modules").join(script).to_str().unwrap()]);

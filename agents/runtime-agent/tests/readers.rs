@@ -12,7 +12,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use support::languages::{Measured, Way, measure, program};
+use support::languages::{Measured, Way, compile, measure, program, set, with_python, write};
 use support::servers::{free_port, get, serve};
 
 /// Sources of packages, and a bundle. None of them runs by itself.
@@ -53,25 +53,6 @@ int main(int count, char **names)
 	return 0;
 }
 "#;
-
-fn write(root: &Path, files: &[(&str, &str)]) {
-    for (name, text) in files {
-        let path = root.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
-fn compile(root: &Path, name: &str, code: &str, flags: &[String]) -> PathBuf {
-    let (source, made) = (root.join(format!("{name}.c")), root.join(name));
-    fs::write(&source, code).unwrap();
-    assert!(Command::new("cc").arg(&source).arg("-o").arg(&made).args(flags).status().unwrap().success());
-    made
-}
-
-fn set(words: &[&str]) -> BTreeSet<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
 
 /// Names of the sources, with those of one language left out.
 fn sources(without: &[&str]) -> Vec<&'static str> {
@@ -186,28 +167,6 @@ fn a_bundle_that_is_served_to_browsers_does_not_run_here() {
         let said = measure(Way::Ebpf, root, vec![node]).workload().unavailable_probes;
         assert!(said.contains_key("not-measurable:npm"), "{said:?}");
     }
-}
-
-/// How C is compiled against this Python; `None` (said why) without its shared library.
-fn with_python() -> Option<Vec<String>> {
-    let script = "import sysconfig as s\n\
-        print(s.get_paths()['include'], s.get_config_var('LIBDIR'), s.get_config_var('LDVERSION'), \
-        s.get_config_var('Py_ENABLE_SHARED'))";
-    let output = support::python().args(["-c", script]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let [include, library, version, shared] = text.split_whitespace().collect::<Vec<_>>()[..] else {
-        panic!("{text}")
-    };
-    if shared != "1" {
-        support::skip("this Python has no shared library");
-        return None;
-    }
-    Some(vec![
-        format!("-I{include}"),
-        format!("-L{library}"),
-        format!("-lpython{version}"),
-        format!("-Wl,-rpath,{library}"),
-    ])
 }
 
 /// Python's shared library, among the flags for its use.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support;
-use super::support::languages::{Measured, cached, copy_of, fetch, mark};
+use super::support::languages::{Measured, cached, copy_of, fetch, mark, write};
 
 /// The probe where eBPF is not at work.
 pub const HOOK: &str = "python-import";
@@ -63,14 +63,6 @@ pub fn application(files: &[(&str, &str)]) -> Option<tempfile::TempDir> {
     fs::rename(copy_of(&folders.join("packages")).keep(), directory.path().join("packages")).unwrap();
     write(directory.path(), files);
     Some(directory)
-}
-
-pub fn write(root: &Path, files: &[(&str, &str)]) {
-    for (name, text) in files {
-        let path = root.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
 }
 
 /// Python on the packages below the root.

@@ -6,9 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::kit::{HOOK, folders, modules, not_measurable, write};
+use super::kit::{HOOK, folders, modules, not_measurable};
 use super::support;
-use super::support::languages::{Way, assert_complete, cached, copy_of, mark, measure};
+use super::support::languages::{
+    Way, assert_complete, cached, compile, copy_of, mark, measure, with_python, write,
+};
 
 const PROGRAM: &str = "import six\nprint(six.__version__)\n";
 
@@ -98,32 +100,12 @@ fn frozen_programs_are_not_measurable() {
 /// As Nuitka's programs do: Python's library, and none of its modules from files.
 #[test]
 fn python_as_a_library_without_its_modules() {
+    let Some(flags) = with_python() else { return };
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    write(root, &[("app.py", "print(__import__('json').dumps(1))\n")]);
-    let script = "import sys, sysconfig\n\
-        print(sysconfig.get_paths()['include'], sysconfig.get_config_var('LIBDIR'), sysconfig.get_config_var('LDVERSION'), \
-        sysconfig.get_config_var('Py_ENABLE_SHARED'))";
-    let output = support::python().args(["-c", script]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let [include, library, version, shared] = text.split_whitespace().collect::<Vec<_>>()[..] else {
-        panic!("{text}")
-    };
-    if shared != "1" {
-        return support::skip("this Python has no shared library");
-    }
     let build = |name: &str, body: &str| {
-        let code = root.join(format!("{name}.c"));
-        fs::write(&code, format!("#include <Python.h>\nint main(void) {{ {body} return 0; }}\n")).unwrap();
-        let built = Command::new("cc")
-            .arg(&code)
-            .arg("-o")
-            .arg(root.join(name))
-            .args([format!("-I{include}"), format!("-L{library}"), format!("-lpython{version}")])
-            .arg(format!("-Wl,-rpath,{library}"))
-            .status();
-        assert!(built.unwrap().success());
-        root.join(name)
+        let code = format!("#include <Python.h>\nint main(void) {{ {body} return 0; }}\n");
+        compile(root, name, &code, &flags)
     };
     // All of Python's interface and no start of it stands for one whose modules are inside.
     let frozen = build("frozen", "puts(Py_GetVersion());");

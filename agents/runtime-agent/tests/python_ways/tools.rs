@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::kit::{HOOK, application, folders, modules, python, write};
+use super::kit::{HOOK, application, folders, modules, python};
 use super::support;
-use super::support::languages::{Way, assert_complete, measure};
+use super::support::languages::{Way, assert_complete, measure, write};
 
 /// Modules of packages below the root.
 fn of_packages(measured: &support::languages::Measured) -> BTreeSet<String> {

@@ -216,3 +216,46 @@ pub fn extract(work: &Path, into: &Path, packages: &[&str]) -> Result<(), String
     }
     Ok(())
 }
+
+/// Writes files, and the folders that they lie in.
+pub fn write(root: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// A program of this C, below the root.
+pub fn compile(root: &Path, name: &str, code: &str, flags: &[String]) -> PathBuf {
+    let (source, made) = (root.join(format!("{name}.c")), root.join(name));
+    fs::write(&source, code).unwrap();
+    assert!(Command::new("cc").arg(&source).arg("-o").arg(&made).args(flags).status().unwrap().success());
+    made
+}
+
+/// How C is compiled against this Python; `None` (said why) without its shared library.
+pub fn with_python() -> Option<Vec<String>> {
+    let script = "import sysconfig as s\n\
+        print(s.get_paths()['include'], s.get_config_var('LIBDIR'), s.get_config_var('LDVERSION'), \
+        s.get_config_var('Py_ENABLE_SHARED'))";
+    let output = super::python().args(["-c", script]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [include, library, version, shared] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    if shared != "1" {
+        super::skip("this Python has no shared library");
+        return None;
+    }
+    Some(vec![
+        format!("-I{include}"),
+        format!("-L{library}"),
+        format!("-lpython{version}"),
+        format!("-Wl,-rpath,{library}"),
+    ])
+}
+
+pub fn set(words: &[&str]) -> BTreeSet<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
