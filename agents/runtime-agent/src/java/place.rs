@@ -1,8 +1,8 @@
 //! The place of classes, from the URL of their code source: `outer.jar!/inner.jar`, a directory, the runtime image. Pure.
 //! It must never name a place that it does not understand: such classes are told by their Java package.
 
-/// Longest place in bytes, as paths in events.
-const PLACE_MAX_BYTES: usize = 4_096;
+use plimsoll_schemas::words::PATH_MAX_BYTES;
+
 /// Endings of archives; entries of other names are directories within the archive around them.
 const ARCHIVES: [&[u8]; 11] =
     [b".jar", b".war", b".ear", b".zip", b".rar", b".sar", b".jmod", b".aar", b".hpi", b".jpi", b".par"];
@@ -34,7 +34,7 @@ pub fn place_of(reported: &[u8]) -> Place {
         place.extend_from_slice(b"!/");
         place.extend_from_slice(&entry);
     }
-    if outer.is_empty() || place.len() > PLACE_MAX_BYTES {
+    if outer.is_empty() || place.len() > PATH_MAX_BYTES {
         return Place::Unknown;
     }
     Place::Path(place)
