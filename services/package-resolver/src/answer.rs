@@ -192,7 +192,10 @@ impl Question<'_> {
         let Some(upper) = self.root.upper() else { return Ok((Upper::Unknown, None)) };
         let Some(stat) = beneath::look(upper, canonical)? else { return Ok((Upper::Untouched, None)) };
         if !beneath::is_regular(&stat) {
-            return Ok((Upper::Unknown, None));
+            // Classes may lie unpacked in a directory that the container made.
+            let is_new = beneath::is_directory(&stat)
+                && self.root.layers().is_some_and(|layers| matches!(layers.has(canonical), Ok(false)));
+            return Ok((if is_new { Upper::Written(Lower::Absent) } else { Upper::Unknown }, None));
         }
         let content = self.contents.written(self.artifact, self.root, canonical, &stat)?;
         Ok(content

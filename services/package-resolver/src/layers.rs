@@ -38,10 +38,26 @@ impl LowerLayers {
     /// # Errors
     /// The system's, when it cannot be told.
     pub fn open_regular(&self, path: &[u8]) -> std::io::Result<Option<File>> {
+        match self.find(path)? {
+            Some((layer, stat)) if beneath::is_regular(&stat) => beneath::open_regular(layer, path),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the image has anything at `path` (no links in its directories).
+    ///
+    /// # Errors
+    /// The system's, when it cannot be told.
+    pub fn has(&self, path: &[u8]) -> std::io::Result<bool> {
+        Ok(self.find(path)?.is_some())
+    }
+
+    /// The topmost layer with something at `path`, and what.
+    fn find(&self, path: &[u8]) -> std::io::Result<Option<(&OwnedFd, Stat)>> {
         for layer in &self.directories {
             match says(layer, path)? {
-                Says::Here(stat) if beneath::is_regular(&stat) => return beneath::open_regular(layer, path),
-                Says::Here(_) | Says::Hidden => return Ok(None),
+                Says::Here(stat) => return Ok(Some((layer, stat))),
+                Says::Hidden => return Ok(None),
                 Says::Nothing => {}
             }
         }
@@ -135,6 +151,7 @@ mod tests {
         let root = directory.path();
         std::fs::create_dir_all(root.join("top")).unwrap();
         std::fs::create_dir_all(root.join("bottom/d")).unwrap();
+        std::fs::create_dir_all(root.join("bottom/e")).unwrap();
         std::fs::write(root.join("bottom/a"), "a").unwrap();
         std::fs::write(root.join("bottom/d/b"), "b").unwrap();
         let device = |name: &str| {
@@ -150,5 +167,7 @@ mod tests {
         let layers = layers(root, &["top", "bottom"]);
         assert!(layers.open_regular(b"a").unwrap().is_none());
         assert!(layers.open_regular(b"d/b").unwrap().is_none());
+        let has = |path: &[u8]| layers.has(path).unwrap();
+        assert_eq!([has(b"d"), has(b"d/b"), has(b"none"), has(b"e")], [false, false, false, true]);
     }
 }

@@ -50,7 +50,11 @@ fn places_within_archives_have_owners() {
     for root in ["a", "upper-a"] {
         put(&at(root), "tmp/jetty-1/lib/copy.jar", BOOT);
         put(&at(root), "tmp/cache1.tmp", BOOT);
+        put(&at(root), "tmp/unpacked/classes/com/acme/Unpacked.class", b"x");
+        put(&at(root), "srv/classes/com/acme/Late.class", b"x");
     }
+    put(&at("lower"), "srv/classes/com/acme/Own.class", b"x");
+    put(&at("a"), "srv/classes/com/acme/Own.class", b"x");
     settle();
 
     let stage = Stage::new();
@@ -80,6 +84,8 @@ fn places_within_archives_have_owners() {
         "tmp/jetty-1/lib/copy.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar",
         "tmp/jetty-1/lib/gone.jar",
         "tmp/cache1.tmp",
+        "tmp/unpacked/classes",
+        "srv/classes",
     ];
     let answers = agent.resolve(IMAGE, "a", &asked);
     let found: Vec<String> = answers.iter().map(brief).collect();
@@ -97,6 +103,9 @@ fn places_within_archives_have_owners() {
             "owned org.slf4j:slf4j-api@1.7.36 sha256 new",
             "unresolved  image new",
             "unowned  sha256 new",
+            // Directories: what the container unpacked, and the image's own, to which it added.
+            "unowned  image new",
+            "unowned  image unknown",
         ]
     );
     let of_java_packages = agent.resolve(
