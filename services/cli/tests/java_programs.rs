@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::plimsoll;
+use support::{cached, has_ebpf, plimsoll};
 
 const NAMES: [&str; 6] = ["-a", "backend", "-c", "javaapp", "-V", "1.0"];
 
@@ -171,6 +171,118 @@ fn classes_of_a_bundle_are_those_of_the_archives_on_its_class_path() {
             let others = found["ambiguous_with"].as_array().unwrap();
             let others: Vec<&str> = others.iter().map(|one| one.as_str().unwrap()).collect();
             assert_eq!(others, shared.iter().map(String::as_str).collect::<Vec<_>>(), "{loaded:?}: {name}");
+        }
+    }
+}
+
+/// Starts Apache Felix with an empty cache, installs each bundle from a stream, and loads `org.NAME.Thing` of those marked by `+`.
+const FELIX: &str = r#"
+import java.io.ByteArrayInputStream;
+import java.nio.file.*;
+import java.util.*;
+import org.osgi.framework.Bundle;
+import org.osgi.framework.launch.Framework;
+public class Felix {
+    public static void main(String[] arguments) throws Exception {
+        Map<String, String> settings = new HashMap<>();
+        settings.put("org.osgi.framework.storage", "felix-cache");
+        settings.put("org.osgi.framework.storage.clean", "onFirstInit");
+        Framework felix = new org.apache.felix.framework.FrameworkFactory().newFramework(settings);
+        felix.start();
+        for (String argument : arguments) {
+            Path path = Paths.get(argument.replace("+", ""));
+            byte[] bytes = Files.readAllBytes(path);
+            Bundle bundle = felix.getBundleContext().installBundle("stream:" + path, new ByteArrayInputStream(bytes));
+            if (argument.startsWith("+"))
+                System.out.println(bundle.loadClass(bundle.getSymbolicName() + ".Thing").getConstructor().newInstance());
+        }
+        felix.stop();
+        felix.waitForStop(0);
+    }
+}"#;
+
+/// The framework's jar, `Felix.class`, and bundles `inside/NAME.jar` and `../outside/NAME.jar`.
+fn felix(app: &Path) -> bool {
+    const ARTIFACT: &str = "org.apache.felix:org.apache.felix.framework:7.0.5";
+    let Some(folder) = cached("cli-felix-7.0.5", |folder| {
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "dependency:copy", &format!("-Dartifact={ARTIFACT}")]);
+        maven.arg(format!("-DoutputDirectory={}", folder.display())).current_dir(folder);
+        let output = maven.output().map_err(|error| format!("mvn: {error}"))?;
+        output.status.success().then_some(()).ok_or(String::from_utf8_lossy(&output.stdout).into_owned())
+    }) else {
+        return false;
+    };
+    std::fs::copy(folder.join("org.apache.felix.framework-7.0.5.jar"), app.join("felix.jar")).unwrap();
+    std::fs::write(app.join("Felix.java"), FELIX).unwrap();
+    tool("javac", app, &["-cp", "felix.jar", "Felix.java"]);
+    for (place, name) in [("inside", "one"), ("inside", "never"), ("../outside", "two")] {
+        let content = app.join("../build").join(name);
+        let info = content.join(format!("META-INF/maven/org.{name}/{name}"));
+        std::fs::create_dir_all(&info).unwrap();
+        let text = format!("groupId=org.{name}\nartifactId={name}\nversion=1\n");
+        std::fs::write(info.join("pom.properties"), text).unwrap();
+        std::fs::write(content.join("Thing.java"), format!("package org.{name}; public class Thing {{}}"))
+            .unwrap();
+        tool("javac", &content, &["-d", ".", "Thing.java"]);
+        let manifest =
+            format!("Bundle-ManifestVersion: 2\nBundle-SymbolicName: org.{name}\nBundle-Version: 1.0.0\n");
+        std::fs::write(content.join("manifest"), manifest).unwrap();
+        std::fs::create_dir_all(app.join(place)).unwrap();
+        let jar = app.join(place).join(format!("{name}.jar"));
+        let jar = jar.to_str().unwrap();
+        tool("jar", &content, &["--create", "--file", jar, "--manifest", "manifest", "org", "META-INF"]);
+    }
+    true
+}
+
+/// Felix keeps a copy of each bundle, in a directory that was scanned before and that it writes anew, and names no file as the
+/// source of classes: the copy that ran there is not called unused, wherever the bundle came from.
+#[test]
+fn bundles_that_were_installed_from_a_stream_are_held_back_with_their_copies() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = directory.path().join("app");
+    std::fs::create_dir(&app).unwrap();
+    if !felix(&app) {
+        return;
+    }
+    const JAVA: [&str; 7] =
+        ["java", "-cp", ".:felix.jar", "Felix", "+inside/one.jar", "inside/never.jar", "+../outside/two.jar"];
+    let ways: &[&[&str]] = if has_ebpf() { &[&["--no-ebpf"], &[]] } else { &[&["--no-ebpf"]] };
+    for way in ways {
+        // What an earlier run left is what the scan finds.
+        tool(JAVA[0], &app, &JAVA[1..]);
+        let state = tempfile::tempdir().unwrap();
+        let run =
+            |arguments: &[&str]| plimsoll(state.path()).args(arguments).current_dir(&app).output().unwrap();
+        ok(&run(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat()));
+        let log = ["--", "java", "-Xlog:class+load:file=../loaded.txt"];
+        let text = ok(&run(&[&["run"][..], &NAMES, way, &["-o", "json"], &log, &JAVA[1..]].concat()));
+        let report: Value = serde_json::from_str(&text[text.find("{\n").unwrap()..]).unwrap();
+        let loaded = std::fs::read_to_string(directory.path().join("loaded.txt")).unwrap();
+        let copy = |number| format!("felix-cache/bundle{number}/version0.0/bundle.jar");
+        for (name, path, expected) in [
+            ("one", "inside/one.jar".to_owned(), "not_measured"),
+            ("one", copy(1), "not_measured"),
+            ("never", "inside/never.jar".to_owned(), "unused"),
+            ("never", copy(2), "unused"),
+            ("two", copy(3), "not_measured"),
+        ] {
+            // The JVM's own word.
+            let ran = loaded.contains(&format!(" org.{name}.Thing "));
+            assert_eq!(ran, expected != "unused", "{name}: {loaded}");
+            let packages = report["packages"].as_array().unwrap().iter();
+            let mut found = packages.filter(|one| {
+                one["name"] == format!("org.{name}:{name}") && one["locations"][0]["path"] == path.as_str()
+            });
+            let found = found.next().unwrap_or_else(|| panic!("no {path}: {report:#}"));
+            assert_eq!(found["use"], expected, "{way:?}: {found:#}");
+            let reason = found["use_reason"].as_str().unwrap();
+            assert_eq!(
+                reason.contains(&format!("org.{name}.Thing was loaded from no file")),
+                ran,
+                "{reason}"
+            );
         }
     }
 }
