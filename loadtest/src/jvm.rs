@@ -47,16 +47,42 @@ impl Times {
     fn cpu(&self) -> f64 {
         self.cpu.iter().sum::<Duration>().as_secs_f64() * 1_000.0 / self.cpu.len() as f64
     }
+}
 
-    /// CPU time beyond another's in the same rounds: the mean and its standard error, in milliseconds.
-    fn cpu_beyond(&self, other: &Self) -> (f64, f64) {
-        let both = self.cpu.iter().zip(&other.cpu);
-        let beyond: Vec<f64> =
-            both.map(|(own, other)| (own.as_secs_f64() - other.as_secs_f64()) * 1_000.0).collect();
-        let count = beyond.len() as f64;
-        let mean = beyond.iter().sum::<f64>() / count;
-        let squares: f64 = beyond.iter().map(|one| (one - mean).powi(2)).sum();
-        (mean, (squares / (count - 1.0) / count).sqrt())
+/// Share of the rounds that is left out at either end: one run beside a busy neighbour outweighs a hundred others.
+const TRIMMED: f64 = 0.2;
+
+/// What one agent costs, in milliseconds: the mean over rounds, and its standard error.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    mean: f64,
+    error: f64,
+}
+
+impl Cost {
+    /// Of the differences within each round, the trimmed mean and Yuen's standard error of it.
+    fn beyond(own: &[Duration], none: &[Duration]) -> Self {
+        let milliseconds = |time: &Duration| time.as_secs_f64() * 1_000.0;
+        let mut beyond: Vec<f64> =
+            own.iter().zip(none).map(|(own, none)| milliseconds(own) - milliseconds(none)).collect();
+        beyond.sort_by(f64::total_cmp);
+        let cut = (beyond.len() as f64 * TRIMMED) as usize;
+        let kept = beyond.get(cut..beyond.len() - cut).unwrap_or_default();
+        let (Some(least), Some(most)) = (kept.first(), kept.last()) else {
+            return Self { mean: f64::NAN, error: f64::NAN };
+        };
+        let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+        let winsorized: Vec<f64> = beyond.iter().map(|one| one.clamp(*least, *most)).collect();
+        let middle = winsorized.iter().sum::<f64>() / winsorized.len() as f64;
+        let squares: f64 = winsorized.iter().map(|one| (one - middle).powi(2)).sum();
+        let count = kept.len() as f64;
+        Self { mean, error: (squares / (count * (count - 1.0))).sqrt() }
+    }
+
+    /// This cost as a share of the peer's, and the share's standard error (to the first order).
+    fn share_of(self, peer: Self) -> Self {
+        let mean = self.mean / peer.mean;
+        Self { mean, error: (self.error.powi(2) + (mean * peer.error).powi(2)).sqrt() / peer.mean.abs() }
     }
 }
 
@@ -76,18 +102,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for (name, times) in [("none", none), ("ours", ours), ("empty ClassFileLoadHook", peer)] {
         println!("{name:<22} {:>12.1} {:>12.1} {:>12.1}", times.median(), times.least(), times.cpu());
     }
-    for (name, times) in [("ours", ours), ("the peer", peer)] {
-        let (mean, error) = times.cpu_beyond(none);
-        println!("CPU cost of {name}: {mean:.1} ms, standard error {error:.1}");
-    }
     println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
-    for (what, of) in [
-        ("wall, median", Times::median as fn(&Times) -> f64),
-        ("wall, least", Times::least),
-        ("CPU", Times::cpu),
-    ] {
-        let ratio = (of(ours) - of(none)) / (of(peer) - of(none));
-        println!("cost of ours / cost of the peer, {what}: {ratio:.2} (target: at most 0.50)");
+    println!("costs within a round, the outer fifths of the rounds left out, ± standard error:");
+    for (what, of) in
+        [("wall", (|times| &times.wall) as fn(&Times) -> &Vec<Duration>), ("CPU", |times| &times.cpu)]
+    {
+        let [ours, peer] = [ours, peer].map(|times| Cost::beyond(of(times), of(none)));
+        let share = ours.share_of(peer);
+        println!(
+            "{what:<5} ours {:.1} ± {:.1} ms, the peer {:.1} ± {:.1} ms: {:.2} ± {:.2} of the peer (target: at most 0.50)",
+            ours.mean, ours.error, peer.mean, peer.error, share.mean, share.error
+        );
     }
     Ok(())
 }
@@ -205,4 +230,31 @@ fn headers(java_home: Option<&Path>) -> anyhow::Result<PathBuf> {
         .find(|include| include.join("jvmti.h").is_file())
         .context("no JDK with include/jvmti.h: neither --java-home (JAVA_HOME), nor one in /usr/lib/jvm, nor that of javac on \
              the PATH; `apt install default-jdk-headless`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn milliseconds(times: &[u64]) -> Vec<Duration> {
+        times.iter().copied().map(Duration::from_millis).collect()
+    }
+
+    #[test]
+    fn the_outer_rounds_do_not_count() {
+        let none = milliseconds(&[100, 100, 100, 100, 100]);
+        let cost = Cost::beyond(&milliseconds(&[109, 110, 111, 9_000, 1]), &none);
+        assert!((cost.mean - 10.0).abs() < 1e-9, "{cost:?}");
+        // Winsorized: 9, 9, 10, 11, 11; squares 4; three are kept.
+        assert!((cost.error - (4.0_f64 / 6.0).sqrt()).abs() < 1e-9, "{cost:?}");
+        assert!(Cost::beyond(&[], &[]).mean.is_nan());
+    }
+
+    #[test]
+    fn the_error_of_a_share_grows_with_both() {
+        let (ours, peer) = (Cost { mean: 5.0, error: 0.3 }, Cost { mean: 10.0, error: 0.8 });
+        let share = ours.share_of(peer);
+        assert!((share.mean - 0.5).abs() < 1e-9, "{share:?}");
+        assert!((share.error - 0.05).abs() < 1e-9, "{share:?}");
+    }
 }

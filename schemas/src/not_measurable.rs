@@ -12,7 +12,7 @@ pub const NO_PYTHON_LIST: &str = "its installer left no list of its files";
 pub const NOT_WHERE_GEMSPEC_SAYS: &str = "its files are not where its gemspec says";
 pub const NO_CLASS: &str = "it has no class";
 pub const JVM_SOURCES: &str =
-    "it has sources of Clojure, Ruby or Python beside its classes, which are used without a trace";
+    "it has sources of Clojure, Ruby or Python, which a JVM compiles as it uses them, without a trace";
 pub const JMOD: &str = "jlink takes modules from it; no JVM loads a class of a .jmod";
 pub const IN_PHAR: &str = "packed into a phar archive: PHP reads it from there without a trace";
 pub const DECLARED_IN_CARGO_LOCK: &str = "declared in Cargo.lock only; build the program with cargo-auditable, so that it says which crates it contains";

@@ -147,6 +147,8 @@ impl Looking {
                 self.note(&inner(path, name), "its name is no UTF-8, so it was not looked into");
             } else if let Some(class) = name.strip_suffix(".class") {
                 add_class(&mut facts, class);
+            } else if let Some(class) = hidden_class(name) {
+                add_class(&mut facts, class);
             } else if is_script(name) {
                 facts.has_scripts = true;
             } else if name.eq_ignore_ascii_case("META-INF/MANIFEST.MF") {
@@ -248,6 +250,14 @@ impl Looking {
 /// A path within the archive at `path`, which is itself one within the outer one.
 fn inner(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}!/{name}") }
+}
+
+/// A class that a monitoring agent (OpenTelemetry, Datadog, Elastic) keeps from the application: its archive has it under
+/// another ending, in a directory from which the agent's own loader sees it.
+fn hidden_class(name: &str) -> Option<&str> {
+    const ENDINGS: [&str; 2] = [".classdata", ".esclazz"];
+    let class = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?;
+    class.split_once('/').map(|(_, class)| class)
 }
 
 /// Of Clojure, JRuby and Jython; not the settings for tools that libraries carry, too.

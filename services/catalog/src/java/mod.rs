@@ -294,17 +294,16 @@ fn describe(component: &Component, facts: &Facts) -> PackageRecord {
     record.identified_by = component.identified_by;
     record.group_hints = group::hints(component, facts);
     record.loadable_file_count = facts.class_count;
-    if facts.is_jmod {
-        record.not_measurable_reason = not_measurable::JMOD.to_owned();
-    } else if facts.class_count > 0 {
+    if facts.class_count > 0 && !facts.is_jmod {
         record.observable_by = vec![probe::JVMTI];
-        if facts.has_scripts {
-            let reason = not_measurable::JVM_SOURCES;
-            record.not_measurable_reason = reason.to_owned();
-        }
-    } else {
-        record.not_measurable_reason = not_measurable::NO_CLASS.to_owned();
     }
+    let reason = match facts {
+        facts if facts.is_jmod => not_measurable::JMOD,
+        facts if facts.has_scripts => not_measurable::JVM_SOURCES,
+        facts if facts.class_count == 0 => not_measurable::NO_CLASS,
+        _ => "",
+    };
+    record.not_measurable_reason = reason.to_owned();
     record
 }
 

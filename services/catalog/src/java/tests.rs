@@ -167,6 +167,11 @@ fn sources_that_run_as_they_are_leave_no_class_of_the_archive() {
     for source in ["com/acme/core.clj", "com/acme/core.cljc", "acme.rb", "Lib/acme.py"] {
         assert!(with(source).contains("sources of Clojure"), "{source}");
     }
+    // Without any class, too: Clojure's libraries are mostly that.
+    let sources = Writer::default().add("acme/core.clj", b"", Stored).finish();
+    let outcome = catalog(&tree(&[("lib/a-1.0.jar", Node::File(&sources))]));
+    assert!(outcome.packages[0].not_measurable_reason.contains("sources of Clojure"));
+    assert!(outcome.packages[0].observable_by.is_empty());
     for other in ["META-INF/a.clj", "clj-kondo.exports/a/hooks.clj", "project.clj", "a.js", "a.cljs"] {
         assert_eq!(with(other), "", "{other}");
     }
@@ -211,6 +216,30 @@ fn merged_components_share_a_jar_by_class_prefixes() {
             r#"org.slf4j:slf4j-api ["org.slf4j."]"#,
         ]
     );
+}
+
+/// As OpenTelemetry's and Elastic's agents ship what they do not want the application to see.
+#[test]
+fn classes_under_other_endings_belong_to_their_component() {
+    let (path, text) = properties("org.slf4j:slf4j-api:1.7.36");
+    let agent = Writer::default()
+        .add("com/acme/Agent.class", b"", Stored)
+        .add("inst/org/slf4j/spi/Logger.classdata", b"", Stored)
+        .add("agent/com/acme/Core.esclazz", b"", Stored)
+        .add(&format!("inst/{path}"), text.as_bytes(), Stored)
+        .finish();
+    let nodes = [("agent-1.0.jar", Node::File(&agent))];
+    let index = index(&nodes);
+    let slf4j = index
+        .lookup(b"agent-1.0.jar")
+        .unwrap()
+        .owners
+        .into_iter()
+        .find(|owner| owner.package.name == "org.slf4j:slf4j-api");
+    assert_eq!(slf4j.map(|owner| owner.class_prefixes), Some(&["org.slf4j.".to_owned()][..]));
+    let counts: Vec<u64> =
+        catalog(&tree(&nodes)).packages.iter().map(|one| one.loadable_file_count).collect();
+    assert_eq!(counts, [3, 3], "both have the archive's classes");
 }
 
 const STATUS: &str = "Package: liblog4j2-java\nStatus: install ok installed\nArchitecture: all\nSource: apache-log4j2\nVersion: 2.14.1-1\n\nPackage: vendor-suite\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
