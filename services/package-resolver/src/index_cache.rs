@@ -189,6 +189,15 @@ pub struct IndexCache {
     size_bytes: Gauge,
 }
 
+/// Archives of Java that an index must have.
+#[derive(Clone, Copy)]
+pub struct Archives {
+    /// Those that were there at this time.
+    pub until: Instant,
+    /// Nobody will ask again.
+    pub is_last: bool,
+}
+
 /// The index of a root, and the image's own where it is known.
 pub struct Found {
     /// Who owns what in this root.
@@ -235,15 +244,15 @@ impl IndexCache {
         known.base.clone()
     }
 
-    /// The index that tells the owners of `asked` in this root, built if there is none; if its pace allows it, one with
-    /// all archives that were there at `archives_at`. May take as long as the file system does.
+    /// The index that tells the owners of `asked` in this root, built if there is none; if the pace allows it, one with
+    /// these archives. May take as long as the file system does.
     pub fn find(
         &self,
         artifact: &str,
         root: &Root,
         tree: &DirectoryTree,
         asked: &[&[u8]],
-        archives_at: Option<Instant>,
+        archives: Option<Archives>,
     ) -> Found {
         let is_for_archives = loop {
             let serves = |found: &Indexed| found.serves(asked) && found.is_near_enough(root, tree, asked);
@@ -252,8 +261,10 @@ impl IndexCache {
             let is_for_archives = found.is_some();
             let known = state.artifacts.entry(artifact.to_owned()).or_default();
             if let Some(found) = found
-                && (archives_at.is_none_or(|at| found.has_archives_until(root, at))
-                    || !known.pace.allows(Instant::now()))
+                && archives.is_none_or(|archives| {
+                    found.has_archives_until(root, archives.until)
+                        || !known.pace.allows(Instant::now(), archives.is_last)
+                })
             {
                 return found;
             }
@@ -381,4 +392,4 @@ pub type LastIndex = Mutex<Weak<Indexed>>;
 
 #[cfg(test)]
 #[path = "index_cache_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,10 +9,18 @@ use super::*;
 use crate::answer::{Contents, Question};
 use crate::roots::{Announcement, Roots};
 
-const BOOT: &[u8] = include_bytes!("../../catalog/src/java/fixtures/boot.jar");
-const ARTIFACT: &str = "component/a/c/1";
+/// A jar with classes of several components.
+pub(crate) const BOOT: &[u8] = include_bytes!("../../catalog/src/java/fixtures/boot.jar");
+pub(crate) const ARTIFACT: &str = "component/a/c/1";
 /// A Java package with classes of the jar above.
-const ASKED: &[u8] = b"?!/com/acme/shaded/org/apache/logging/log4j/core";
+pub(crate) const ASKED: &[u8] = b"?!/com/acme/shaded/org/apache/logging/log4j/core";
+
+impl IndexCache {
+    /// As if building for this artifact had taken so long.
+    pub(crate) fn spend(&self, artifact: &str, time: Duration) {
+        self.lock().artifacts.get_mut(artifact).unwrap().pace.spend(time, Instant::now());
+    }
+}
 
 struct Stage {
     directory: tempfile::TempDir,
@@ -42,9 +50,13 @@ impl Stage {
 
     /// State and number of owners, and how many indexes were built in all.
     fn ask(&self, asked_at: Instant) -> (String, usize, u64) {
+        self.answer(asked_at, false)
+    }
+
+    fn answer(&self, asked_at: Instant, is_last: bool) -> (String, usize, u64) {
         let tree = self.root.tree().unwrap();
-        let archives_at = self.root.unanswered.since(ASKED, asked_at);
-        let found = self.cache.find(ARTIFACT, &self.root, &tree, &[], Some(archives_at));
+        let until = self.root.unanswered.since(ASKED, asked_at);
+        let found = self.cache.find(ARTIFACT, &self.root, &tree, &[], Some(Archives { until, is_last }));
         let question = Question {
             artifact: ARTIFACT,
             root: &self.root,
@@ -59,13 +71,12 @@ impl Stage {
     }
 
     fn spend(&self, time: Duration) {
-        let mut state = self.cache.lock();
-        state.artifacts.get_mut(ARTIFACT).unwrap().pace.spend(time, Instant::now());
+        self.cache.spend(ARTIFACT, time);
     }
 }
 
 /// Waits until the clock has passed what was just written: an index built at that very moment is not kept.
-fn settle() {
+pub(crate) fn settle() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(50) {
         std::thread::yield_now();
@@ -102,8 +113,15 @@ fn an_older_index_answers_for_no_java_package() {
     assert_eq!(stage.ask(third), answer(0, 3));
     stage.cache.lock().artifacts.get_mut(ARTIFACT).unwrap().pace = Pace::default();
     let tree = stage.root.tree().unwrap();
-    stage.cache.find(ARTIFACT, &stage.root, &tree, &[], Some(Instant::now()));
+    let archives = Archives { until: Instant::now(), is_last: false };
+    stage.cache.find(ARTIFACT, &stage.root, &tree, &[], Some(archives));
     stage.spend(Duration::from_secs(3_600));
     assert_eq!(stage.ask(Instant::now()), answer(3, 4));
     assert_eq!(stage.cache.lock().artifacts[ARTIFACT].others.len(), 1, "replaced indexes are not kept");
+
+    // The last question may cost more.
+    stage.cache.lock().artifacts.get_mut(ARTIFACT).unwrap().pace = Pace::default();
+    stage.spend(Duration::from_secs(20));
+    assert_eq!(stage.ask(Instant::now()), answer(0, 4));
+    assert_eq!(stage.answer(Instant::now(), true), answer(3, 5));
 }

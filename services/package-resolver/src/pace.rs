@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Time that may be spent on such building at once.
 const BURST: Duration = Duration::from_secs(5);
+/// The same for the last questions of workloads that end, which nobody will ask again.
+const LAST_BURST: Duration = Duration::from_secs(30);
 /// Beyond [`BURST`], this many times as long has to pass as building took: 5 % of one processor.
 const REST: u32 = 20;
 
@@ -16,9 +18,9 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether another index may be built now.
-    pub fn allows(&self, now: Instant) -> bool {
-        self.owed(now) <= BURST
+    /// Whether another index may be built now; for questions that nobody will ask again if `is_last`.
+    pub fn allows(&self, now: Instant, is_last: bool) -> bool {
+        self.owed(now) <= if is_last { LAST_BURST } else { BURST }
     }
 
     /// Building one took this long, until now.
@@ -42,11 +44,11 @@ mod tests {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut pace = Pace::default();
-        assert!(pace.allows(at(0)));
+        assert!(pace.allows(at(0), false));
         // Builds of two seconds, asked for all the time.
         let mut builds = Vec::new();
         for second in 0..200 {
-            if pace.allows(at(second)) {
+            if pace.allows(at(second), false) {
                 pace.spend(Duration::from_secs(2), at(second));
                 builds.push(second);
             }
@@ -54,7 +56,14 @@ mod tests {
         assert_eq!(builds, [0, 1, 2, 20, 60, 100, 140, 180]);
         // What was not spent is not saved beyond the burst.
         pace.spend(Duration::from_secs(60), at(100_000));
-        assert!(!pace.allows(at(100_000 + 1_099)));
-        assert!(pace.allows(at(100_000 + 1_100)));
+        for (seconds, is_last, expected) in [
+            (599, true, false),
+            (600, true, true),
+            (600, false, false),
+            (1_099, false, false),
+            (1_100, false, true),
+        ] {
+            assert_eq!(pace.allows(at(100_000 + seconds), is_last), expected, "{seconds} {is_last}");
+        }
     }
 }

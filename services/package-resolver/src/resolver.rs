@@ -17,10 +17,10 @@ use plimsoll_schemas::words::java_package_of;
 use crate::answer::{self, Contents, Question};
 use crate::config::ResolverSettings;
 use crate::deadline::{Deadlines, Ticket};
-use crate::index_cache::IndexCache;
+use crate::index_cache::{Archives, IndexCache};
 use crate::published::Published;
 use crate::publisher::{Publisher, QueueFull};
-use crate::roots::{Root, Roots};
+use crate::roots::{Key, Root, Roots};
 use crate::workers::{Job, Workers};
 
 /// How long an answer waits for its publication where the broker is there.
@@ -99,13 +99,45 @@ impl Resolver {
             self.give(&query, reply, entries, "no_root");
             return;
         };
+        self.submit(query, &root, reply, false);
+    }
+
+    /// Answers what could not be answered yet of the roots of one connection, or of all: nobody will ask again.
+    pub fn answer_rest(self: &Arc<Self>, connection: Option<u64>) {
+        for (key, root) in self.roots.of(connection) {
+            self.answer_rest_of(&key, &root);
+        }
+    }
+
+    /// Forgets a root, once what could not be answered yet is on its way.
+    pub fn close(self: &Arc<Self>, key: &Key) {
+        if let Some(root) = self.roots.get(key) {
+            self.answer_rest_of(key, &root);
+            self.roots.close(key);
+        }
+        self.count_roots();
+    }
+
+    fn answer_rest_of(self: &Arc<Self>, key: &Key, root: &Arc<Root>) {
+        let paths = root.unanswered.paths().into_iter().map(|path| PathQuery { path, inode: 0 });
+        let (artifact, workload_id) = key.clone();
+        let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
+        if !query.paths.is_empty() {
+            // It is published, too.
+            let nobody: Reply = Arc::new(|_| {});
+            self.submit(query, root, &nobody, true);
+        }
+    }
+
+    fn submit(self: &Arc<Self>, query: Query, root: &Arc<Root>, reply: &Reply, is_last: bool) {
         let query = Arc::new(query);
         let asked_at = Instant::now();
-        let ticket = self.ticket(&query, &root, reply);
+        let ticket = self.ticket(&query, root, reply);
         let is_overdue = root.overdue.load(Ordering::Acquire);
-        let job = Job { query: query.clone(), asked_at, reply: reply.clone(), ticket: ticket.clone() };
+        let job =
+            Job { query: query.clone(), asked_at, is_last, reply: reply.clone(), ticket: ticket.clone() };
         let resolver = self.clone();
-        let submitted = self.workers.submit(&root, job, move |root, job| resolver.work(root, &job));
+        let submitted = self.workers.submit(root, job, move |root, job| resolver.work(root, &job));
         match submitted {
             // Kept all the same, so that it is published once the root answers.
             Ok(()) if is_overdue && ticket.settle() => {
@@ -153,9 +185,10 @@ impl Resolver {
     }
 
     fn work(&self, root: &Root, job: &Job) {
-        let Job { query, asked_at, reply, ticket } = job;
+        let Job { query, asked_at, is_last, reply, ticket } = job;
         // A parser's fault in one artifact must not take the resolver down.
-        let answered = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(query, root, *asked_at)));
+        let answered =
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.look(query, root, *asked_at, *is_last)));
         root.overdue.store(false, Ordering::Release);
         let is_late = !ticket.settle();
         match answered {
@@ -177,7 +210,7 @@ impl Resolver {
     }
 
     /// The answers from the root itself. May take as long as its file system does.
-    fn look(&self, query: &Query, root: &Root, asked_at: Instant) -> Vec<PackageOwnership> {
+    fn look(&self, query: &Query, root: &Root, asked_at: Instant, is_last: bool) -> Vec<PackageOwnership> {
         let tree = match root.tree() {
             Ok(tree) => tree,
             Err(error) => {
@@ -188,8 +221,9 @@ impl Resolver {
         // Java packages lie near nothing: they are asked of whatever index has the archives of that time.
         let (files, java_packages): (Vec<&[u8]>, Vec<&[u8]>) =
             asked.iter().copied().partition(|path| java_package_of(path).is_none());
-        let archives_at = java_packages.iter().map(|path| root.unanswered.since(path, asked_at)).max();
-        let found = self.indexes.find(&query.artifact, root, &tree, &files, archives_at);
+        let until = java_packages.iter().map(|path| root.unanswered.since(path, asked_at)).max();
+        let archives = until.map(|until| Archives { until, is_last });
+        let found = self.indexes.find(&query.artifact, root, &tree, &files, archives);
         let question = Question {
             artifact: &query.artifact,
             root,
@@ -252,3 +286,7 @@ impl Resolver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "resolver_tests.rs"]
+mod tests;

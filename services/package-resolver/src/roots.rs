@@ -123,7 +123,8 @@ impl Root {
     }
 }
 
-type Key = (String, String);
+/// Artifact key and workload id.
+pub type Key = (String, String);
 
 /// All roots, by artifact and workload.
 pub struct Roots {
@@ -192,6 +193,13 @@ impl Roots {
         let closed: Vec<Arc<Root>> =
             self.lock().extract_if(|_, root| root.connection == connection).map(|(_, root)| root).collect();
         drop(closed);
+    }
+
+    /// The roots that a connection announced, or all.
+    pub fn of(&self, connection: Option<u64>) -> Vec<(Key, Arc<Root>)> {
+        let roots = self.lock();
+        let wanted = roots.iter().filter(|(_, root)| connection.is_none_or(|of| root.connection == of));
+        wanted.map(|(key, root)| (key.clone(), root.clone())).collect()
     }
 
     /// How many there are.

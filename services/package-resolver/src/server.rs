@@ -105,6 +105,10 @@ pub fn serve_channel(resolver: &Arc<Resolver>, channel: UnixChannel, number: u64
         Ok(()) => tracing::debug!(connection = number, "an agent left"),
         Err(error) => tracing::warn!(connection = number, "a connection was closed: {error}"),
     }
+    // At the end of the service agents ask the next one.
+    if !shutdown.is_triggered() {
+        resolver.answer_rest(Some(number));
+    }
     resolver.roots.close_all(number);
     resolver.count_roots();
 }
@@ -227,8 +231,7 @@ fn take(resolver: &Arc<Resolver>, frame: Frame, number: u64, reply: &Reply) -> R
         ResolverRequest::Close { artifact, workload_id } => {
             check(&artifact, &workload_id)?;
             no_descriptors(&frame.descriptors)?;
-            resolver.roots.close(&(artifact, workload_id));
-            resolver.count_roots();
+            resolver.close(&(artifact, workload_id));
         }
     }
     Ok(())

@@ -31,6 +31,11 @@ impl Unanswered {
         }
     }
 
+    /// All of them.
+    pub fn paths(&self) -> Vec<Vec<u8>> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Was answered.
     pub fn remove(&self, path: &[u8]) {
         self.lock().remove(path);

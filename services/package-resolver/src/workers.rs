@@ -24,6 +24,8 @@ pub struct Job {
     pub query: Arc<Query>,
     /// When it arrived.
     pub asked_at: Instant,
+    /// Nobody will ask again.
+    pub is_last: bool,
     /// Who wants to know.
     pub reply: Reply,
     /// Its deadline.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll_kit::broker::memory::MemoryBroker;
-use plimsoll_kit::broker::{ReaderOptions, TopicPartition, read_to_end};
+use plimsoll_kit::broker::{BrokerErrorKind, ReaderOptions, TopicPartition, read_to_end};
 use plimsoll_kit::lifecycle::{ServiceContext, ServiceInfo};
 use plimsoll_kit::transport::Connections;
 use plimsoll_kit::unix::UnixChannel;
@@ -72,11 +72,16 @@ impl Stage {
         for partition in 0..self.connections.partitions {
             let place = TopicPartition { topic: topic.as_str().into(), partition };
             let deadline = Instant::now() + SOON;
-            read_to_end(&*self.connections.broker, &place, 0, ReaderOptions::default(), deadline, |record| {
+            let broker = &*self.connections.broker;
+            let read = read_to_end(broker, &place, 0, ReaderOptions::default(), deadline, |record| {
                 let (key, value) = (record.key.unwrap(), record.value.unwrap());
                 events.push(codec.decode::<PackageOwnership>(&key, &value).unwrap());
-            })
-            .unwrap();
+            });
+            match read {
+                // The resolver makes the topic beside answering; until then nothing was published.
+                Err(error) if error.kind() == BrokerErrorKind::UnknownTopic => {}
+                read => drop(read.unwrap()),
+            }
         }
         events
     }
