@@ -10,7 +10,8 @@ use serde_json::Value;
 
 const NAMES: [&str; 6] = ["-a", "shop", "-c", "javaapp", "-V", "1.0"];
 /// Defines each class that the given files hold, without a protection domain, or loads it from a copy beside the component
-/// that is deleted at the end (`unpack:…`); with a last argument it waits until an agent was attached.
+/// that is deleted at the end (`unpack:…`), or from a directory of classes in the component that stays (`expand:…`); with a
+/// last argument it waits until an agent was attached.
 const MAIN: &str = r#"
 import java.nio.file.*;
 public class Main extends ClassLoader {
@@ -22,14 +23,26 @@ public class Main extends ClassLoader {
         }
         return false;
     }
-    static Path load(String jar) throws Exception {
-        Path copy = Files.createTempDirectory(Paths.get("..").toRealPath(), "unpacked").resolve("1.jar");
-        Files.copy(Paths.get(jar), copy);
+    static Path load(String jar, boolean stays) throws Exception {
+        Path copy = Paths.get("webapp/WEB-INF/classes");
+        if (stays) {
+            Path file = copy.resolve("org/concealed/Concealed.class");
+            Files.createDirectories(file.getParent());
+            Files.write(file, read(jar));
+        } else {
+            copy = Files.createTempDirectory(Paths.get("..").toRealPath(), "unpacked").resolve("1.jar");
+            Files.copy(Paths.get(jar), copy);
+        }
         java.net.URL[] places = {copy.toUri().toURL()};
         try (java.net.URLClassLoader loader = new java.net.URLClassLoader(places, null)) {
             System.out.println(loader.loadClass("org.concealed.Concealed").getDeclaredConstructor().newInstance());
         }
         return copy;
+    }
+    static byte[] read(String jar) throws Exception {
+        try (FileSystem opened = FileSystems.newFileSystem(Paths.get(jar), (ClassLoader) null)) {
+            return Files.readAllBytes(opened.getPath("org/concealed/Concealed.class"));
+        }
     }
     public static void main(String[] arguments) throws Exception {
         Path copy = null;
@@ -38,13 +51,15 @@ public class Main extends ClassLoader {
         for (int i = 0; i + 1 < arguments.length; i++) {
             byte[] bytes;
             if (arguments[i].startsWith("unpack:")) {
-                copy = load(arguments[i].substring(7));
+                copy = load(arguments[i].substring(7), false);
+                continue;
+            }
+            if (arguments[i].startsWith("expand:")) {
+                load(arguments[i].substring(7), true);
                 continue;
             }
             if (arguments[i].endsWith(".jar"))
-                try (FileSystem jar = FileSystems.newFileSystem(Paths.get(arguments[i]), (ClassLoader) null)) {
-                    bytes = Files.readAllBytes(jar.getPath("org/concealed/Concealed.class"));
-                }
+                bytes = read(arguments[i]);
             else
                 bytes = Files.readAllBytes(Paths.get(arguments[i]));
             Class<?> made = loader.defineClass(null, bytes, 0, bytes.length);
@@ -192,5 +207,9 @@ fn only_the_archives_that_have_the_java_package_are_held_back() {
         // No archive has it.
         check(&["made.bin"], "unused", "none of its files was used");
         check(&["unpack:lib/concealed.jar"], "not_measured", "/unpacked*/1.jar, which no scan lists");
+        // As Tomcat does with a war; it stays, so the resolver finds it, and nothing says whose it is.
+        let expanded = "/app/webapp/WEB-INF/classes, which no scan lists";
+        check(&["expand:lib/concealed.jar"], "not_measured", expanded);
+        std::fs::remove_dir_all(directory.path().join("app/webapp")).unwrap();
     }
 }

@@ -32,14 +32,14 @@ fn questions(items: &[(usize, PendingItem)]) -> (Vec<PathQuery>, Vec<usize>) {
     (paths, query_of)
 }
 
-/// Whether an archive may be a copy that no scan lists: made while the workload ran, of a name that tells nothing
-/// (`cache/1.tmp`), or not found at last. Directories of classes have no dot in their names as a rule.
+/// Whether an archive or a directory of classes may be a copy that no scan lists: made while the workload ran (nobody can
+/// tell of a plain process's files), of a name that tells nothing (`cache/1.tmp`), or not found at last.
 fn may_be_copy(entry: &PackageOwnership, is_last: bool) -> bool {
     let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     entry.owners.is_empty()
         && match entry.state.as_str() {
             ownership_state::UNRESOLVED => is_last || entry.drift == drift::NEW,
-            ownership_state::UNOWNED => entry.drift == drift::NEW || name.contains(&b'.'),
+            ownership_state::UNOWNED => entry.drift != drift::UNCHANGED || name.contains(&b'.'),
             _ => false,
         }
 }
@@ -323,7 +323,9 @@ mod tests {
             ("tmp/1/x.jar", "unresolved", "unknown", true, true),
             ("tmp/jar_cache1.tmp", "unowned", "unknown", false, true),
             ("tmp/1/classes", "unowned", "new", false, true),
-            ("app/classes", "unowned", "unknown", true, false),
+            // Tomcat unpacks a war beside it; the list may have been made in between.
+            ("webapps/w/WEB-INF/classes", "unowned", "unknown", false, true),
+            ("app/classes", "unowned", "unchanged", true, false),
             ("app/x.jar", "owned", "new", true, false),
         ] {
             let (path, state, drift) = (path.into(), state.into(), drift.into());
