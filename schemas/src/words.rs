@@ -169,7 +169,8 @@ pub mod observed {
 pub const FILE_IDENTITY_IMAGE: &str = "image";
 /// Begins the path of classes that came from nobody can tell where; behind it stands the directory of their Java package
 /// (`?!/org/example`): an entry of any archive. Its owners may have defined them, and nothing says that one did: state
-/// `unresolved` with those owners, `unowned` where no archive has that directory.
+/// `unresolved` with those owners, `unowned` where no archive has that directory, and `unresolved` without owners where not
+/// all archives are known yet.
 pub const ANY_ARCHIVE: &[u8] = b"?!/";
 /// Begins such a path where the classes' archive is known, but may be a copy of one of the artifact's that no scan lists
 /// (unpacked to a temporary directory): `?/tmp/*/log.jar!/org/example`, with `*` for what is another in each run.
