@@ -1,16 +1,12 @@
 //! Ruby: what is reported of a real application is what $LOADED_FEATURES says.
 //! The gems are Debian's own builds, put into a home of gems: once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, below, copy_of, gem_home, measure, program};
+use super::support::languages::{Way, assert_complete, below, copy_of, gem_home, measure, program};
 
 /// The probe where eBPF is not at work.
 const HOOK: &str = "ruby-feature";
@@ -39,8 +35,8 @@ const PACKAGES: &[&str] = &[
     "ruby-bcrypt",
 ];
 const FILES: &[(&str, &str)] = &[
-    ("app.rb", include_str!("applications/ruby/app.rb")),
-    ("plugin.rb", include_str!("applications/ruby/plugin.rb")),
+    ("app.rb", include_str!("../applications/ruby/app.rb")),
+    ("plugin.rb", include_str!("../applications/ruby/plugin.rb")),
     (
         "Gemfile",
         "gem \"sinatra\"\ngem \"i18n\"\ngem \"multi_json\"\ngem \"rainbow\", \"3.1.1\"\ngem \"tzinfo\"\n",

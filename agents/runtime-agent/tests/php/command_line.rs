@@ -1,16 +1,12 @@
 //! PHP: what is reported of a real application is what get_included_files() says, on the command line.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Measured, Way, assert_complete, below, measure, program};
-use support::php::{HOOK, application, of_packages, truth};
+use super::support::languages::{Measured, Way, assert_complete, below, measure, program};
+use super::support::php::{HOOK, application, of_packages, truth};
 
 const USED: &[&str] = &[
     "vendor/twig/twig/",

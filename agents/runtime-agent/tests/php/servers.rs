@@ -1,10 +1,6 @@
 //! PHP's servers: FPM, Apache's module and the built-in one, with OPcache in memory and in files. What is reported is what
 //! get_included_files() says; what may have gone unseen is said.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use plimsoll_runtime_agent::config::AgentConfig;
 use rustix::process::Signal;
-use support::FakeContainer;
-use support::languages::{Measured, Way, assert_complete, cached, extract, mark, measure, program};
-use support::php::{HOOK, application, of_packages, truth};
-use support::servers::{Running, end, free_port, get, serve};
+
+use super::support;
+use super::support::FakeContainer;
+use super::support::languages::{Measured, Way, assert_complete, cached, extract, mark, measure, program};
+use super::support::php::{HOOK, application, of_packages, truth};
+use super::support::servers::{Running, end, free_port, get, serve};
 
 /// One request by FastCGI (fastcgi-archives.github.io/FastCGI_Specification.html); gives what came back.
 fn request(socket: &Path, script: &Path, more: &[(&str, &str)]) -> String {

@@ -1,10 +1,6 @@
 //! Ruby's servers: what is reported of their processes is what $LOADED_FEATURES says in these.
 //! The gems are Debian's own builds, put into a home of gems: once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +8,11 @@ use std::process::{Command, Stdio};
 
 use plimsoll_runtime_agent::config::AgentConfig;
 use rustix::process::Signal;
-use support::FakeContainer;
-use support::languages::{Measured, Way, assert_complete, below, copy_of, gem_home, measure, program};
-use support::servers::{Running, end, free_port, get, serve};
+
+use super::support;
+use super::support::FakeContainer;
+use super::support::languages::{Measured, Way, assert_complete, below, copy_of, gem_home, measure, program};
+use super::support::servers::{Running, end, free_port, get, serve};
 
 /// The probe where eBPF is not at work.
 const HOOK: &str = "ruby-feature";
@@ -34,11 +32,11 @@ const PACKAGES: &[&str] = &[
     "ruby-sidekiq",
 ];
 const FILES: &[(&str, &str)] = &[
-    ("config.ru", include_str!("applications/ruby/config.ru")),
-    ("lib/greeting.rb", include_str!("applications/ruby/lib/greeting.rb")),
-    ("lib/greeting/word.rb", include_str!("applications/ruby/lib/greeting/word.rb")),
-    ("lib/greeting/never.rb", include_str!("applications/ruby/lib/greeting/never.rb")),
-    ("lib/loaded.rb", include_str!("applications/ruby/lib/loaded.rb")),
+    ("config.ru", include_str!("../applications/ruby/config.ru")),
+    ("lib/greeting.rb", include_str!("../applications/ruby/lib/greeting.rb")),
+    ("lib/greeting/word.rb", include_str!("../applications/ruby/lib/greeting/word.rb")),
+    ("lib/greeting/never.rb", include_str!("../applications/ruby/lib/greeting/never.rb")),
+    ("lib/loaded.rb", include_str!("../applications/ruby/lib/loaded.rb")),
     (
         "Gemfile",
         "gem \"unicorn\"\ngem \"rack\"\ngem \"zeitwerk\"\ngem \"connection_pool\"\ngem \"msgpack\"\n",

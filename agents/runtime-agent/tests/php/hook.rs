@@ -1,14 +1,11 @@
 //! PHP's hook inside other people's programs: they do what they do without it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::fs;
 use std::process::Command;
 
 use plimsoll_runtime_agent::hooks::HookSession;
-use support::languages::{both, program};
+
+use super::support::languages::{both, program};
 
 /// Programs as they come; each shows what a hook could change. What stands before `--` are PHP's options.
 const PROGRAMS: &[(&str, &str, &str)] = &[
@@ -162,7 +159,7 @@ fn what_a_handler_of_signals_throws_arrives() {
     }
     let directory = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(directory.path()).unwrap();
-    fs::write(root.join("interrupts.php"), include_str!("applications/php/interrupts.php")).unwrap();
+    fs::write(root.join("interrupts.php"), include_str!("../applications/php/interrupts.php")).unwrap();
     let session = HookSession::start(&root).unwrap();
     // At work with each class, and not once a second only.
     let hook = session.directory().join("php/include_hook.php");

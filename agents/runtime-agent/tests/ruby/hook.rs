@@ -1,18 +1,15 @@
 //! Ruby's hook inside other people's programs: they do what they do without it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::fs;
 use std::process::Command;
 
 use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
-use support::languages::{both, program};
 
-const INTERRUPTS: &str = include_str!("applications/ruby/interrupts.rb");
+use super::support::languages::{both, program};
+
+const INTERRUPTS: &str = include_str!("../applications/ruby/interrupts.rb");
 /// Threads that are stopped; with a hook that rescues what others raise about one in twenty is lost.
 const ROUNDS: &str = "200";
 
