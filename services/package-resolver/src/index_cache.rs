@@ -160,7 +160,7 @@ struct Artifact {
     others: Vec<Arc<Indexed>>,
     /// A request builds one since then.
     building: Option<Instant>,
-    /// Of building for questions about Java packages.
+    /// Of building for questions about Java packages; all building counts.
     pace: Pace,
     last_used: u64,
 }
@@ -254,11 +254,10 @@ impl IndexCache {
         asked: &[&[u8]],
         archives: Option<Archives>,
     ) -> Found {
-        let is_for_archives = loop {
+        loop {
             let serves = |found: &Indexed| found.serves(asked) && found.is_near_enough(root, tree, asked);
             let found = self.look(artifact, root, tree).filter(|found| serves(&found.current));
             let mut state = self.lock();
-            let is_for_archives = found.is_some();
             let known = state.artifacts.entry(artifact.to_owned()).or_default();
             if let Some(found) = found
                 && archives.is_none_or(|archives| {
@@ -274,10 +273,10 @@ impl IndexCache {
                 }
                 _ => {
                     known.building = Some(Instant::now());
-                    break is_for_archives;
+                    break;
                 }
             }
-        };
+        }
         let guard = Building { cache: self, artifact };
         let indexed = Arc::new(Indexed::build_for(root, tree, asked));
         self.builds.inc();
@@ -293,7 +292,7 @@ impl IndexCache {
             &mut *root.last.lock().unwrap_or_else(PoisonError::into_inner),
             Arc::downgrade(&indexed),
         );
-        if is_for_archives && let Some(known) = self.lock().artifacts.get_mut(artifact) {
+        if let Some(known) = self.lock().artifacts.get_mut(artifact) {
             known.pace.spend(indexed.build_time, Instant::now());
         }
         let found = self.insert(artifact, root, indexed, &last);

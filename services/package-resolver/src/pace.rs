@@ -1,13 +1,14 @@
 //! How often an index may be built only because a class came from nobody can tell where: at once for a while, then seldom.
+//! What was spent on building for other reasons counts, so that nothing that takes long is done twice at once.
 //! Pure: never reads the clock, so that a test tells the time.
 
 use std::time::{Duration, Instant};
 
-/// Time that may be spent on such building at once.
+/// Such building begins while not more than this was spent on building of late.
 const BURST: Duration = Duration::from_secs(5);
 /// The same for the last questions of workloads that end, which nobody will ask again.
 const LAST_BURST: Duration = Duration::from_secs(30);
-/// Beyond [`BURST`], this many times as long has to pass as building took: 5 % of one processor.
+/// What building took is forgotten in this many times as long: 5 % of one processor.
 const REST: u32 = 20;
 
 /// See the module's documentation.
@@ -23,7 +24,7 @@ impl Pace {
         self.owed(now) <= if is_last { LAST_BURST } else { BURST }
     }
 
-    /// Building one took this long, until now.
+    /// Building one took this long, for whatever reason, until now.
     pub fn spend(&mut self, took: Duration, now: Instant) {
         self.spent = self.owed(now) + took;
         self.since = Some(now);

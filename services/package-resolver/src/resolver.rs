@@ -122,7 +122,8 @@ impl Resolver {
         let paths = root.unanswered.paths().into_iter().map(|path| PathQuery { path, inode: 0 });
         let (artifact, workload_id) = key.clone();
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
-        if !query.paths.is_empty() {
+        // Of a host it would mean walking all of it once more.
+        if !query.paths.is_empty() && (root.component || root.is_replica) {
             // It is published, too.
             let nobody: Reply = Arc::new(|_| {});
             self.submit(query, root, &nobody, true);

@@ -17,7 +17,8 @@ use plimsoll_package_resolver::{InProcess, ResolverSettings};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply, ResolverRequest};
 
-pub const SOON: Duration = Duration::from_secs(30);
+/// Bound of every wait: a busy machine takes its time to walk its whole root.
+pub const SOON: Duration = Duration::from_secs(120);
 /// An image's key, of a digest that no image has.
 pub const IMAGE: &str = "image/sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -42,7 +43,7 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = ResolverSettings {
             socket: directory.path().join("resolver.sock"),
-            request_deadline_ms: 60_000,
+            request_deadline_ms: 100_000,
             ..ResolverSettings::default()
         };
         set(&mut settings);
