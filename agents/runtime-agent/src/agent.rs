@@ -288,11 +288,17 @@ fn hook_probes() -> impl Iterator<Item = &'static str> {
 
 /// Why a hook is not used where eBPF is, and what to do about packages that only the hook sees.
 fn instead_of(hook: &str) -> &'static str {
-    if hook == probe::LD_AUDIT {
-        return "not needed: ebpf-files sees more";
+    match hook {
+        probe::NODE_MODULE => {
+            "ebpf-files watches instead, which sees more, but not which modules of an archive (yarn), nor whether \
+             settings (tsconfig.json) were loaded; run it once with --no-ebpf, outside of a container"
+        }
+        probe::PYTHON_IMPORT => {
+            "ebpf-files watches instead, which sees more, but not which modules of a ZIP archive were loaded; run it \
+             once with --no-ebpf, outside of a container"
+        }
+        _ => "not needed: ebpf-files sees more",
     }
-    "ebpf-files watches instead, which sees more, but not which modules of an archive, nor whether settings \
-     (tsconfig.json) were loaded; run it once with --no-ebpf, outside of a container"
 }
 
 fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes), AgentError> {
