@@ -1,9 +1,5 @@
 //! Process trees under eBPF: what is reported is what the kernel shows of the same processes.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -11,6 +7,8 @@ use std::sync::mpsc;
 use plimsoll_runtime_agent::agent::Agent;
 use plimsoll_runtime_agent::output::RuntimeEvent;
 use plimsoll_runtime_agent::rules;
+
+use super::support;
 
 #[test]
 fn sees_what_is_mapped() {

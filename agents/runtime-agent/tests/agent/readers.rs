@@ -1,10 +1,6 @@
 //! Who reads decides: sources are modules to what carries an interpreter of their language, and data to all others.
 //! Real programs under real eBPF; without it nothing of this is told.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +8,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use support::languages::{Measured, Way, compile, measure, program, set, with_python, write};
-use support::servers::{free_port, get, serve};
+use super::support;
+use super::support::languages::{Measured, Way, compile, measure, program, set, with_python, write};
+use super::support::servers::{free_port, get, serve};
 
 /// Sources of packages, and a bundle. None of them runs by itself.
 const BUNDLE: &str = "dist/main.js";

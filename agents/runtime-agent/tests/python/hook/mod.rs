@@ -1,8 +1,6 @@
 //! The import hook in every Python 3 that is here: it reports what sys.modules says, and the application notices nothing.
 //! Interpreters: `python3` and `python3.6` to `python3.15` on the path, and those of pyenv.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
 mod fixture;
 mod kinds_of_start;
 mod modules;

@@ -1,16 +1,15 @@
 //! Python: what is reported of a real application is what sys.modules says.
 //! The packages come from pip's own registry, once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Measured, Way, assert_complete, below, cached, copy_of, fetch, mark, measure};
+use super::support;
+use super::support::languages::{
+    Measured, Way, assert_complete, below, cached, copy_of, fetch, mark, measure,
+};
 
 /// The probe where eBPF is not at work.
 const HOOK: &str = "python-import";
@@ -40,8 +39,8 @@ const PACKAGES: &[&str] = &[
     "werkzeug==3.0.3",
 ];
 const FILES: &[(&str, &str)] = &[
-    ("app.py", include_str!("applications/python/app.py")),
-    ("tool.py", include_str!("applications/python/tool.py")),
+    ("app.py", include_str!("../applications/python/app.py")),
+    ("tool.py", include_str!("../applications/python/tool.py")),
 ];
 
 /// The application in a directory of its own; `None` (said why) without its packages.

@@ -1,13 +1,11 @@
 //! What the agent says of a workload that hooks observe: which probes were at work, and what they did not see.
 
-#![allow(clippy::unwrap_used)] // a test may
-
-mod support;
-
 use std::process::{Command, Stdio};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
 use plimsoll_schemas::events::RuntimeWorkload;
+
+use super::support;
 
 /// The workload's last word after a command ran in its tree.
 fn after(command: &mut Command) -> RuntimeWorkload {

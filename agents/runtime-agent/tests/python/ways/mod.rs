@@ -2,10 +2,7 @@
 //! what was only installed, listed or read as data is not, and what cannot be seen is said to be so.
 //! The packages come from pip's own registry, once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-#[path = "../support/mod.rs"]
-mod support;
+use super::support;
 
 mod installed;
 mod kit;

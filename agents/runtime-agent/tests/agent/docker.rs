@@ -1,7 +1,4 @@
 //! Real containers of a real Docker: whose image they are, what of them is seen, and what drifted.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +11,8 @@ use plimsoll_runtime_agent::rules;
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{ResolverReply, ResolverRequest};
 use plimsoll_schemas::words::drift;
+
+use super::support;
 
 struct Docker {
     endpoint: String,

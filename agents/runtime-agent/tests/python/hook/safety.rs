@@ -110,7 +110,7 @@ fn a_hook_that_fails_is_silent_there_and_loud_here() {
 fn no_exception_from_outside_is_swallowed() {
     for interpreter in interpreters() {
         let mut fixture = Fixture::new();
-        let program = fixture.write("strikes.py", include_str!("../applications/python/strikes.py"));
+        let program = fixture.write("strikes.py", include_str!("../../applications/python/strikes.py"));
         let mut command = fixture.command(&interpreter.program);
         let output = fixture.run(command.arg(program));
         let said = (text(&output.stdout), text(&output.stderr));

@@ -1,15 +1,13 @@
 //! Containers under eBPF, as far as the kernel knows them: a cgroup with a container's name and a mount namespace.
 //! Whose image it is, Docker says in other tests.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::io::Write as _;
 use std::path::Path;
 
 use plimsoll_runtime_agent::config::AgentConfig;
-use support::{FakeContainer, Pins};
+
+use super::support;
+use super::support::{FakeContainer, Pins};
 
 fn config() -> AgentConfig {
     AgentConfig { watch_containers: true, ..support::config() }

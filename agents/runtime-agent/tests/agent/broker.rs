@@ -1,7 +1,4 @@
 //! From a process tree to a broker's topics, over the memory broker: what others read there.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,6 +10,8 @@ use plimsoll_runtime_agent::config::AgentConfig;
 use plimsoll_runtime_agent::output::{BrokerOutput, producer_options};
 use plimsoll_schemas::event::Event;
 use plimsoll_schemas::events::{RuntimeUsage, RuntimeWorkload};
+
+use super::support;
 
 fn read<E: Event>(connections: &Connections) -> Vec<E> {
     let codec = connections.codec();

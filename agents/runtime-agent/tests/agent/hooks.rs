@@ -1,14 +1,12 @@
 //! Observation without eBPF: what the hooks report is what the processes themselves say they loaded.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
+
+use super::support;
 
 fn config() -> AgentConfig {
     AgentConfig { ebpf: UseEbpf::Off, ..support::config() }
