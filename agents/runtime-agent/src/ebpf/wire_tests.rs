@@ -7,15 +7,8 @@ use crate::hooks::language::{LIBRARIES, Language};
 use crate::sweep::{Carried, Reader};
 
 /// What user space has no use for: bounds and buffers of the programs, and what only they tell apart.
-const OF_THE_KERNEL: [&str; 7] = [
-    "EVENT_SPACE",
-    "EVENT_HEADER",
-    "PROGRAM_PLAIN",
-    "TRACKED_STARTED_PYTHON",
-    "COUNTER_COUNT",
-    "MAX_",
-    "SCRATCH_",
-];
+const OF_THE_KERNEL: [&str; 6] =
+    ["EVENT_SPACE", "PROGRAM_PLAIN", "TRACKED_STARTED_PYTHON", "COUNTER_COUNT", "MAX_", "SCRATCH_"];
 /// Sizes that stand in the structs of `wire.rs`, which are compared with the object's BTF.
 const SIZES: [&str; 5] =
     ["NAME_BYTES", "PATH_SPACE", "ARGUMENT_BYTES", "HASHED_ARGUMENT_BYTES", "CGROUP_NAME"];
