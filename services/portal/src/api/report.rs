@@ -67,6 +67,7 @@ pub async fn report(
     text.push_str(",\"packages\":[");
     let writer = Writer {
         packages: portal.store.component_package_stream(&of).await?,
+        portal,
         block: text.into_bytes(),
         first: true,
         done: false,
@@ -76,6 +77,7 @@ pub async fn report(
 }
 
 struct Writer {
+    portal: Arc<Portal>,
     packages: PackageStream,
     block: Vec<u8>,
     first: bool,
@@ -89,17 +91,19 @@ impl Writer {
             return Ok(None);
         }
         while self.block.len() < BLOCK_BYTES {
-            let next = self.packages.next().await.inspect_err(PortalError::log)?;
-            let Some(package) = next else {
+            let batch = self.packages.next(&self.portal.store).await.inspect_err(PortalError::log)?;
+            if batch.is_empty() {
                 self.block.extend_from_slice(b"]}");
                 self.done = true;
                 break;
-            };
-            if !std::mem::take(&mut self.first) {
-                self.block.push(b',');
             }
-            serde_json::to_writer(&mut self.block, &package)
-                .map_err(|error| PortalError::internal(error.to_string()))?;
+            for package in batch {
+                if !std::mem::take(&mut self.first) {
+                    self.block.push(b',');
+                }
+                serde_json::to_writer(&mut self.block, &package)
+                    .map_err(|error| PortalError::internal(error.to_string()))?;
+            }
         }
         let block = std::mem::take(&mut self.block);
         Ok(Some((block.into(), self)))

@@ -116,11 +116,12 @@ pub struct Vulnerability {
     pub fixed_in: Vec<String>,
     /// Whether CISA lists it as known to be exploited.
     pub known_exploited: bool,
-    /// Why the package matched, for people; for Go also whether functions of the affected packages are linked in. In the
-    /// answers of `plimsoll scan` and of local mode; elsewhere the findings have it.
+    /// Why the package matched, for people: the versions compared, whether its group or its name was guessed, and for Go
+    /// whether functions of the affected packages are linked in. Left out while its finding has not arrived.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(example = "jinja2 2.11.2 < fixed 2.11.3 (GHSA-g3rq-g295-4j3m)")]
     pub match_reason: String,
-    /// Import paths of the packages of a Go module that are affected; where `match_reason` stands.
+    /// Import paths of the packages of a Go module that are affected; left out if all are, or it is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imports: Vec<String>,
 }

@@ -95,7 +95,10 @@ fn vulnerabilities(package: &Package) -> Markup {
                         }
                         thead { tr { th scope="col" { "Vulnerability" } th scope="col" { "Severity" } th scope="col" { "Fixed in" } } }
                         tbody { @for entry in &package.vulnerabilities { tr {
-                            th scope="row" { a href=(links::vulnerability(&entry.id)) { (entry.id) } }
+                            th scope="row" {
+                                a href=(links::vulnerability(&entry.id)) { (entry.id) }
+                                (parts::why_it_matched(entry))
+                            }
                             td { (labels::severity(&entry.severity)) " " (labels::exploited(entry.known_exploited)) }
                             td { @if entry.fixed_in.is_empty() { span.muted { "no fix known" } } @else { (entry.fixed_in.join(", ")) } }
                         } } }

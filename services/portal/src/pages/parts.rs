@@ -7,7 +7,7 @@ use plimsoll_schemas::words::usage_kind;
 
 use super::labels::{self, count_of, number};
 use super::links;
-use crate::model::{Alert, Coverage, Finding, Package, UsedFile};
+use crate::model::{Alert, Coverage, Finding, Package, UsedFile, Vulnerability};
 use crate::store::{ComponentRef, FindingFilter, PackageFilter, PackageSort};
 use crate::time::duration;
 
@@ -152,6 +152,7 @@ fn vulnerabilities(package: &Package) -> Markup {
                         li {
                             a href=(links::vulnerability(&entry.id)) { (entry.id) } " " span.muted { (entry.severity) }
                             @if !entry.fixed_in.is_empty() { span.muted { " · fixed in " (entry.fixed_in.join(", ")) } }
+                            (why_it_matched(entry))
                         }
                     }
                     @if more > 0 { li.muted { "and " (number(more)) " more, on the package's page" } }
@@ -277,7 +278,7 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
                             th scope="row" {
                                 a href=(links::vulnerability(&finding.vulnerability_id)) { (finding.vulnerability_id) }
                                 @if !finding.summary.is_empty() { p.muted { (finding.summary) } }
-                                (affected_imports(finding))
+                                (affected_imports(&finding.imports))
                             }
                             td {
                                 (labels::severity(&finding.severity)) " " (labels::exploited(finding.known_exploited))
@@ -308,11 +309,19 @@ pub fn finding_table(caption: &Markup, findings: &[Finding], component: Option<&
     }
 }
 
-/// Which packages of a module a finding is about, where the advisory says so.
-pub fn affected_imports(finding: &Finding) -> Markup {
+/// Why a package has a vulnerability, and which packages of a module that is about.
+pub fn why_it_matched(entry: &Vulnerability) -> Markup {
     html! {
-        @if !finding.imports.is_empty() {
-            div.muted { "Affected packages: " @for (number, path) in finding.imports.iter().enumerate() {
+        @if !entry.match_reason.is_empty() { div.muted { (entry.match_reason) } }
+        (affected_imports(&entry.imports))
+    }
+}
+
+/// Which packages of a module a finding is about, where the advisory says so.
+pub fn affected_imports(imports: &[String]) -> Markup {
+    html! {
+        @if !imports.is_empty() {
+            div.muted { "Affected packages: " @for (number, path) in imports.iter().enumerate() {
                 @if number > 0 { ", " } code { (path) }
             } }
         }

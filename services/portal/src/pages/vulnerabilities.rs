@@ -73,7 +73,7 @@ fn table(found: &VulnerabilityDetail) -> Markup {
                             td {
                                 a href=(links::purl(&finding.purl)) { (finding.name) } " " span.version { (finding.version) }
                                 @if !finding.match_reason.is_empty() { div.muted { (finding.match_reason) } }
-                                (parts::affected_imports(finding))
+                                (parts::affected_imports(&finding.imports))
                             }
                             td {
                                 (labels::usage(&finding.usage))

@@ -313,7 +313,9 @@ impl Store {
         ))
         .conditions(conditions)
         .integer("limit", rows_wanted(page));
-        page_of(page, self.all(select).await?, PackageRow::into_package)
+        let mut found = page_of(page, self.all(select).await?, PackageRow::into_package)?;
+        self.add_reasons(&mut found.items.iter_mut().collect::<Vec<_>>()).await?;
+        Ok(found)
     }
 
     /// Number of packages of an artifact that a filter takes.

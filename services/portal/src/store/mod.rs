@@ -10,6 +10,7 @@ mod findings;
 mod observed;
 mod package_rows;
 mod purls;
+mod reasons;
 mod select;
 mod vulnerabilities;
 
@@ -97,6 +98,11 @@ impl Store {
 
     async fn all<T: RowOwned + RowRead>(&self, select: Select) -> Result<Vec<T>, PortalError> {
         let _slot = self.slot().await?;
+        self.all_within_slot(select).await
+    }
+
+    /// Asks without a slot of its own.
+    async fn all_within_slot<T: RowOwned + RowRead>(&self, select: Select) -> Result<Vec<T>, PortalError> {
         let query = self.prepare(select, self.timeout).await?;
         match tokio::time::timeout(self.timeout + NETWORK_SLACK, query.fetch_all::<T>()).await {
             Ok(result) => result.map_err(|error| self.failed(&error)),

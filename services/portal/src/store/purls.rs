@@ -88,11 +88,14 @@ impl Store {
         let keys: Vec<(String, String)> =
             rows.iter().map(|row| (row.artifact.clone(), row.package_id.clone())).collect();
         let around = self.surroundings(&keys).await?;
-        page_of(page, rows, |row| {
+        let mut found = page_of(page, rows, |row| {
             let package = row.into_package()?;
             let (artifact_names, components) = around.of(&package.artifact, &package.package_id);
             Ok(PackageOccurrence { package, artifact_names, components })
-        })
+        })?;
+        self.add_reasons(&mut found.items.iter_mut().map(|item| &mut item.package).collect::<Vec<_>>())
+            .await?;
+        Ok(found)
     }
 
     /// Names of the artifacts, and each component's own use of the packages.

@@ -79,7 +79,8 @@ fn a_package_has_the_fields_of_the_contract() {
     assert_eq!(package["purl"], "pkg:pypi/jinja2@2.11.2");
     assert_eq!(
         package["vulnerabilities"][0],
-        json!({"id": "CVE-2020-28493", "severity": "high", "fixed_in": ["2.11.3"], "known_exploited": false})
+        json!({"id": "CVE-2020-28493", "severity": "high", "fixed_in": ["2.11.3"], "known_exploited": false,
+            "match_reason": reason("jinja2", "CVE-2020-28493"), "imports": ["example.org/module/<b>html</b>"]})
     );
     assert_eq!(package["use"], "used");
     assert_eq!(package["rung"], "loaded");
@@ -96,6 +97,34 @@ fn a_package_has_the_fields_of_the_contract() {
         (&Value::Null, &Value::Null, &Value::Null)
     );
     assert_eq!(unused["files_complete"], true);
+}
+
+/// Wherever packages stand, each of their vulnerabilities says why it matched, in the words of its own finding.
+#[test]
+fn every_list_of_packages_says_why_they_match() {
+    let Some((_database, portal)) = fixture::start() else { return };
+    let artifact = plimsoll_schemas::identity::encode(ARTIFACT);
+    let one = portal.json(&format!("/api/v1{BASE}/packages/{artifact}/{}", package_id("jinja2")));
+    let report = portal.json(&format!("/api/v1{BASE}/report"));
+    let lists = [
+        portal.all_items(&format!("/api/v1{BASE}/packages?sort=severity"), 3),
+        portal.all_items(&format!("/api/v1/artifacts/{artifact}/packages"), 100),
+        portal.all_items("/api/v1/packages?purl=pkg%3Apypi%2Fjinja2", 100),
+        report["packages"].as_array().unwrap().clone(),
+        vec![one],
+    ];
+    for packages in &lists {
+        let entries = packages.iter().flat_map(|package| {
+            package["vulnerabilities"].as_array().unwrap().iter().map(move |entry| (&package["name"], entry))
+        });
+        let mut count = 0;
+        for (name, entry) in entries {
+            let expect = reason(name.as_str().unwrap(), entry["id"].as_str().unwrap());
+            assert_eq!(entry["match_reason"], expect);
+            count += 1;
+        }
+        assert!(count > 0, "{packages:?}");
+    }
 }
 
 #[test]

@@ -186,6 +186,11 @@ fn fill_image(usage: &mut Vec<Value>, packages: &mut Vec<Value>) {
     }
 }
 
+/// Why the fixture says that a package has a vulnerability.
+pub fn reason(name: &str, vulnerability: &str) -> String {
+    format!("{name} lies <below> the fixed version ({vulnerability})")
+}
+
 fn fill_findings(database: &Database, packages: &[Value]) {
     let mut findings = Vec::new();
     for package in packages {
@@ -195,7 +200,7 @@ fn fill_findings(database: &Database, packages: &[Value]) {
             let mut row = json!({"vulnerability_id": entry["id"], "aliases": ["GHSA-xxxx-yyyy-zzzz"], "severity": entry["severity"],
                 "cvss_vector": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N", "cvss_score": 7.5,
                 "known_exploited": entry["known_exploited"], "epss": null, "fixed_versions": entry["fixed_in"],
-                "source": "osv", "match_reason": "2.11.2 lies below 2.11.3",
+                "source": "osv", "match_reason": reason(package["name"].as_str().unwrap(), entry["id"].as_str().unwrap()),
                 "imports": ["example.org/module/<b>html</b>"], "summary": "Something <b>bad</b>",
                 "published_ms": T0, "modified_ms": T0,
                 "priority": if package["use"] == "used" { 80 } else { 30 }, "priority_reason": "severity and use"});

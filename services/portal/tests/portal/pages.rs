@@ -141,6 +141,18 @@ fn findings_name_the_affected_packages_of_a_module() {
 }
 
 #[test]
+fn packages_say_why_they_match() {
+    let Some((_database, portal)) = fixture::start() else { return };
+    let package =
+        format!("{BASE}/packages/{}/{}", plimsoll_schemas::identity::encode(ARTIFACT), package_id("jinja2"));
+    for path in [package, BASE.to_owned(), format!("{BASE}/findings")] {
+        let page = portal.get(&path).body;
+        let expect = "jinja2 lies &lt;below&gt; the fixed version (CVE-2020-28493)";
+        assert!(page.contains(expect), "{path}: {page}");
+    }
+}
+
+#[test]
 fn search_leads_to_the_page_that_knows() {
     let Some((_database, portal)) = fixture::start() else { return };
     let check = |query: &str, expect: &str| {
