@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use plimsoll_catalog::ownership::{archive_of, place_in_archive};
@@ -144,11 +144,11 @@ impl Question<'_> {
             return unresolved(self.artifact, path, reason, self.now_ms);
         }
         self.root.unanswered.remove(path);
-        // An archive of the image, too, that the container has deleted since a class came from it.
-        let base = self.found.base.as_ref().filter(|_| self.root.is_replica);
-        let indexes: Vec<&Indexed> =
-            [Some(&self.found.current), base].into_iter().flatten().map(Arc::as_ref).collect();
-        java_package::answer(self.artifact, &indexes, path, directory, self.now_ms)
+        // An archive of the image or of the list may have been deleted since a class came from it.
+        let base = self.found.base.clone().filter(|_| self.root.is_replica);
+        let first = self.root.first.get().and_then(Weak::upgrade);
+        let former: Vec<Arc<Indexed>> = base.into_iter().chain(first).collect();
+        java_package::answer(self.artifact, &self.found.current, &former, path, directory, self.now_ms)
     }
 
     /// `file` is the file that tells whether something changed: `canonical` itself, or the archive that it lies in.
@@ -354,7 +354,7 @@ pub fn without_root(
     }
     let Some(indexed) = indexed else { return unresolved(artifact, path, reason, now_ms) };
     if let Some(directory) = java_package_of(path) {
-        return java_package::answer(artifact, &[indexed.as_ref()], path, directory, now_ms);
+        return java_package::answer(artifact, indexed, &[], path, directory, now_ms);
     }
     match owners(&indexed.index, path, path, false) {
         Some(owners) => PackageOwnership {

@@ -292,6 +292,8 @@ impl IndexCache {
             &mut *root.last.lock().unwrap_or_else(PoisonError::into_inner),
             Arc::downgrade(&indexed),
         );
+        // Set once: later ones are no firsts.
+        let _ = root.first.set(Arc::downgrade(&indexed));
         if let Some(known) = self.lock().artifacts.get_mut(artifact) {
             known.pace.spend(indexed.build_time, Instant::now());
         }
@@ -325,7 +327,7 @@ impl IndexCache {
         Some(Found { current, base })
     }
 
-    /// Keeps an index, in the place of the one that the root used last.
+    /// Keeps an index, in the place of the one that the root used last, unless that was its first.
     fn insert(&self, artifact: &str, root: &Root, indexed: Arc<Indexed>, last: &Weak<Indexed>) -> Found {
         let leaves_alone = root.leaves_alone(&indexed.index);
         let mut state = self.lock();
@@ -333,7 +335,11 @@ impl IndexCache {
         let uses = state.uses;
         let known = state.artifacts.entry(artifact.to_owned()).or_default();
         known.last_used = uses;
-        known.others.retain(|other| !std::ptr::eq(Arc::as_ptr(other), last.as_ptr()));
+        let is =
+            |other: &Arc<Indexed>, index: &Weak<Indexed>| std::ptr::eq(Arc::as_ptr(other), index.as_ptr());
+        known
+            .others
+            .retain(|other| !is(other, last) || root.first.get().is_some_and(|first| is(other, first)));
         // Where nothing tells what a container changed, the first one stands for the image.
         let is_base = leaves_alone.unwrap_or(known.base.is_none()) && root.is_replica;
         if is_base {

@@ -1,6 +1,8 @@
 //! Whose a class may be of which only its Java package is known: the packages whose archives have classes in that package.
 //! Never says that one of them is the owner, nor that none is while archives may have been overlooked.
 
+use std::sync::Arc;
+
 use plimsoll_catalog::tree::path as paths;
 use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::words::ownership_state;
@@ -8,20 +10,22 @@ use plimsoll_schemas::words::ownership_state;
 use crate::answer::{OWNERS_MAX_BYTES, bound_owners, owner_of, unresolved};
 use crate::index_cache::Indexed;
 
-/// The answer for `path`, which stands for the Java package in the directory `directory`, from all indexes together.
+/// The answer for `path`, which stands for the Java package in the directory `directory`: by `indexed`, and by `former`
+/// indexes with archives that may be gone.
 pub fn answer(
     artifact: &str,
-    indexes: &[&Indexed],
+    indexed: &Indexed,
+    former: &[Arc<Indexed>],
     path: &[u8],
     directory: &[u8],
     now_ms: i64,
 ) -> PackageOwnership {
     let unresolved = |reason: &str| unresolved(artifact, path, reason, now_ms);
-    if let Some(reason) = indexes.iter().find_map(|indexed| indexed.lacks_archives()) {
+    if let Some(reason) = indexed.lacks_archives() {
         return unresolved(&reason);
     }
-    let found: Vec<_> =
-        indexes.iter().filter_map(|indexed| indexed.index.lookup_java_package(directory)).collect();
+    let all = std::iter::once(indexed).chain(former.iter().map(Arc::as_ref));
+    let found: Vec<_> = all.filter_map(|indexed| indexed.index.lookup_java_package(directory)).collect();
     let Some(first) = found.first() else {
         return PackageOwnership { state: ownership_state::UNOWNED.into(), ..unresolved("") };
     };

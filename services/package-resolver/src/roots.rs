@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use plimsoll_catalog::tree::{Surroundings, TreeError};
 use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 
 use crate::beneath;
-use crate::index_cache::LastIndex;
+use crate::index_cache::{Indexed, LastIndex};
 use crate::layers::{LowerLayers, MAX_LAYERS};
 use crate::unanswered::Unanswered;
 use crate::workers::Waiting;
@@ -31,6 +31,8 @@ pub struct Root {
     pub waiting: Mutex<Waiting>,
     /// The index of the last answer.
     pub last: LastIndex,
+    /// Its first index, as long as there is room for it: with archives that may be gone since.
+    pub first: OnceLock<Weak<Indexed>>,
     /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
     pub near: Mutex<Option<Surroundings>>,
     /// Questions about Java packages that wait for a newer index.
@@ -167,6 +169,7 @@ impl Roots {
             overdue: AtomicBool::new(false),
             waiting: Mutex::default(),
             last: LastIndex::default(),
+            first: OnceLock::new(),
             unanswered: Unanswered::default(),
             connection,
         };
