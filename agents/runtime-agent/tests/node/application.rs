@@ -1,26 +1,24 @@
 //! Node.js: what is reported of a real application is what its own loaders say that they loaded.
 //! The packages come from npm's own registry, once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program};
-use support::node::HOOK;
+use super::support::languages::{
+    Way, assert_complete, below, cached, copy_of, fetch, mark, measure, program,
+};
+use super::support::node::HOOK;
 
-const PACKAGE: &str = include_str!("applications/node/package.json");
+const PACKAGE: &str = include_str!("../applications/node/package.json");
 const FILES: &[(&str, &str)] = &[
-    ("server.js", include_str!("applications/node/server.js")),
-    ("worker.js", include_str!("applications/node/worker.js")),
-    ("child.js", include_str!("applications/node/child.js")),
-    ("truth.cjs", include_str!("applications/node/truth.cjs")),
-    ("truth.mjs", include_str!("applications/node/truth.mjs")),
-    ("truth-loader.mjs", include_str!("applications/node/truth-loader.mjs")),
+    ("server.js", include_str!("../applications/node/server.js")),
+    ("worker.js", include_str!("../applications/node/worker.js")),
+    ("child.js", include_str!("../applications/node/child.js")),
+    ("truth.cjs", include_str!("../applications/node/truth.cjs")),
+    ("truth.mjs", include_str!("../applications/node/truth.mjs")),
+    ("truth-loader.mjs", include_str!("../applications/node/truth-loader.mjs")),
 ];
 
 /// The application in a directory of its own; `None` (said why) without Node.js or its packages.

@@ -1,21 +1,18 @@
 //! Node.js: package managers use nothing when they install and run the application when they run it; servers and loaders
 //! are seen through; Bun and Deno are told apart. The tools come from npm's registry, once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program, set};
-use support::node::{HOOK, names, node, of_packages, only_tools, packages, run_each};
+use super::support;
+use super::support::languages::{Way, assert_complete, cached, copy_of, fetch, mark, measure, program, set};
+use super::support::node::{HOOK, names, node, of_packages, only_tools, packages, run_each};
 
-const RUNNERS: &str = include_str!("applications/node/runners.json");
-const RUNTIMES: &str = include_str!("applications/node/runtimes.json");
+const RUNNERS: &str = include_str!("../applications/node/runners.json");
+const RUNTIMES: &str = include_str!("../applications/node/runtimes.json");
 /// An application for pnpm and Yarn: an ECMAScript module, one of the old kind, and one that is only read.
 const APPLICATION: &str = r#"{
   "name": "app", "version": "1.0.0", "private": true, "scripts": { "start": "node app.js" },

@@ -1,10 +1,6 @@
 //! Node.js: programs that look at or change what the hook rests on end as they do without it, and are seen all the same.
 //! Each program runs with and without the hook under several versions; those come from npm's registry, once.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -14,9 +10,9 @@ use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
 
-use support::node::{names, packages, said, versions};
+use super::support::node::{names, packages, said, versions};
 
-const TOOLS: &str = include_str!("applications/node/tools/package.json");
+const TOOLS: &str = include_str!("../applications/node/tools/package.json");
 
 /// Name, text, and the packages that it loads, separated by blanks.
 const PROGRAMS: &[(&str, &str, &str)] = &[

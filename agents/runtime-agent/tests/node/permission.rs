@@ -1,10 +1,6 @@
 //! Node.js with its permission model, or with a file of options, started below the first process of a tree: it runs as
 //! without the module hook, which is left out, and what it loads is not measured.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +9,8 @@ use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_runtime_agent::hooks::language::Language;
 use plimsoll_runtime_agent::hooks::report::ReportKind;
 
-use support::languages::{Way, both, measure};
-use support::node::{HOOK, said, versions};
+use super::support::languages::{Way, both, measure};
+use super::support::node::{HOOK, said, versions};
 
 /// What it may do, and what it got of its environment.
 const APPLICATION: &str = "

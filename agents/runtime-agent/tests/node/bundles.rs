@@ -1,19 +1,15 @@
 //! Node.js: code that no probe can tell apart is said to be that, as the real tools make it; what they did not make is not.
 //! The tools come from npm's own registry, once, into the cache.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::languages::{Way, copy_of, program};
-use support::node::{names, node, of_packages, packages, run_each};
+use super::support::languages::{Way, copy_of, program};
+use super::support::node::{names, node, of_packages, packages, run_each};
 
-const TOOLS: &str = include_str!("applications/node/tools/package.json");
+const TOOLS: &str = include_str!("../applications/node/tools/package.json");
 const FILES: &[(&str, &str)] = &[
     // Modules of both kinds, and so small that no tool has to leave anything but the code itself.
     ("src/cjs.js", "console.log(typeof require('lodash'), require('left-pad')('7', 3, '0'));\n"),
