@@ -1,7 +1,4 @@
 //! JVMs that are not attached to, and programs that hide a JVM: named with the reason and what to do. And attaching harms none.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::fs;
 use std::io::{BufReader, Read as _, Write as _};
@@ -17,8 +14,10 @@ use plimsoll_kit::unix::UnixChannel;
 use plimsoll_runtime_agent::config::UseEbpf;
 use plimsoll_runtime_agent::java::helper::Outcome;
 use plimsoll_runtime_agent::procfs;
-use support::jvm::{Application, config, line, talk, with_javac};
-use support::languages::{cached, fetch, program};
+
+use super::support;
+use super::support::jvm::{Application, config, line, talk, with_javac};
+use super::support::languages::{cached, fetch, program};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_plimsoll-runtime-agent");
 const PATIENCE: Duration = Duration::from_secs(30);

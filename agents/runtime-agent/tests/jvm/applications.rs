@@ -1,7 +1,4 @@
 //! Applications of Java, Kotlin and Scala with libraries from their registry: what is reported is what the JVM logs.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,15 +7,17 @@ use std::process::{Command, Stdio};
 
 use plimsoll_runtime_agent::config::UseEbpf;
 use plimsoll_schemas::events::Observed;
-use support::jvm::{Classes, compare, compile, config, logged, reported, with_javac};
-use support::languages::{cached, fetch, mark, program};
 
-const APPLICATION: &str = include_str!("applications/jvm/pom.xml");
-const TOOLS: &str = include_str!("applications/jvm/tools.pom.xml");
-const CLOJURE: &str = include_str!("applications/jvm/clojure.pom.xml");
-const JAVA: &str = include_str!("applications/jvm/App.java");
-const KOTLIN: &str = include_str!("applications/jvm/app.kt");
-const SCALA: &str = include_str!("applications/jvm/app.scala");
+use super::support;
+use super::support::jvm::{Classes, compare, compile, config, logged, reported, with_javac};
+use super::support::languages::{cached, fetch, mark, program};
+
+const APPLICATION: &str = include_str!("../applications/jvm/pom.xml");
+const TOOLS: &str = include_str!("../applications/jvm/tools.pom.xml");
+const CLOJURE: &str = include_str!("../applications/jvm/clojure.pom.xml");
+const JAVA: &str = include_str!("../applications/jvm/App.java");
+const KOTLIN: &str = include_str!("../applications/jvm/app.kt");
+const SCALA: &str = include_str!("../applications/jvm/app.scala");
 
 /// Libraries and compiled classes, made once: `libs`, `tools`, `clojure`, `kotlin`, `scala`.
 fn prepared(home: &Path) -> Option<PathBuf> {

@@ -1,8 +1,5 @@
 //! JVMs from JDK 8 to 25, of 32 bits and on musl: from their start and attached to in containers, each compared with its own
 //! log of classes.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -10,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use support::jvm::{
+
+use super::support;
+use super::support::jvm::{
     Application, Classes, Logged, all_logged, classes_of, compare, config, log_options, observed, talk,
     with_javac,
 };
-use support::jvms::{HOMES, home, is_8, root};
+use super::support::jvms::{HOMES, home, is_8, root};
 
 /// What a JVM logged, in whichever way.
 fn logged_by(home: &str, log: &Path, said: &Path) -> Logged {

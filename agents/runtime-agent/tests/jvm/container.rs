@@ -1,14 +1,13 @@
 //! JVMs in real containers: attached to from outside, as their user, and nothing stays behind.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use plimsoll_runtime_agent::config::{AgentConfig, UseEbpf};
-use support::jvm::{Application, compare, config, logged, with_javac};
+
+use super::support;
+use super::support::jvm::{Application, compare, config, logged, with_javac};
 
 struct Image {
     endpoint: String,

@@ -1,14 +1,14 @@
 //! JVMs: the classes that the agent reports are those that the JVM's own log of class loading lists, with their places.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may
-
-mod support;
-
 use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
 
 use plimsoll_runtime_agent::config::UseEbpf;
-use support::jvm::{Application, compare, compile, config, homes, line, logged, reported, talk, with_javac};
+
+use super::support;
+use super::support::jvm::{
+    Application, compare, compile, config, homes, line, logged, reported, talk, with_javac,
+};
 
 fn check_start(ebpf: UseEbpf) {
     let Some(javac) = with_javac() else { return };
