@@ -17,7 +17,7 @@ use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
 use crate::java::{JavaConfig, JavaCoverage, JavaReports, StartHook, text_of};
 use crate::observe::Observation;
-use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
+use crate::workload::{Identity, NO_POSITION, ObservedKey, Watch, Workload};
 use crate::{procfs, unmeasurable};
 
 /// Helpers at the same time.
@@ -34,6 +34,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The JVMs of all workloads.
 pub struct Java {
     config: JavaConfig,
+    only_identified: bool,
     workloads: HashMap<u64, Watched>,
     /// When this agent's life began, in milliseconds since the epoch.
     started_ms: i64,
@@ -78,10 +79,11 @@ struct Jvm {
 }
 
 impl Java {
-    /// Nothing is watched yet.
-    pub fn new(config: JavaConfig) -> Self {
+    /// Nothing is watched yet. `only_identified`: attach to nothing before it is known whether it is to be observed.
+    pub fn new(config: JavaConfig, only_identified: bool) -> Self {
         Self {
             config,
+            only_identified,
             workloads: HashMap::new(),
             started_ms: now_ms(),
             adopted: HashSet::new(),
@@ -140,7 +142,7 @@ impl Java {
         self.adopt(workloads, boot_id);
         if Instant::now() >= self.next_look {
             self.next_look = Instant::now() + LOOK_INTERVAL;
-            self.look();
+            self.look(workloads);
         }
     }
 
@@ -187,8 +189,13 @@ impl Java {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, workloads: &HashMap<u64, Workload>) {
         for (id, watched) in &mut self.workloads {
+            if self.only_identified
+                && workloads.get(id).is_none_or(|workload| workload.identity != Identity::Known)
+            {
+                continue;
+            }
             let waiting: Vec<u32> =
                 watched.coverage.open().filter(|pid| watched.coverage.is_expected(*pid)).collect();
             for pid in waiting {
@@ -436,7 +443,7 @@ mod tests {
     }
 
     fn check(offset_ms: i64, from_first_exec: bool, expected: (bool, Option<u64>)) {
-        let mut java = Java::new(JavaConfig::default());
+        let mut java = Java::new(JavaConfig::default(), false);
         let mut workloads = HashMap::from([(1, workload(java.started_ms + offset_ms, from_first_exec))]);
         // Also of a JVM that ended before this agent could see it.
         java.observe(&mut workloads, "boot");

@@ -193,7 +193,7 @@ impl Engine {
         let now = now_ms();
         Self {
             stamper: Stamper::new(parts.config.producer_id.clone(), parts.boot_id),
-            java: java::Java::new(parts.config.java.clone()),
+            java: java::Java::new(parts.config.java.clone(), parts.config.only_label.is_some()),
             inspector: inspecting::Inspector::start(),
             config: parts.config,
             kernel: parts.kernel,

@@ -172,6 +172,7 @@ impl Engine {
         self.workloads.remove(&id);
         self.roots.remove(&id);
         self.next_identify_ms.remove(&id);
+        self.java.forget(id);
         if let Some(kernel) = &self.kernel {
             kernel.ignore_workload(id);
         }

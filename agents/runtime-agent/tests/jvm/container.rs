@@ -1,5 +1,6 @@
 //! JVMs in real containers: attached to from outside, as their user, and nothing stays behind.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -99,6 +100,16 @@ impl Image {
     }
 }
 
+impl Image {
+    /// What the first process of a container has mapped executable.
+    fn mapped(&self, container: &str) -> BTreeSet<PathBuf> {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.endpoint, "inspect", "-f", "{{.State.Pid}}", container]);
+        let pid = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        support::mapped(&std::fs::read_to_string(format!("/proc/{}/maps", pid.trim())).unwrap())
+    }
+}
+
 impl Drop for Image {
     fn drop(&mut self) {
         // What is left behind is only disk.
@@ -164,24 +175,48 @@ fn a_jvm_in_a_container_is_attached_to() {
 }
 
 #[test]
-fn a_container_without_a_writable_tmp_is_named() {
+fn a_container_without_a_writable_tmp_is_named_and_those_of_others_are_left_alone() {
     let Some(image) = Image::new() else { return };
     let logs = tempfile::tempdir().unwrap();
     let volume = format!("{}:/logs", logs.path().display());
-    let (agent, collected) = support::start(image.config());
-    let mut child = image.start(&["--read-only", "-v", &volume]);
-    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut input = child.stdin.take().unwrap();
-    support::jvm::talk(&mut input, &mut output, || {
-        collected.wait("the reason", |collected| {
-            let workloads = collected.workloads();
-            workloads
-                .iter()
-                .any(|workload| workload.unavailable_probes.values().any(|reason| reason.contains("/tmp")))
+    let config = image.config();
+    // Not one of those that are to be observed; it runs before the agent.
+    let name = image.name.replace(':', "-");
+    let mut foreign = image.start(&[
+        "--tmpfs",
+        "/logs",
+        "--tmpfs",
+        "/tmp:exec",
+        "--label",
+        "plimsoll.test=",
+        "--name",
+        &name,
+    ]);
+    let mut foreign_output = std::io::BufReader::new(foreign.stdout.take().unwrap());
+    let mut foreign_input = foreign.stdin.take().unwrap();
+    support::jvm::talk(&mut foreign_input, &mut foreign_output, || {
+        let (agent, collected) = support::start(config);
+        let mut child = image.start(&["--read-only", "-v", &volume]);
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut input = child.stdin.take().unwrap();
+        support::jvm::talk(&mut input, &mut output, || {
+            collected.wait("the reason", |collected| {
+                let workloads = collected.workloads();
+                workloads.iter().any(|workload| {
+                    workload.unavailable_probes.values().any(|reason| reason.contains("/tmp"))
+                })
+            });
         });
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        agent.stop(false);
+        let workloads = collected.workloads();
+        assert_eq!(workloads.len(), 1, "{workloads:?}");
+        assert!(!workloads[0].watched.iter().any(|watch| watch.probe == "jvmti"), "{workloads:?}");
+        let mapped = image.mapped(&name);
+        assert!(mapped.iter().any(|path| path.ends_with("libjvm.so")), "{mapped:?}");
+        // Its file is gone once it was loaded.
+        let has_agent = |path: &PathBuf| path.to_str().unwrap().contains(plimsoll_jvmti::FILE_NAME);
+        assert!(!mapped.iter().any(has_agent), "{mapped:?}");
     });
-    assert_eq!(child.wait().unwrap().code(), Some(7));
-    agent.stop(false);
-    let workload = &collected.workloads()[0];
-    assert!(!workload.watched.iter().any(|watch| watch.probe == "jvmti"), "{workload:?}");
+    assert_eq!(foreign.wait().unwrap().code(), Some(7));
 }
