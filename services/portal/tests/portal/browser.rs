@@ -22,7 +22,7 @@ fn chromium() -> Option<PathBuf> {
     found
 }
 
-/// Runs Chromium with a profile of its own; its standard output.
+/// Runs Chromium with a profile of its own, in which scripts are off; its standard output.
 fn browse(browser: &Path, arguments: &[&str]) -> String {
     let profile = tempfile::tempdir().unwrap();
     // Scripts are off for all sites. (--blink-settings=scriptEnabled=false would also stop the browser's own page
@@ -31,6 +31,10 @@ fn browse(browser: &Path, arguments: &[&str]) -> String {
     std::fs::create_dir_all(&defaults).unwrap();
     let preferences = r#"{"profile":{"default_content_setting_values":{"javascript":2}}}"#;
     std::fs::write(defaults.join("Preferences"), preferences).unwrap();
+    browse_with(browser, &profile, arguments)
+}
+
+fn browse_with(browser: &Path, profile: &tempfile::TempDir, arguments: &[&str]) -> String {
     let output = profile.path().join("stdout");
     let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
@@ -142,4 +146,75 @@ fn screenshots_are_kept() {
     screenshot(&browser, &portal, &package, "package.png", "1360,1700", &[]);
     screenshot(&browser, &portal, "/alerts", "alerts.png", "1360,1000", &[]);
     screenshot(&browser, &portal, "/vulnerabilities/CVE-2020-28493", "vulnerability.png", "1360,700", &[]);
+}
+
+/// Looks at each page in a frame as wide as a telephone, with everything unfolded: which elements end to the right of it?
+/// Tables may, within a box that scrolls. Chromium's own window cannot be that narrow.
+const MEASURE: &str = r#"<pre id="found">not measured</pre><script>
+addEventListener("load", () => {
+  const found = [];
+  for (const frame of document.querySelectorAll("iframe")) {
+    const page = frame.contentDocument, wide = [];
+    page.querySelectorAll("details").forEach(one => one.open = true);
+    for (const element of page.body.querySelectorAll("*")) {
+      const isInBox = element.parentElement.closest(".scroll, pre, .unseen, .skip");
+      const right = element.getBoundingClientRect().right;
+      if (!isInBox && right > frame.clientWidth + 0.5) wide.push(element.localName + "." + element.className + " to " + right);
+    }
+    const tables = [...page.querySelectorAll("table")].filter(table => !table.closest(".scroll") && !table.matches(".matrix"));
+    if (wide.length || tables.length || page.documentElement.scrollWidth > frame.clientWidth)
+      found.push(`${frame.title}: ${page.documentElement.scrollWidth} wide; ${tables.length} tables without a box; ${wide.slice(0, 5).join(", ")}`);
+  }
+  document.getElementById("found").textContent = found.join("\n");
+});
+</script>"#;
+
+#[test]
+fn on_narrow_screens_only_tables_scroll_sideways() {
+    let Some(browser) = chromium() else { return };
+    let Some((_database, portal)) = fixture::start() else { return };
+    let artifact = plimsoll_schemas::identity::encode(ARTIFACT);
+    let mut pages = String::from("<!doctype html><meta charset=utf-8>");
+    for path in [
+        "/".to_owned(),
+        "/applications/backend".to_owned(),
+        BASE.to_owned(),
+        format!("{BASE}/findings"),
+        format!("{BASE}/alerts"),
+        format!("{BASE}/packages/{artifact}/{}", package_id("jinja2")),
+        HOSTILE_BASE.to_owned(),
+        format!("{HOSTILE_BASE}/packages?sort=name"),
+        format!("{HOSTILE_BASE}/packages/{IMAGE_ENCODED}/{}", package_id(HOSTILE)),
+        "/artifacts".to_owned(),
+        format!("/artifacts/{artifact}"),
+        format!("/artifacts/{IMAGE_ENCODED}"),
+        format!("/artifacts/{IMAGE_ENCODED}/components"),
+        "/alerts".to_owned(),
+        "/packages?purl=pkg%3Apypi%2Fjinja2".to_owned(),
+        "/vulnerabilities/CVE-2020-28493".to_owned(),
+        format!("/applications/{}", "a-name-without-any-blank".repeat(8)),
+    ] {
+        let page = portal.get(&path).body;
+        let (head, behind) = page.split_once("<link rel=\"stylesheet\" href=\"").unwrap();
+        let (style, rest) = behind.split_once("\">").unwrap();
+        let page = format!("{head}<style>{}</style>{rest}", portal.get(style).body);
+        let escaped = page.replace('&', "&amp;").replace('"', "&quot;");
+        for width in [320, 360] {
+            let title = format!("{path} at {width}").replace('"', "");
+            pages += &format!(
+                r#"<iframe width="{width}" height="1300" title="{title}" srcdoc="{escaped}"></iframe>"#
+            );
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("narrow.html");
+    std::fs::write(&file, pages + MEASURE).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let address = format!("file://{}", file.display());
+    let picture = artifacts_folder().join("narrow.png");
+    let shot = format!("--screenshot={}", picture.display());
+    browse_with(&browser, &profile, &[&shot, "--window-size=2100,8200", &address]);
+    let dom = browse_with(&browser, &profile, &["--dump-dom", &address]);
+    let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+    assert_eq!(found, Some(""), "{}", found.unwrap_or(&dom));
 }
