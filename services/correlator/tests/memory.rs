@@ -162,6 +162,40 @@ fn a_transaction_that_the_broker_left_open_is_closed_at_the_next_start() {
     assert!(!is_open());
 }
 
+/// What is open in an output is complete where the state is closed: were it ended by the first transaction of the next
+/// life, and that one given up, the output would be gone.
+#[test]
+fn what_was_left_open_in_an_output_outlives_a_first_transaction_that_fails() {
+    let (broker, connections) = pipeline();
+    let codec = connections.codec();
+    let output = codec.topic::<CorrelationPackage>();
+    Feed::new(&connections).send(&inputs_of(&codec, 0..4));
+    broker.forget_next_end_in(&output);
+    // One transaction has it all, and its end is looked for late.
+    let first = CorrelatorSection {
+        commit_interval_ms: 500,
+        batch_max_records: 100_000,
+        left_open_after_ms: 60_000,
+        ..section("0")
+    };
+    let running = Running::start(&connections, first);
+    let is_open = || {
+        (0..connections.partitions).any(|partition| {
+            let marks = broker.watermarks(&TopicPartition::new(&*output, partition)).unwrap();
+            marks.last_stable < marks.high
+        })
+    };
+    until("a transaction is left open", is_open);
+    running.stop().unwrap();
+    assert!(is_open());
+
+    let running = Running::start(&connections, CorrelatorSection { left_open_after_ms: 500, ..section("0") });
+    until("the correlator has begun", || running.is_ready());
+    broker.fail_next_commit(BrokerErrorKind::AbortTransaction, false);
+    Feed::new(&connections).send(&inputs_of(&codec, 4..12));
+    settled(&connections, running);
+}
+
 #[test]
 fn failed_sends_change_nothing() {
     for kind in [BrokerErrorKind::AbortTransaction, BrokerErrorKind::Fatal] {

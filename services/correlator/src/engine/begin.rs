@@ -19,6 +19,8 @@ const OTHERS_REMEDY: &str = "start the instance that wrote it again (correlator.
                              kafka-transactions.sh find-hanging and abort, which drops what it wrote";
 /// How often one beginning closes what is left open: a closing may be left open as well.
 const CLOSINGS_MAX: usize = 3;
+/// Wait between two looks at what is open at a beginning.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest beginning without a poll; Kafka's max.poll.interval.ms is 5 minutes.
 const BEGIN_MAX: Duration = Duration::from_secs(240);
 
@@ -90,12 +92,13 @@ impl Engine<'_> {
         self.in_flight = None;
         let since = Instant::now();
         let mut closings = 0;
+        let mut is_new = !self.producer_ready;
         loop {
             self.liveness.beat();
             let begun = if std::mem::take(&mut self.looks.found) {
                 Err(RestoreError::LeftOpen("a transaction is still open in the outputs".to_owned()))
             } else {
-                self.try_begin(since)
+                self.try_begin(since, is_new)
             };
             let failure = match begun {
                 Ok(()) => {
@@ -111,6 +114,8 @@ impl Engine<'_> {
                     match self.close_left_open() {
                         Ok(()) => {
                             closings += 1;
+                            // What is open in the outputs now is another's: readers wait for that, we need not.
+                            is_new = false;
                             continue;
                         }
                         Err(failure) => failure,
@@ -257,6 +262,27 @@ impl Engine<'_> {
         Ok(true)
     }
 
+    /// Waits until no transaction is open in the outputs: the first one of this life would end it wherever it writes, and
+    /// if that one is given up, drop what was complete.
+    fn wait_until_settled(&self) -> Result<(), RestoreError> {
+        let deadline = Instant::now() + Duration::from_millis(self.section.left_open_after_ms);
+        let liveness = self.liveness.clone();
+        let beat = move || liveness.beat();
+        let mut partitions = self.partitions.clone();
+        loop {
+            let open = left_open::find(&*self.connections.broker, &self.codec, &partitions, &beat)?;
+            let Some(first) = open.first() else { return Ok(()) };
+            if Instant::now() >= deadline {
+                let reason = format!("{}: a transaction is still open", first.partition);
+                return Err(RestoreError::LeftOpen(reason));
+            }
+            partitions = open.into_iter().map(|left| left.partition.partition).collect();
+            if self.context.shutdown.wait(SETTLE_INTERVAL) {
+                return Err(RestoreError::Again("ending".to_owned()));
+            }
+        }
+    }
+
     /// Looks at one partition now and then, and begins anew if the same transaction was open there two rounds long:
     /// nothing else would end it until something is written there.
     pub(super) fn look_whether_settled(&mut self) -> Result<(), CorrelatorError> {
@@ -306,8 +332,12 @@ impl Engine<'_> {
         error.into()
     }
 
-    fn try_begin(&mut self, since: Instant) -> Result<(), RestoreError> {
+    /// `is_new`: a former life of the producer may have left something open.
+    fn try_begin(&mut self, since: Instant, is_new: bool) -> Result<(), RestoreError> {
         self.take_over()?;
+        if is_new {
+            self.wait_until_settled()?;
+        }
         let liveness = self.liveness.clone();
         let restore = Restore {
             broker: &*self.connections.broker,

@@ -116,8 +116,15 @@ pub struct Running {
 impl Running {
     pub fn start(connections: &Connections, section: CorrelatorSection) -> Self {
         let context = ServiceContext::detached(ServiceInfo::new("correlator", "test"));
+        // Not ready before its thread says that it is starting.
+        drop(context.health.readiness("correlator"));
         let thread = Correlator::spawn(connections.clone(), section, context.clone()).unwrap();
         Self { context, thread: Some(thread) }
+    }
+
+    /// Whether it has begun.
+    pub fn is_ready(&self) -> bool {
+        self.context.health.unready_reasons().is_empty()
     }
 
     pub fn stop(mut self) -> Result<(), CorrelatorError> {
