@@ -19,6 +19,9 @@ impl Kernel {
     pub fn was_pinned(&self) -> bool {
         match *self {}
     }
+    pub fn is_pinned(&self) -> bool {
+        match *self {}
+    }
     pub fn attach(&mut self) -> Result<(), EbpfError> {
         match *self {}
     }
@@ -52,6 +55,12 @@ impl Kernel {
     pub fn put_workload(&self, _id: u64, _entry: &WorkloadEntry) -> bool {
         match *self {}
     }
+    pub fn note(&self, _id: u64, _text: &[u8]) {
+        match *self {}
+    }
+    pub fn noted(&self, _id: u64) -> Option<Vec<u8>> {
+        match *self {}
+    }
     pub fn ignore_workload(&self, _id: u64) {
         match *self {}
     }
@@ -80,6 +89,9 @@ impl Kernel {
         match *self {}
     }
     pub fn resync(&self) -> bool {
+        match *self {}
+    }
+    pub fn is_drained(&self) -> bool {
         match *self {}
     }
     pub fn unassigned_losses(&self) -> u64 {
