@@ -78,7 +78,7 @@ fn phases_in_order(tally: &mut Tally, phases: &mut Phases) -> anyhow::Result<()>
     ensure!(phase("setup", &mut setup::everything), "cannot go on without what is missing");
     tally.phase(phase("format", &mut || run::streamed(cargo().args(["fmt", "--all", "--check"]))));
     tally.phase(phase("lints", &mut || {
-        run::streamed(lints(&["--workspace", "--all-targets"]))?;
+        run::streamed(&mut lints(&["--workspace", "--all-targets"]))?;
         // The one part of the workspace that another build leaves out.
         run::streamed(lints(&["--package", "plimsoll-runtime-agent"]).env("PLIMSOLL_WITHOUT_EBPF", "1"))
     }));
