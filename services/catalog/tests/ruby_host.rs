@@ -17,7 +17,9 @@ Gem::Specification.each do |spec|
   puts ["G", spec.name, spec.version, spec.platform, spec.loaded_from].join(" ")
   prefixes = spec.require_paths.map { |below| below + "/" }
   files = spec.files.grep(/\.(rb|so)$/).map { |file| prefixes.inject(file) { |name, prefix| name.delete_prefix(prefix) } }
-  places = spec.default_gem? ? $LOAD_PATH.grep(/ruby/) : spec.full_require_paths
+  # Ruby's own first: Debian's package of a later version shadows a default gem without being it.
+  own = RbConfig::CONFIG.values_at("rubylibdir", "rubyarchdir") + $LOAD_PATH.grep(/ruby/)
+  places = spec.default_gem? ? own : spec.full_require_paths
   files += places.flat_map { |below| Dir.glob("**/*.{rb,so}", base: below) } unless spec.default_gem?
   files.uniq.each do |file|
     found = places.map { |below| File.join(below, file) }.find { |path| File.file?(path) }
