@@ -7,13 +7,13 @@
 //
 // A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
 //     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
-// kind: HH = the hook is at work (name: version and kind of server), HM = a file was included, HE = all was told that this
-// process or request included, HF = the hook failed, or cannot see something.
+// kind: HH = the hook is at work (name: version, kind of server, and `forks` where processes can be forked), HM = a file was
+// included, HE = all was told that this process or request included, HF = the hook failed, or cannot see something.
 ${"\0plimsoll"} = function () {
     try {
         // Any of them may be missing (disable_functions): then the hook does nothing, and the agent counts a loss.
         foreach (array(
-            'defined', 'dirname', 'fopen', 'fwrite', 'get_included_files', 'getmypid', 'ini_get', 'microtime',
+            'count', 'defined', 'dirname', 'fopen', 'fwrite', 'get_included_files', 'getmypid', 'ini_get', 'microtime',
             'register_shutdown_function', 'restore_error_handler', 'set_error_handler', 'spl_autoload_register',
             'stream_set_write_buffer', 'strlen', 'strncmp', 'substr',
         ) as $needed) {
@@ -24,9 +24,15 @@ ${"\0plimsoll"} = function () {
         $own = __FILE__;
         $base = dirname(__DIR__);
         $fifo = $losses = false;
-        $lost = $pid = 0;
+        $lost = $pid = $seen = 0;
         $reported = array($own => true);
         $next = 0.0;
+        // How often it tells among the shutdown functions, and how often among the destructors.
+        $rounds = 4;
+        $kept = array(8, null);
+        $destroyed = null;
+        $ends = PHP_VERSION_ID >= 50500 && !ini_get('suhosin.executor.disable_eval');
+        $silenced = array();
 
         $report = function ($kind, $name, $path) use (&$fifo, &$losses, &$lost) {
             $room = 4096 - 128 - strlen($name);
@@ -79,20 +85,27 @@ ${"\0plimsoll"} = function () {
 
         $hello = function () use (&$pid, $report) {
             $pid = getmypid();
-            $report('HH', PHP_VERSION . ' ' . PHP_SAPI, defined('PHP_BINARY') ? PHP_BINARY : '');
+            $forks = function_exists('pcntl_fork') ? ' forks' : '';
+            $report('HH', PHP_VERSION . ' ' . PHP_SAPI . $forks, defined('PHP_BINARY') ? PHP_BINARY : '');
         };
 
-        $included = function () use (&$reported, &$pid, $report, $hello) {
+        $included = function () use (&$reported, &$seen, &$pid, $report, $hello) {
             // A fork tells of its own end.
             if ($pid !== getmypid()) {
                 $hello();
             }
-            foreach (get_included_files() as $file) {
+            // The list only grows.
+            $files = get_included_files();
+            if (count($files) === $seen) {
+                return;
+            }
+            foreach ($files as $file) {
                 if (!isset($reported[$file])) {
                     $report('HM', '', strncmp($file, 'phar://', 7) ? $file : substr($file, 7));
                     $reported[$file] = true;
                 }
             }
+            $seen = count($files);
         };
 
         $guard(function () use (&$fifo, &$losses, $base, $report, $included) {
@@ -119,17 +132,83 @@ ${"\0plimsoll"} = function () {
             }
         });
 
-        // Registered before all of the application's; told again at the very end, for what the others include.
-        $end = function () use ($guard, $included, $report) {
-            $guard($included);
-            register_shutdown_function(function () use ($guard, $included, $report) {
-                $guard(function () use ($included, $report) {
-                    $included();
-                    $report('HE', '', '');
-                });
+        // What runs the application's code after the last word, where nothing of it can be told.
+        $blind = function () use (&$silenced, $ends, $report) {
+            $tell = function ($what) use (&$silenced, $report) {
+                if (!isset($silenced[$what])) {
+                    $silenced[$what] = true;
+                    $report('HF', 'blind: ends with ' . $what . ', which can include more after the last word of the include '
+                        . 'hook', '');
+                }
+            };
+            if (!$ends) {
+                $tell('destructors, of which this PHP tells nothing');
+            }
+            $buffers = function_exists('ob_get_status') ? ob_get_status(true) : array(array('type' => 1));
+            foreach ($buffers as $buffer) {
+                if ($buffer['type'] === 1) {
+                    $tell('an output buffer that has a callback (ob_start)');
+                }
+            }
+            if (function_exists('session_write_close')) {
+                $known = function_exists('session_status') && function_exists('session_module_name');
+                if (!$known || session_status() === 2 && session_module_name() === 'user') {
+                    $tell('an open session that has a save handler (session_set_save_handler)');
+                }
+            }
+            // Closed behind everything else, by code of the application.
+            foreach (function_exists('get_resources') ? get_resources('stream') : array() as $stream) {
+                $about = function_exists('stream_get_meta_data') ? stream_get_meta_data($stream) : array();
+                if (isset($about['wrapper_type']) && $about['wrapper_type'] === 'user-space') {
+                    $tell('an open stream of a class of its own (stream_wrapper_register)');
+                }
+            }
+        };
+        $last = function () use ($guard, $included, $blind, $report) {
+            $guard(function () use ($included, $blind, $report) {
+                $included();
+                $blind();
+                $report('HE', '', '');
             });
         };
+        // Objects are destroyed after the shutdown functions, in the order in which they were made: a generator's `finally`
+        // runs then, and makes another one, which comes behind all that was made meanwhile. As a text, since PHP before 5.5
+        // does not understand it.
+        if ($ends) {
+            $destroyed = eval('return function () use (&$destroyed, &$kept, $guard, $included, $last) {
+                try {
+                    yield;
+                } finally {
+                    if (--$kept[0] > 0) {
+                        $guard($included);
+                        $kept[1] = $destroyed();
+                        $kept[1]->current();
+                    } else {
+                        $last();
+                    }
+                }
+            };');
+        }
+        // Registered before all of the application's, and again behind them, for what these include and register.
+        $end = function () use (&$end, &$rounds, &$kept, $destroyed, $guard, $included, $last) {
+            if ($destroyed !== null && $kept[1] === null) {
+                $kept[1] = $destroyed();
+                $kept[1]->current();
+            }
+            if (--$rounds > 0) {
+                $guard($included);
+                register_shutdown_function($end);
+            } else {
+                $last();
+            }
+        };
         register_shutdown_function($end);
+        // Objects take the places of those that are gone, the last one first, and are destroyed in the order of their places
+        // in the end: the hook leaves no two free ones, so that the application's own go in theirs.
+        for ($kept[2] = array(); count($kept[2]) < 8;) {
+            $kept[2][] = function () {
+            };
+        }
         // Long-running scripts tell about once a second, when they look for a class.
         // A fork tells at once that it is there: if it ends by force later on, that is known to have hidden something.
         spl_autoload_register(function () use (&$next, &$pid, $guard, $included) {
@@ -144,6 +223,7 @@ ${"\0plimsoll"} = function () {
     }
 };
 ${"\0plimsoll"}();
+unset(${"\0plimsoll"});
 // The application's own file, which this one stands in front of: PHP read the setting before it read ours (plimsoll.ini).
 // off, no, none, null and false are empty by now.
 ${"\0plimsoll"} = function () {

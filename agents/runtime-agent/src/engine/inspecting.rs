@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::{Engine, TREE_ID};
 use crate::resolver::open_directory;
 use crate::unmeasurable::{self, Found};
-use crate::workload::{Script, Workload};
+use crate::workload::{Look, Script, Workload};
 
 /// Files that wait for the thread at the same time; more stay with their workloads.
 const WAITING_MAX: usize = 1_024;
@@ -27,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Question {
     root: OwnedFd,
     path: Vec<u8>,
+    look: Look,
 }
 
 /// The thread that looks, and what it found.
@@ -71,8 +73,22 @@ fn inspect(question: &Question) -> Option<Found> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = Path::new(std::ffi::OsStr::from_bytes(&question.path));
-    let file = rustix::fs::openat2(&question.root, path, flags, Mode::empty(), resolve).ok()?;
-    unmeasurable::of_file(File::from(file), &question.path)
+    let open = |path| rustix::fs::openat2(&question.root, path, flags, Mode::empty(), resolve);
+    let mut opened = open(path);
+    if question.look == Look::Forks {
+        // A file in an archive: the archive's is looked at.
+        let mut outer = path.ancestors().skip(1).filter(|outer| !outer.as_os_str().is_empty());
+        while opened.as_ref().is_err_and(|error| *error == Errno::NOTDIR)
+            && let Some(outer) = outer.next()
+        {
+            opened = open(outer);
+        }
+    }
+    let file = opened.ok().map(File::from);
+    match question.look {
+        Look::Hidden => unmeasurable::of_file(file?, &question.path),
+        Look::Forks => unmeasurable::php::of_file(file, &question.path).map(Found::Hidden),
+    }
 }
 
 impl Engine {
@@ -99,16 +115,20 @@ impl Engine {
                 };
                 // Gone before its root could be opened: programs have no owner either, but a bundle's packages have.
                 let Some(root) = root else {
-                    if unmeasurable::may_be_bundle(&script.path) {
-                        workload.not_looked_at(&script.path);
+                    if script.look == Look::Forks || unmeasurable::may_be_bundle(&script.path) {
+                        workload.not_looked_at(&script.path, script.look);
                     }
                     continue;
                 };
-                match inspector.questions.try_send(Question { root, path: script.path.clone() }) {
+                match inspector.questions.try_send(Question {
+                    root,
+                    path: script.path.clone(),
+                    look: script.look,
+                }) {
                     Ok(()) => inspector.waiting.push_back((*id, script)),
                     Err(_) => {
                         // The thread has ended, as it has room for all that wait.
-                        workload.not_looked_at(&script.path);
+                        workload.not_looked_at(&script.path, script.look);
                     }
                 }
             }
@@ -128,7 +148,7 @@ impl Engine {
         self.workloads.values_mut().for_each(Workload::give_up_scripts);
         for (id, script) in self.inspector.iter_mut().flat_map(|inspector| inspector.waiting.drain(..)) {
             if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.not_looked_at(&script.path);
+                workload.not_looked_at(&script.path, script.look);
             }
         }
     }

@@ -58,6 +58,8 @@ struct Inner {
     next_epoch: Instant,
     /// Processes that opened a JVM, not taken yet.
     jvms: Vec<u32>,
+    /// A PHP started that can fork.
+    php_forks: bool,
 }
 
 impl Hooks {
@@ -74,6 +76,7 @@ impl Hooks {
             tools: Tools::default(),
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
+            php_forks: false,
         })))
     }
 
@@ -101,7 +104,7 @@ impl Hooks {
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, tools, next_epoch, jvms } = &mut *self.0;
+        let Inner { session, places, in_use, tools, next_epoch, jvms, php_forks } = &mut *self.0;
         session.drain(|coverage, report, time_ms| {
             match report.kind {
                 ReportKind::Object if is_jvm(&report.path) && jvms.len() < JVMS_MAX => jvms.push(report.pid),
@@ -127,6 +130,12 @@ impl Hooks {
                     }
                     if is_module && tools.is_tool(report.pid) {
                         return;
+                    }
+                    if language == Language::Php {
+                        *php_forks |= !is_module && report.name.ends_with(b" forks");
+                        if is_module && *php_forks {
+                            look_for_forks(workload, &report.path, time_ms);
+                        }
                     }
                 }
                 _ => {}
@@ -190,6 +199,20 @@ fn add(workload: &mut Workload, one: &Use, time_ms: i64) {
     workload.add(one.observation.clone(), one.probe, one.process.clone(), time_ms, NO_POSITION, None);
 }
 
+/// A file that PHP included may fork, and what a fork includes is lost if it ends by force.
+fn look_for_forks(workload: &mut Workload, path: &[u8], seen_ms: i64) {
+    if is_hook(path) {
+        return;
+    }
+    let path = phar_of(path).unwrap_or(path);
+    workload.look_for_forks(path.strip_prefix(b"/").unwrap_or(path), seen_ms);
+}
+
+/// Hooks are no part of the application; another agent's may be there, around this one or within.
+fn is_hook(path: &[u8]) -> bool {
+    memchr::memmem::find(path, DIRECTORY_MARK).is_some()
+}
+
 /// What a report proves.
 fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
     let kind = match report.kind {
@@ -199,9 +222,7 @@ fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
         // Nothing was read for a namespace package.
         _ => return Vec::new(),
     };
-    // Hooks are no part of the application; another agent's may be there, around this one or within.
-    let is_hook = report.path.windows(DIRECTORY_MARK.len()).any(|window| window == DIRECTORY_MARK);
-    if report.truncated || is_hook || !report.path.starts_with(b"/") {
+    if report.truncated || is_hook(&report.path) || !report.path.starts_with(b"/") {
         return Vec::new();
     }
     let name = if kind == usage_kind::MODULE { String::from_utf8_lossy(&report.name) } else { "".into() };

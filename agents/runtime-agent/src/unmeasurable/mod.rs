@@ -1,10 +1,11 @@
 //! Code that no probe can tell apart once it runs: bundles, frozen programs, caches that were filled before. Pure, but for
-//! `files`, which reads parts of one file.
+//! `files` and `php`, which read parts of one file.
 //! It must never take for unmeasurable what a probe does see: its packages would never be called unused.
 
 mod bundle;
 mod elf;
 mod files;
+pub mod php;
 pub mod python;
 
 use plimsoll_schemas::words::probe;

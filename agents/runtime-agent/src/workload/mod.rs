@@ -17,7 +17,7 @@ use crate::observe::{Observation, below};
 use learned::Learned;
 
 pub use observed::{ObservedKey, ObservedNumbers};
-pub use scripts::Script;
+pub use scripts::{Look, Script};
 
 /// Most items that wait for a workload's identity; later ones count as lost.
 pub const HELD_MAX_ITEMS: usize = 50_000;
@@ -146,6 +146,8 @@ pub struct Workload {
     pub scripts: VecDeque<Script>,
     /// Scripts that were handed out to be looked at.
     looked_at: HashSet<Vec<u8>>,
+    /// Files of PHP that were handed out to be looked at for forks.
+    php_files: HashSet<Vec<u8>>,
     /// What no event tells again.
     learned: Learned,
     /// The part of that which the agent after this one would find.
@@ -182,6 +184,7 @@ impl Workload {
             moved: None,
             scripts: VecDeque::new(),
             looked_at: HashSet::new(),
+            php_files: HashSet::new(),
             learned: Learned::default(),
             noted: Learned::default(),
             changed: true,

@@ -12,8 +12,19 @@ use crate::unmeasurable::{self, Found, Unmeasurable};
 
 /// Most programs and scripts of a workload that are looked at for what they hide; of others it is said that they were not.
 const SCRIPTS_MAX: usize = 4_096;
+/// Most files of PHP that are looked at for forks.
+const PHP_FILES_MAX: usize = 16_384;
 /// Most programs that carry Python and are told apart.
 const CARRIERS_MAX: usize = 1_024;
+
+/// What a file is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Packages that are not files any more.
+    Hidden,
+    /// Forks, of a file that PHP included where only its hook tells.
+    Forks,
+}
 
 /// A program or script that is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +33,7 @@ pub struct Script {
     /// Where its event begins in the ring buffer, which is not to be freed before it was looked at.
     pub position: u64,
     pub seen_ms: i64,
+    pub look: Look,
 }
 
 impl Workload {
@@ -124,22 +136,49 @@ impl Workload {
             return;
         }
         if self.looked_at.len() >= SCRIPTS_MAX {
-            return self.not_looked_at(&observation.path);
+            return self.not_looked_at(&observation.path, Look::Hidden);
         }
         self.looked_at.insert(observation.path.clone());
-        self.scripts.push_back(Script { path: observation.path.clone(), position, seen_ms });
+        self.scripts.push_back(Script {
+            path: observation.path.clone(),
+            position,
+            seen_ms,
+            look: Look::Hidden,
+        });
     }
 
     /// Nobody can look at what still waits.
     pub fn give_up_scripts(&mut self) {
         for script in std::mem::take(&mut self.scripts) {
-            self.not_looked_at(&script.path);
+            self.not_looked_at(&script.path, script.look);
         }
     }
 
     /// Nobody could look into one of them.
-    pub fn not_looked_at(&mut self, path: &[u8]) {
-        unmeasurable::not_looked_at(path).for_each(|found| self.set_unmeasurable(found));
+    pub fn not_looked_at(&mut self, path: &[u8], look: Look) {
+        match look {
+            Look::Hidden => {
+                unmeasurable::not_looked_at(path).for_each(|found| self.set_unmeasurable(found));
+            }
+            Look::Forks => self.set_unmeasurable(unmeasurable::php::not_looked_at(path)),
+        }
+    }
+
+    /// PHP included a file, where only its hook tells, and can fork; the path is without a leading slash.
+    pub fn look_for_forks(&mut self, path: &[u8], seen_ms: i64) {
+        if self.php_files.contains(path) {
+            return;
+        }
+        if self.php_files.len() >= PHP_FILES_MAX {
+            return self.not_looked_at(path, Look::Forks);
+        }
+        self.php_files.insert(path.to_vec());
+        self.scripts.push_back(Script {
+            path: path.to_vec(),
+            position: crate::workload::NO_POSITION,
+            seen_ms,
+            look: Look::Forks,
+        });
     }
 }
 
@@ -216,7 +255,12 @@ mod tests {
         execute(&mut workload, SCRIPTS_MAX);
         let reason = workload.learned.hidden["not-measurable:maven"].clone();
         assert!(reason.contains(&format!("/bin/{SCRIPTS_MAX} could not be looked into")), "{reason}");
-        workload.scripts.push_back(Script { path: b"app/main.js".to_vec(), position: 0, seen_ms: 0 });
+        workload.scripts.push_back(Script {
+            path: b"app/main.js".to_vec(),
+            position: 0,
+            seen_ms: 0,
+            look: Look::Hidden,
+        });
         workload.give_up_scripts();
         assert!(workload.scripts.is_empty() && workload.learned.hidden.contains_key("not-measurable:npm"));
     }

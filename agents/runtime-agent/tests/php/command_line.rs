@@ -112,6 +112,122 @@ fn a_fork_that_ends_by_force_is_a_loss() {
     }
 }
 
+/// What a fork includes is lost if it is killed or becomes another program, and nobody knows that it was there.
+#[test]
+fn programs_that_fork_prove_nothing_by_the_hook() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(directory.path()).unwrap();
+    fs::write(root.join("late.php"), "<?php class Late {}").unwrap();
+    // As Composer's, in front of the hook's.
+    let load = "<?php spl_autoload_register(function () { require 'late.php'; }, true, true);";
+    let key = "not-measurable:composer";
+    for (how, end) in [
+        ("pcntl_fork()", "posix_kill(getmypid(), SIGKILL);"),
+        ("PCNTL_Fork()", "posix_kill(getmypid(), SIGTERM); sleep(9);"),
+        ("call_user_func('pcntl_fork')", "pcntl_exec('/bin/true');"),
+    ] {
+        let script =
+            format!("{load} if (!($pid = {how})) {{ new Late; {end} exit; }} pcntl_waitpid($pid, $status);");
+        fs::write(root.join("forks.php"), script).unwrap();
+        fs::write(
+            root.join("app.php"),
+            "<?php require 'forks.php'; require 'phar://' . __DIR__ . '/renamed.phar.x/a.php';",
+        )
+        .unwrap();
+        let make = "$phar = new Phar('made.phar'); $phar['a.php'] = '<?php '; unset($phar); rename('made.phar', 'renamed.phar.x');";
+        let made =
+            Command::new("php").args(["-d", "phar.readonly=0", "-r", make]).current_dir(&root).status();
+        assert!(made.unwrap().success());
+        for way in Way::all() {
+            let mut php = Command::new("php");
+            php.arg("app.php");
+            let measured = measure(way, &root, vec![php]);
+            let reasons = measured.workload().unavailable_probes;
+            if way == Way::Ebpf {
+                assert!(!reasons.contains_key(key), "{how} {end} {reasons:?}");
+                assert!(measured.modules().contains("late.php"), "{how} {end}");
+                continue;
+            }
+            let reason = reasons.get(key).unwrap_or_else(|| panic!("{how} {end} {reasons:?}"));
+            let says = format!("{}/forks.php names pcntl_fork", root.display());
+            assert!(reason.contains(&says) && reason.contains("eBPF (as root)"), "{reason}");
+        }
+    }
+    fs::write(root.join("forks.php"), "<?php pcntl_signal(SIGTERM, SIG_IGN);").unwrap();
+    let mut php = Command::new("php");
+    php.arg("app.php");
+    let measured = measure(Way::Hooks, &root, vec![php]);
+    assert_complete(Way::Hooks, HOOK, &measured);
+    assert!(!measured.workload().unavailable_probes.contains_key(key), "{:?}", measured.workload());
+}
+
+/// Programs that include files while they end, and whether that is told: `None`, or why nobody can.
+const ENDINGS: &[(&str, Option<&str>)] = &[
+    ("$global = new Includes;", None),
+    ("function keep() { static $kept; $kept = new Includes; } keep();", None),
+    (
+        "class Outer { public $inner; function __destruct() { $GLOBALS['kept'] = new Includes; } } $outer = new Outer;",
+        None,
+    ),
+    ("$global = new Includes; throw new Exception('the end');", None),
+    (
+        "register_shutdown_function(function () { register_shutdown_function(function () { \
+         register_shutdown_function(function () { require 'late.php'; }); }); });",
+        None,
+    ),
+    ("session_set_save_handler(new Handler, true); session_start(); $_SESSION['a'] = 1;", None),
+    (
+        "session_set_save_handler(new Handler, false); session_start(); $_SESSION['a'] = 1;",
+        Some("save handler"),
+    ),
+    ("ob_start(function ($text) { require 'late.php'; return $text; });", Some("output buffer")),
+    ("$global = fopen('own://a', 'w');", Some("stream of a class")),
+    ("ob_start(); echo ' '; session_start(); $_SESSION['a'] = 1; require 'late.php';", None),
+];
+
+#[test]
+fn what_is_included_while_the_request_ends_is_told_or_said_not_to_be() {
+    if program("php", "apt install php-cli").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("late.php"), "<?php file_put_contents('included', '');").unwrap();
+    let classes = "<?php ini_set('session.save_path', __DIR__); ini_set('session.use_cookies', '0'); chdir(__DIR__);
+        class Includes { function __destruct() { require __DIR__ . '/late.php'; } }
+        class Handler extends SessionHandler {
+            function write($id, $data): bool { require __DIR__ . '/late.php'; return parent::write($id, $data); }
+        }
+        class Stream {
+            public $context;
+            function stream_open() { return true; }
+            function stream_close() { require __DIR__ . '/late.php'; }
+        }
+        stream_wrapper_register('own', 'Stream'); ini_set('display_errors', '0');";
+    for (text, untold) in ENDINGS {
+        fs::write(root.join("app.php"), format!("{classes}\n{text}")).unwrap();
+        fs::remove_file(root.join("included")).ok();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "php app.php 2>/dev/null; true"]);
+        let measured = measure(Way::Hooks, root, vec![shell]);
+        assert!(root.join("included").exists(), "{text}");
+        let reasons = measured.workload().unavailable_probes;
+        match untold {
+            None => {
+                assert_complete(Way::Hooks, HOOK, &measured);
+                assert!(measured.modules().contains("late.php"), "{text}");
+            }
+            Some(why) => {
+                assert!(measured.lost(HOOK) > 0, "{text} {:?}", measured.workload());
+                assert!(reasons.values().any(|reason| reason.contains(why)), "{text} {reasons:?}");
+            }
+        }
+    }
+}
+
 /// An archive is used where something in it is, and only then.
 #[test]
 fn archives_are_used_with_what_is_in_them() {
@@ -225,9 +341,10 @@ fn functions_that_are_disabled_end_the_hook_and_not_the_application() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     fs::write(root.join("app.php"), "<?php echo 'works';").unwrap();
-    let all = "call_user_func defined dirname fopen function_exists fwrite get_cfg_var get_included_files getmypid \
-        ini_get microtime posix_getrlimit register_shutdown_function restore_error_handler set_error_handler \
-        spl_autoload_register stream_set_write_buffer strlen strncmp substr";
+    let all = "call_user_func count defined dirname fopen function_exists fwrite get_cfg_var get_included_files get_resources \
+        getmypid ini_get microtime ob_get_status posix_getrlimit register_shutdown_function restore_error_handler \
+        session_module_name session_status set_error_handler spl_autoload_register stream_get_meta_data \
+        stream_set_write_buffer strlen strncmp substr";
     let disabled = |names: &str| {
         let mut php = Command::new("php");
         php.args(["-d", &format!("disable_functions={names}"), "app.php"]).current_dir(root);

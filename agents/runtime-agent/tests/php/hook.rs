@@ -65,6 +65,45 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("exit in the end", "", "register_shutdown_function(function () { echo 'end'; exit(5); }); exit(4);"),
     ("death", "", "die('why');"),
     ("output buffers", "", "echo ob_get_level(); ob_start(fn ($all) => strtoupper($all)); echo 'loud'; "),
+    (
+        "destructors",
+        "",
+        "class D { public $n; function __construct($n) { $this->n = $n; } function __destruct() { echo $this->n; if ($this->n > 6) { $GLOBALS['late'] = new D($this->n - 1); } } } \
+         $a = new D(1); $b = [new D(2), $a]; $c = new D(9); function k() { static $s; $s = new D(3); } k(); \
+         register_shutdown_function(function () { echo 'end '; });",
+    ),
+    (
+        "an exception of a destructor",
+        "",
+        "class D { function __destruct() { throw new Exception('mine'); } } $a = new D; $b = [$a]; $b[] = &$b;",
+    ),
+    (
+        "exit of a destructor",
+        "",
+        "class D { function __destruct() { echo 'd'; exit(7); } } $a = new D; $b = [$a]; $b[] = &$b;",
+    ),
+    (
+        "generators at the end",
+        "",
+        "function g() { try { yield 1; } finally { echo 'finally'; } } $g = g(); $g->current(); ob_start(); echo 'buffered';",
+    ),
+    (
+        "a chain of shutdown functions",
+        "",
+        "function r($n) { register_shutdown_function(function () use ($n) { echo $n; if ($n) { r($n - 1); } }); } r(12);",
+    ),
+    (
+        "a session with a handler of its own",
+        "-d session.save_path=/tmp -d session.use_cookies=0",
+        "class H extends SessionHandler { function write($i, $d): bool { echo \"[$d]\"; return parent::write($i, $d); } } \
+         session_set_save_handler(new H, false); ob_start(); session_start(); $_SESSION['a'] = 1; echo session_status();",
+    ),
+    (
+        "a stream of its own",
+        "",
+        "class S { public $context; function stream_open() { return true; } function stream_close() { echo 'closed'; } } \
+         stream_wrapper_register('own', 'S'); $f = fopen('own://a', 'w');",
+    ),
     ("too much memory", "-d memory_limit=8M", "str_repeat('x', 1 << 24);"),
     ("too long", "-d max_execution_time=1", "while (true);"),
     (
