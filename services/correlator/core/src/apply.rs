@@ -1,13 +1,15 @@
 //! How each event merges into the entities.
 //! A merge must never depend on what other topics have said already, except to refuse room to what was superseded.
 
+use std::collections::BTreeSet;
+
 use plimsoll_schemas::events::{
     Owner, PackageOwnership, RuntimeAlert, RuntimeUsage, RuntimeWorkload, ScanArtifact, ScanFindings,
     ScanPackage, UsageItem,
 };
 use plimsoll_schemas::identity::component_path;
 use plimsoll_schemas::words::{
-    FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, mount, ownership_state, path_role, usage_kind,
+    FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, java_package_of, mount, ownership_state, path_role, usage_kind,
 };
 
 use crate::Order;
@@ -18,7 +20,8 @@ use crate::entity::{
 };
 use crate::event::Refusal;
 use crate::limits::{
-    ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, NAME_MAX_BYTES, WARNINGS_MAX,
+    ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, JAVA_PACKAGE_OWNERS_MAX, NAME_MAX_BYTES,
+    WARNINGS_MAX,
 };
 use crate::merge::earlier;
 
@@ -116,14 +119,22 @@ impl Artifact {
         Ok(())
     }
 
-    pub(crate) fn apply_ownership(&mut self, record: PackageOwnership, order: Order) -> Result<(), Refusal> {
-        let path = path_key(record.path, record.file_identity)?;
+    pub(crate) fn apply_ownership(
+        &mut self,
+        mut record: PackageOwnership,
+        order: Order,
+    ) -> Result<(), Refusal> {
+        let path = path_key(std::mem::take(&mut record.path), std::mem::take(&mut record.file_identity))?;
         known("state", &record.state, ownership_state::ALL)?;
         if !record.role.is_empty() {
             known("role", &record.role, path_role::ALL)?;
         }
         if record.owners.iter().any(|owner| owner.package_id.is_empty()) {
             return Err(Refusal::new("owner-without-package", display(&path)));
+        }
+        if java_package_of(&path.path).is_some() {
+            self.join_java_package(path, record, order);
+            return Ok(());
         }
         // What could not be found out never replaces what was, whichever came later.
         let rank = |state: &str, owners: &[Owner], order: Order| {
@@ -144,6 +155,7 @@ impl Artifact {
             role: record.role,
             drift: record.drift,
             resolved_at_ms: record.resolved_at_ms,
+            incomplete: false,
         };
         let used = self.evidence_at(&path).next().is_some();
         if used {
@@ -166,6 +178,46 @@ impl Artifact {
         self.dirty_alerts_at(&path);
         self.touch(EntityKey::Ownership(path));
         Ok(())
+    }
+
+    /// A class from nobody can tell where may be of each package that any answer names: runs and machines of one artifact
+    /// have different archives, and a class is told only once of each Java package.
+    fn join_java_package(&mut self, path: PathKey, record: PackageOwnership, order: Order) {
+        let kept = self.ownership.get(&path);
+        let is_latest = kept.is_none_or(|kept| kept.order <= order);
+        let said_incomplete = record.state == ownership_state::UNRESOLVED && record.owners.is_empty();
+        let mut joined = kept.cloned().unwrap_or_default();
+        if is_latest {
+            joined.order = order;
+            joined.incomplete = said_incomplete;
+            (joined.reason, joined.role, joined.drift) = (record.reason, record.role, record.drift);
+            joined.resolved_at_ms = record.resolved_at_ms;
+        }
+        let known: BTreeSet<&str> = joined.owners.iter().map(|owner| owner.package_id.as_str()).collect();
+        let named = if record.state == ownership_state::UNOWNED { Vec::new() } else { record.owners };
+        let new: Vec<Owner> =
+            named.into_iter().filter(|owner| !known.contains(owner.package_id.as_str())).collect();
+        joined.owners.extend(new);
+        if joined.owners.len() > JAVA_PACKAGE_OWNERS_MAX {
+            // Any archive then, for good.
+            joined.owners.clear();
+            (joined.order, joined.incomplete) = (Order { epoch: u32::MAX, offset: i64::MAX }, true);
+        }
+        let is_nobodys = joined.owners.is_empty() && !joined.incomplete;
+        let state = if is_nobodys { ownership_state::UNOWNED } else { ownership_state::UNRESOLVED };
+        state.clone_into(&mut joined.state);
+        if self.ownership.get(&path) == Some(&joined) {
+            return;
+        }
+        if self.evidence_at(&path).next().is_some() {
+            self.cache.all_dirty = true;
+            self.cache.sort_path(&path, Some(&joined.state));
+            self.cache.artifact_dirty = true;
+        }
+        self.cache.dirty_packages.extend(joined.owners.iter().map(|owner| owner.package_id.clone()));
+        self.ownership.insert(path.clone(), joined);
+        self.dirty_alerts_at(&path);
+        self.touch(EntityKey::Ownership(path));
     }
 
     pub(crate) fn apply_workload(&mut self, record: RuntimeWorkload, order: Order) -> Result<(), Refusal> {

@@ -186,6 +186,8 @@ pub struct Ownership {
     pub role: String,
     pub drift: String,
     pub resolved_at_ms: i64,
+    /// Of a Java package: not all archives that may have it were known at the last answer.
+    pub incomplete: bool,
 }
 
 /// A running or stopped instance.

@@ -8,6 +8,8 @@ pub const EVIDENCE_MAX_ENTRIES: usize = 200_000;
 pub const EVIDENCE_WAITING_MAX_ENTRIES: usize = 20_000;
 /// Names of the classes of one Java package at one path, in bytes: keeps their entity below the records' 1 MB.
 pub const CLASSES_MAX_BYTES: usize = 400 * 1024;
+/// Packages of which a class of one Java package may be; with more it may be of any: keeps the entity below 1 MB.
+pub const JAVA_PACKAGE_OWNERS_MAX: usize = 2_000;
 /// Classes of one Java package at one path.
 pub const CLASSES_MAX: usize = 12_000;
 /// Name of a class or module, in bytes; the rest is cut off.

@@ -139,18 +139,17 @@ impl Artifact {
             for seen in self.evidence_at(path) {
                 let in_scope = component.is_none_or(|component| seen.component() == component);
                 let Some(class) = seen.first_class().filter(|_| in_scope) else { continue };
-                match self.ownership.get(path) {
-                    Some(ownership) if ownership.state == ownership_state::UNOWNED => {}
-                    Some(ownership) if !ownership.owners.is_empty() => {
-                        for owner in &ownership.owners {
-                            let id = owner.package_id.clone();
-                            unresolved
-                                .classes
-                                .entry(id)
-                                .or_insert_with(|| (class.clone(), copy_in(&path.path)));
-                        }
-                    }
-                    _ => unresolved.any_archive = true,
+                let Some(ownership) = self.ownership.get(path) else {
+                    unresolved.any_archive = true;
+                    continue;
+                };
+                // The state alone: of versions that kept no mark.
+                let is_unknown =
+                    ownership.state == ownership_state::UNRESOLVED && ownership.owners.is_empty();
+                unresolved.any_archive |= ownership.incomplete || is_unknown;
+                for owner in &ownership.owners {
+                    let id = owner.package_id.clone();
+                    unresolved.classes.entry(id).or_insert_with(|| (class.clone(), copy_in(&path.path)));
                 }
             }
         }

@@ -177,6 +177,30 @@ fn a_class_from_what_may_be_a_copy_holds_back_what_has_its_java_package() {
     );
 }
 
+/// Runs and machines of one artifact have different archives; the same class was told in each.
+#[test]
+fn answers_about_a_java_package_are_joined() {
+    let answer = |names: &[&str]| {
+        let owners: Vec<(&str, &[&str])> = names.iter().map(|name| (*name, &[][..])).collect();
+        let mut ownership = shaded("?!/org/x", &owners);
+        ownership.state = "unresolved".into();
+        Event::Ownership(ownership)
+    };
+    let nobodys = || Event::Ownership(not_owned("?!/org/x", "unowned"));
+    let check = |answers: Vec<Event>, expected: [&str; 2]| {
+        let got = events(&["jv-app", "jv-other"], answers, vec![class("?!/org/x", "org.x.A", T0 + 1)]);
+        assert_eq!(["jv-app", "jv-other"].map(|name| got.package(name).r#use.clone()), expected);
+    };
+    let both = ["not_measured", "not_measured"];
+    check(vec![answer(&["jv-app", "jv-other"]), answer(&["jv-app"])], both);
+    check(vec![answer(&["jv-other"]), answer(&["jv-app"])], both);
+    check(vec![answer(&["jv-app"]), nobodys()], ["not_measured", "unused"]);
+    // Not all archives are known any more, and then they are.
+    check(vec![answer(&["jv-app"]), answer(&[])], both);
+    check(vec![answer(&[]), answer(&["jv-app"])], ["not_measured", "unused"]);
+    check(vec![answer(&[]), nobodys()], ["unused", "unused"]);
+}
+
 #[test]
 fn more_classes_than_one_record_holds_are_all_listed() {
     let jar = "app/shaded.jar";
