@@ -108,7 +108,7 @@ ${"\0plimsoll"} = function () {
             $seen = count($files);
         };
 
-        $guard(function () use (&$fifo, &$losses, $base, $report, $included) {
+        $guard(function () use (&$fifo, &$losses, &$seen, $base, $report, $included) {
             // Opened now: the application may confine itself (open_basedir, chroot) later. For reading too: a FIFO without a
             // reader would answer with SIGPIPE when the agent dies just now.
             $fifo = fopen($base . '/reports', 'r+ne');
@@ -119,6 +119,10 @@ ${"\0plimsoll"} = function () {
                 }
             }
             $included();
+            // A script from the standard input is no file that the agent could look into.
+            if ($seen === 1) {
+                $report('HM', '', 'php://stdin');
+            }
             // Files that were compiled before the first request are in no list of included ones.
             if (ini_get('opcache.preload')) {
                 $status = function_exists('opcache_get_status') ? opcache_get_status(false) : false;

@@ -37,7 +37,9 @@ pub fn not_looked_at(path: &[u8]) -> Unmeasurable {
 
 fn unmeasurable(path: &[u8], what: &str) -> Unmeasurable {
     let place = String::from_utf8_lossy(path);
-    let reason = format!("/{place} {what} that are killed or become other programs; {REMEDY}");
+    // A stream, or a file without its leading slash.
+    let place = if place.contains("://") { place.into_owned() } else { format!("/{place}") };
+    let reason = format!("{place} {what} that are killed or become other programs; {REMEDY}");
     Unmeasurable { ecosystem: "composer", reason }
 }
 
@@ -68,5 +70,7 @@ mod tests {
             let found = of_file(nothing, b"app/a.php").unwrap();
             assert!(found.reason.starts_with("/app/a.php could not be looked into"), "{}", found.reason);
         }
+        let found = of_file(None, b"php://stdin").unwrap();
+        assert!(found.reason.starts_with("php://stdin could not be looked into"), "{}", found.reason);
     }
 }

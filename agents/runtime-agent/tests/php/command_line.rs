@@ -156,6 +156,10 @@ fn programs_that_fork_prove_nothing_by_the_hook() {
             assert!(reason.contains(&says) && reason.contains("eBPF (as root)"), "{reason}");
         }
     }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "php < app.php"]);
+    let reasons = measure(Way::Hooks, &root, vec![shell]).workload().unavailable_probes;
+    assert!(reasons.get(key).is_some_and(|reason| reason.contains("php://stdin")), "{reasons:?}");
     fs::write(root.join("forks.php"), "<?php pcntl_signal(SIGTERM, SIG_IGN);").unwrap();
     let mut php = Command::new("php");
     php.arg("app.php");
