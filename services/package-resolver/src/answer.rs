@@ -136,14 +136,14 @@ impl Question<'_> {
 
     /// The path stands for the Java package in `directory`.
     fn java_package(&self, path: &[u8], directory: &[u8]) -> PackageOwnership {
-        let since = self.root.unanswered.since(path, self.asked_at);
+        let since = self.root.asked.since(path, self.asked_at);
         if !self.found.has_archives_until(self.root, since) {
-            self.root.unanswered.keep(path, since);
+            self.root.asked.waits(path, since);
             let reason =
                 "archives may have been added since the packages were looked at; they are looked at again";
             return unresolved(self.artifact, path, reason, self.now_ms);
         }
-        self.root.unanswered.remove(path);
+        self.root.asked.answered(path);
         // An archive of the image or of the list may have been deleted since a class came from it.
         let base = self.found.base.clone().filter(|_| self.root.is_replica);
         let first = self.root.first.get().and_then(Weak::upgrade);

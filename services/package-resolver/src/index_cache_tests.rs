@@ -55,7 +55,7 @@ impl Stage {
 
     fn answer(&self, asked_at: Instant, is_last: bool) -> (String, usize, u64) {
         let tree = self.root.tree().unwrap();
-        let until = self.root.unanswered.since(ASKED, asked_at);
+        let until = self.root.asked.since(ASKED, asked_at);
         let found = self.cache.find(ARTIFACT, &self.root, &tree, &[], Some(Archives { until, is_last }));
         let question = Question {
             artifact: ARTIFACT,

@@ -6,6 +6,7 @@
 //! published ([`publisher`]). [`service::InProcess`] runs the same inside another process.
 
 pub mod answer;
+mod asked;
 pub mod beneath;
 mod bounded;
 pub mod config;
@@ -22,7 +23,6 @@ pub mod rights;
 pub mod roots;
 pub mod server;
 pub mod service;
-mod unanswered;
 pub mod workers;
 
 pub use config::{PackageResolverConfig, ResolverSettings};

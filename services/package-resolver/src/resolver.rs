@@ -105,21 +105,22 @@ impl Resolver {
     /// Answers what could not be answered yet of the roots of one connection, or of all: nobody will ask again.
     pub fn answer_rest(self: &Arc<Self>, connection: Option<u64>) {
         for (key, root) in self.roots.of(connection) {
-            self.answer_rest_of(&key, &root);
+            self.answer_once_more(&key, &root, root.asked.waiting());
         }
     }
 
-    /// Forgets a root, once what could not be answered yet is on its way.
+    /// Forgets a root, once its Java packages are on their way once more, those with an answer too: the agent tells one
+    /// class of each, and archives that came later may have brought another.
     pub fn close(self: &Arc<Self>, key: &Key) {
         if let Some(root) = self.roots.get(key) {
-            self.answer_rest_of(key, &root);
+            self.answer_once_more(key, &root, root.asked.all());
             self.roots.close(key);
         }
         self.count_roots();
     }
 
-    fn answer_rest_of(self: &Arc<Self>, key: &Key, root: &Arc<Root>) {
-        let paths = root.unanswered.paths().into_iter().map(|path| PathQuery { path, inode: 0 });
+    fn answer_once_more(self: &Arc<Self>, key: &Key, root: &Arc<Root>, paths: Vec<Vec<u8>>) {
+        let paths = paths.into_iter().map(|path| PathQuery { path, inode: 0 });
         let (artifact, workload_id) = key.clone();
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
         // Of a host it would mean walking all of it once more.
@@ -222,7 +223,7 @@ impl Resolver {
         // Java packages lie near nothing: they are asked of whatever index has the archives of that time.
         let (files, java_packages): (Vec<&[u8]>, Vec<&[u8]>) =
             asked.iter().copied().partition(|path| java_package_of(path).is_none());
-        let until = java_packages.iter().map(|path| root.unanswered.since(path, asked_at)).max();
+        let until = java_packages.iter().map(|path| root.asked.since(path, asked_at)).max();
         let archives = until.map(|until| Archives { until, is_last });
         let found = self.indexes.find(&query.artifact, root, &tree, &files, archives);
         let question = Question {
@@ -236,7 +237,7 @@ impl Resolver {
         };
         let entries: Vec<PackageOwnership> = asked.into_iter().map(|path| question.answer(path)).collect();
         // What was known of them says nothing about the archives of now.
-        let is_outdated = |entry: &&PackageOwnership| root.unanswered.is_new(&entry.path, asked_at);
+        let is_outdated = |entry: &&PackageOwnership| root.asked.is_new(&entry.path, asked_at);
         self.published.take_back(entries.iter().filter(is_outdated));
         entries
     }

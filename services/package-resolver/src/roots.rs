@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use plimsoll_catalog::tree::{Surroundings, TreeError};
 use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 
+use crate::asked::Asked;
 use crate::beneath;
 use crate::index_cache::{Indexed, LastIndex};
 use crate::layers::{LowerLayers, MAX_LAYERS};
-use crate::unanswered::Unanswered;
 use crate::workers::Waiting;
 
 /// One workload's root.
@@ -36,7 +36,7 @@ pub struct Root {
     /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
     pub near: Mutex<Option<Surroundings>>,
     /// Questions about Java packages that wait for a newer index.
-    pub unanswered: Unanswered,
+    pub asked: Asked,
     /// The connection that announced it.
     connection: u64,
 }
@@ -170,7 +170,7 @@ impl Roots {
             waiting: Mutex::default(),
             last: LastIndex::default(),
             first: OnceLock::new(),
-            unanswered: Unanswered::default(),
+            asked: Asked::default(),
             connection,
         };
         let replaced = roots.insert(key, Arc::new(root));
