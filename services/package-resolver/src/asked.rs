@@ -34,6 +34,7 @@ impl Asked {
     }
 
     /// Those without an answer.
+    #[cfg(test)]
     pub fn waiting(&self) -> Vec<Vec<u8>> {
         self.lock().iter().filter(|(_, since)| since.is_some()).map(|(path, _)| path.clone()).collect()
     }

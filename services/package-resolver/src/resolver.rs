@@ -102,25 +102,25 @@ impl Resolver {
         self.submit(query, &root, reply, false);
     }
 
-    /// Answers what could not be answered yet of the roots of one connection, or of all: nobody will ask again.
+    /// Answers the Java packages of the roots of one connection, or of all, once more: nobody will ask again.
     pub fn answer_rest(self: &Arc<Self>, connection: Option<u64>) {
         for (key, root) in self.roots.of(connection) {
-            self.answer_once_more(&key, &root, root.asked.waiting());
+            self.answer_once_more(&key, &root);
         }
     }
 
-    /// Forgets a root, once its Java packages are on their way once more, those with an answer too: the agent tells one
-    /// class of each, and archives that came later may have brought another.
+    /// Forgets a root, once its Java packages are on their way once more.
     pub fn close(self: &Arc<Self>, key: &Key) {
         if let Some(root) = self.roots.get(key) {
-            self.answer_once_more(key, &root, root.asked.all());
+            self.answer_once_more(key, &root);
             self.roots.close(key);
         }
         self.count_roots();
     }
 
-    fn answer_once_more(self: &Arc<Self>, key: &Key, root: &Arc<Root>, paths: Vec<Vec<u8>>) {
-        let paths = paths.into_iter().map(|path| PathQuery { path, inode: 0 });
+    /// Those with an answer, too: the agent tells one class of each, and archives that came later may have brought another.
+    fn answer_once_more(self: &Arc<Self>, key: &Key, root: &Arc<Root>) {
+        let paths = root.asked.all().into_iter().map(|path| PathQuery { path, inode: 0 });
         let (artifact, workload_id) = key.clone();
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
         // Of a host it would mean walking all of it once more.
