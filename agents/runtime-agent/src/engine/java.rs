@@ -114,7 +114,7 @@ impl Java {
     pub fn unlisted(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
         if let Some(watched) = self.workloads.get_mut(&id).filter(|_| !is_of_runtime(place)) {
             let program = format!("/{process}");
-            let told = watched.java_packages.copied(&class.replace('.', "/"), place);
+            let told = watched.java_packages.copied(&class.replace('.', "/"), place, Instant::now());
             watched.add_java_package(told, &program, workload, now_ms());
         }
     }
@@ -194,6 +194,8 @@ impl Java {
             if self.only_identified
                 && workloads.get(id).is_none_or(|workload| workload.identity != Identity::Known)
             {
+                // Nobody is waited for meanwhile.
+                watched.jvms.values_mut().for_each(|jvm| jvm.since = Instant::now());
                 continue;
             }
             let waiting: Vec<u32> =
@@ -350,7 +352,7 @@ impl Watched {
             },
             Place::Unknown => {
                 for class in classes() {
-                    let told = self.java_packages.placeless(&text_of(class));
+                    let told = self.java_packages.placeless(&text_of(class), Instant::now());
                     self.add_java_package(told, &program, workload, time_ms);
                 }
                 return;
@@ -368,7 +370,7 @@ impl Watched {
             workload.is_outside(&path) && jvm.image.as_ref() != Some(&path) && !is_of_runtime(&path);
         for class in classes() {
             if is_copy {
-                let told = self.java_packages.copied(&text_of(class), &path);
+                let told = self.java_packages.copied(&text_of(class), &path, Instant::now());
                 self.add_java_package(told, &program, workload, time_ms);
             }
             let observation = Observation {

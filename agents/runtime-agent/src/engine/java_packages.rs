@@ -3,6 +3,7 @@
 //! It must never leave one out without saying so: whoever has it would be called unused.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use plimsoll_schemas::words::{ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, usage_kind};
 
@@ -11,6 +12,9 @@ use crate::observe::Observation;
 /// Java packages of one workload of which classes without a place, or from what may be copies, are told; beyond, its JVMs are
 /// not measured.
 pub const JAVA_PACKAGES_MAX: usize = 4_096;
+/// After this long they are told again: archives that came meanwhile may have brought others of them. JVMs tell all their
+/// classes as often.
+const AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 /// Digits in a row of a path that are taken for a random number or a time.
 const RANDOM_DIGITS_MIN: usize = 9;
 
@@ -23,6 +27,8 @@ pub struct JavaPackages {
     copied: HashSet<String>,
     /// There was one too many.
     left_out: bool,
+    /// Of the first of them.
+    since: Option<Instant>,
 }
 
 /// What is to be told of a class.
@@ -38,7 +44,8 @@ pub enum ToTell {
 
 impl JavaPackages {
     /// A class from nobody can tell where: whoever has its Java package may have defined it.
-    pub fn placeless(&mut self, class: &str) -> ToTell {
+    pub fn placeless(&mut self, class: &str, now: Instant) -> ToTell {
+        self.begin_anew_after_a_while(now);
         let directory = directory_of(class);
         if self.placeless.contains(directory) {
             return ToTell::Nothing;
@@ -52,7 +59,8 @@ impl JavaPackages {
 
     /// A class from an archive or directory that lies outside of the component, or that no scan lists: whoever has its Java
     /// package may have been copied there (Jetty and Tomcat unpack an application to a temporary directory).
-    pub fn copied(&mut self, class: &str, place: &[u8]) -> ToTell {
+    pub fn copied(&mut self, class: &str, place: &[u8], now: Instant) -> ToTell {
+        self.begin_anew_after_a_while(now);
         let directory = directory_of(class);
         if self.copied.contains(directory) {
             return ToTell::Nothing;
@@ -62,6 +70,14 @@ impl JavaPackages {
             self.copied.insert(directory.to_owned());
         }
         told
+    }
+
+    fn begin_anew_after_a_while(&mut self, now: Instant) {
+        if now.saturating_duration_since(*self.since.get_or_insert(now)) >= AGAIN_AFTER {
+            self.placeless.clear();
+            self.copied.clear();
+            self.since = Some(now);
+        }
     }
 
     fn tell(&mut self, mut path: Vec<u8>, class: &str) -> ToTell {
@@ -102,21 +118,27 @@ mod tests {
 
     #[test]
     fn each_java_package_is_told_once_up_to_the_bound() {
-        let mut packages = JavaPackages::default();
+        let (mut packages, now) = (JavaPackages::default(), Instant::now());
         let path = |told| match told {
             ToTell::Class(class) => Some((String::from_utf8(class.path).unwrap(), class.name)),
             ToTell::Nothing | ToTell::LeftOut => None,
         };
         let class = |path: &str, name: &str| Some((path.to_owned(), name.to_owned()));
-        assert_eq!(path(packages.placeless("org/x/A")), class("?!/org/x", "org.x.A"));
-        assert_eq!(packages.placeless("org/x/B"), ToTell::Nothing);
-        assert_eq!(path(packages.copied("org/x/A", b"tmp/a.jar")), class("?/tmp/a.jar!/org/x", "org.x.A"));
-        assert_eq!(packages.copied("org/x/B", b"tmp/b.jar"), ToTell::Nothing);
+        assert_eq!(path(packages.placeless("org/x/A", now)), class("?!/org/x", "org.x.A"));
+        assert_eq!(packages.placeless("org/x/B", now), ToTell::Nothing);
+        assert_eq!(
+            path(packages.copied("org/x/A", b"tmp/a.jar", now)),
+            class("?/tmp/a.jar!/org/x", "org.x.A")
+        );
+        assert_eq!(packages.copied("org/x/B", b"tmp/b.jar", now), ToTell::Nothing);
         for number in 2..JAVA_PACKAGES_MAX {
-            assert!(path(packages.placeless(&format!("org/x{number}/A"))).is_some());
+            assert!(path(packages.placeless(&format!("org/x{number}/A"), now)).is_some());
         }
-        assert_eq!(packages.copied("org/y/A", b"tmp/b.jar"), ToTell::LeftOut);
-        assert_eq!(packages.placeless("org/y/A"), ToTell::Nothing);
+        assert_eq!(packages.copied("org/y/A", b"tmp/b.jar", now), ToTell::LeftOut);
+        assert_eq!(packages.placeless("org/y/A", now), ToTell::Nothing);
+        let later = now + AGAIN_AFTER;
+        assert!(path(packages.placeless("org/x/A", later)).is_some());
+        assert_eq!(packages.placeless("org/x/B", later), ToTell::Nothing);
     }
 
     #[test]
