@@ -110,6 +110,13 @@ impl Java {
         watched.enter(pid, id);
     }
 
+    /// A JVM was opened by a process of another PID namespace, of which only its own number there is known.
+    pub fn out_of_reach(&mut self, id: u64) {
+        if self.config.enabled {
+            self.workloads.entry(id).or_default().coverage.out_of_reach();
+        }
+    }
+
     /// Classes of a workload came from an archive that is in no list of packages, and may be a copy of one that is.
     pub fn unlisted(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
         if let Some(watched) = self.workloads.get_mut(&id).filter(|_| !is_of_runtime(place)) {

@@ -24,6 +24,7 @@ impl Engine {
             let Some(workload) = self.workloads.get_mut(tree) else { continue };
             hooks.observe(workload, self.stamper.boot_id());
             hooks.take_jvms().into_iter().for_each(|pid| self.java.found(*tree, pid));
+            (0..hooks.take_jvms_elsewhere()).for_each(|_| self.java.out_of_reach(*tree));
         }
         self.java.observe(&mut self.workloads, self.stamper.boot_id());
         let Some(kernel) = self.kernel.clone() else {

@@ -58,6 +58,8 @@ struct Inner {
     next_epoch: Instant,
     /// Processes that opened a JVM, not taken yet.
     jvms: Vec<u32>,
+    /// How many opened one of which it is not known which processes they are, not taken yet.
+    jvms_elsewhere: usize,
     /// A PHP started that can fork.
     php_forks: bool,
 }
@@ -76,6 +78,7 @@ impl Hooks {
             tools: Tools::default(),
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
+            jvms_elsewhere: 0,
             php_forks: false,
         })))
     }
@@ -101,13 +104,22 @@ impl Hooks {
         std::mem::take(&mut self.0.jvms)
     }
 
+    /// How many JVMs were opened since the last call by processes of other PID namespaces, whose numbers say nothing here.
+    pub fn take_jvms_elsewhere(&mut self) -> usize {
+        std::mem::take(&mut self.0.jvms_elsewhere)
+    }
+
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, tools, next_epoch, jvms, php_forks } = &mut *self.0;
+        let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, php_forks } =
+            &mut *self.0;
+        let mut opened = Vec::new();
         session.drain(|coverage, report, time_ms| {
             match report.kind {
-                ReportKind::Object if is_jvm(&report.path) && jvms.len() < JVMS_MAX => jvms.push(report.pid),
+                ReportKind::Object if is_jvm(&report.path) && jvms.len() + opened.len() < JVMS_MAX => {
+                    opened.push(report.pid);
+                }
                 ReportKind::AuditStarted => {
                     in_use.forget(report.pid);
                     let arguments = split_arguments(&report.name);
@@ -145,6 +157,10 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
+        let (here, elsewhere): (Vec<u32>, Vec<u32>) =
+            opened.into_iter().partition(|pid| session.is_reporter(*pid));
+        jvms.extend(here);
+        *jvms_elsewhere += elsewhere.len();
         let room = JVMS_MAX.saturating_sub(jvms.len());
         // The others stay for the next time.
         jvms.extend(session.jvms.drain(..room.min(session.jvms.len())));
@@ -267,6 +283,26 @@ mod tests {
             .collect();
         found.sort();
         found
+    }
+
+    /// In a PID namespace of its own a process has a number that may be another one's here: this test's, for one.
+    #[test]
+    fn a_jvm_is_never_taken_for_another_process() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut hooks = Hooks::create(parent.path()).unwrap();
+        let mut workload = Workload::new("m/t".into(), WorkloadKind::Tree, RuntimeWorkload::default(), 0);
+        let path = "/usr/lib/jvm/lib/server/libjvm.so";
+        let mut tell = |pid: u32| {
+            let report = format!("\x1eLO {pid} 0 - 0 {}\n{path}", path.len());
+            std::fs::write(hooks.0.session.reports_path(), report).unwrap();
+            hooks.observe(&mut workload, "boot");
+            (hooks.take_jvms(), hooks.take_jvms_elsewhere())
+        };
+        assert_eq!(tell(std::process::id()), (vec![], 1));
+        // It has ended: whoever told was quick.
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(tell(child.id()), (vec![child.id()], 0));
     }
 
     #[test]

@@ -275,6 +275,21 @@ impl HookSession {
         }
     }
 
+    /// Whether the process of this number is the one that reported it, or has ended. In a PID namespace of its own it has
+    /// another number here, and this one may be anybody's.
+    pub fn is_reporter(&self, pid: u32) -> bool {
+        let inner = self.inner.as_os_str().as_bytes();
+        let inner = inner.strip_prefix(b"/").unwrap_or(inner);
+        crate::procfs::mappings(pid).iter().any(|mapping| mapping.path.starts_with(inner))
+            || crate::procfs::started_ns(pid).is_none()
+    }
+
+    /// Where hooks write.
+    #[cfg(test)]
+    pub fn reports_path(&self) -> PathBuf {
+        self.inner.join("reports")
+    }
+
     fn look(&mut self) {
         let Some(first) = self.coverage.first_process().filter(|_| Instant::now() >= self.next_survey) else {
             return;

@@ -128,6 +128,16 @@ impl JavaCoverage {
         self.lose(1, "a JVM", "may have loaded classes while no agent ran; start the workload again");
     }
 
+    /// It is not known which process a JVM is.
+    pub fn out_of_reach(&mut self) {
+        self.lose(
+            1,
+            "a JVM",
+            "runs in another PID namespace, so it cannot be told which process it is; run the command with eBPF (as root), or \
+             `plimsoll run` in that namespace",
+        );
+    }
+
     /// The agent does not get into a JVM.
     pub fn give_up(&mut self, pid: u32, program: &str, reason: &str) {
         if self.jvms.get(&pid) != Some(&Jvm::Settled) {
