@@ -386,8 +386,12 @@ impl Tree {
     /// # Errors
     /// If it cannot be started or registered.
     pub fn spawn(&self, mut command: Command) -> std::io::Result<Child> {
-        if let Some(environment) = &self.environment {
-            environment.apply(&mut command);
+        if let Some(reason) =
+            self.environment.as_ref().and_then(|environment| environment.apply(&mut command))
+        {
+            tracing::warn!(reason, "the hooks are left out");
+            // Closed: the agent has ended.
+            let _ = self.inputs.send(Input::LeftOut { tree: self.id, reason });
         }
         if let Some(environment) = &self.java_environment {
             environment.apply(&mut command);

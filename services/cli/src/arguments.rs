@@ -142,9 +142,13 @@ The command gets the terminal, its signals and its exit code as without plimsoll
 rights eBPF observes it; without, LD_AUDIT sees shared libraries, and hooks see what Python,
 Node.js, Ruby and PHP load; classes of Java come from the JVM either way; -v says which. A
 detached container is observed until it stops, or until Ctrl-C, which leaves it running.
-A script that enters another root directory (chroot, unshare) and starts Java there needs
-`env -u JAVA_TOOL_OPTIONS` before the command: else that JVM does not find the agent and
-refuses to start (\"Could not find agent library\"); without, it is attached to.")]
+A command, or shell script, that enters another root directory (chroot, unshare -R, nsenter,
+bwrap, docker) gets no hook, of which no language would find the files there: without eBPF
+nothing of it is measured; run it as root with eBPF, or `plimsoll run` inside of that root.
+JVMs there are attached to. A program that enters one in a way that plimsoll cannot see needs
+`env -u LD_AUDIT -u NODE_OPTIONS -u RUBYOPT -u PHP_INI_SCAN_DIR -u JAVA_TOOL_OPTIONS` before
+what it starts there, else that refuses to start (\"Cannot find module\", \"Could not find agent
+library\").")]
 pub struct Run {
     #[command(flatten)]
     pub names: Names,

@@ -84,6 +84,8 @@ pub enum Input {
     AddTree(Box<TreeRequest>),
     /// A process of a tree, before its first exec; answered once it is watched.
     TrackProcess { tree: u64, pid: u32, done: Sender<bool> },
+    /// A tree's first program gets none of the hooks, for this reason.
+    LeftOut { tree: u64, reason: String },
     /// A tree's first program runs, under hooks; its path is without a leading slash.
     Executed { tree: u64, pid: u32, path: Vec<u8> },
     /// End: publish what is there; answered when all was handed out.
@@ -318,6 +320,11 @@ impl Engine {
                 let tracked = Tracked { workload: tree, ..Tracked::default() };
                 let watched = self.kernel.as_ref().is_none_or(|kernel| kernel.track(pid, &tracked));
                 let _ = done.send(watched);
+            }
+            Input::LeftOut { tree, reason } => {
+                for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {
+                    hooks.left_out(&reason);
+                }
             }
             Input::Executed { tree, pid, path } => {
                 for (_, hooks) in self.hooks.iter_mut().filter(|(of, _)| *of == tree) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::language::{Language, forbids_node_hook};
-use super::php_settings;
+use super::{other_root, php_settings};
 
 /// Where a tree's processes find the hooks.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +86,12 @@ impl HookEnvironment {
         .collect()
     }
 
-    /// Adds the hooks to a command's environment. Those stay out that would keep the command from starting.
-    pub fn apply(&self, command: &mut Command) {
+    /// Adds the hooks to a command's environment. Those stay out that would keep the command from starting; all, if it
+    /// enters another root directory, which then is the reason that is given.
+    pub fn apply(&self, command: &mut Command) -> Option<String> {
+        if let Some(entered) = other_root::entered(command).filter(|entered| !entered.keeps_root) {
+            return Some(other_root::reason(&entered));
+        }
         let value = |name: &str| {
             let set = command.get_envs().find(|(key, _)| *key == OsStr::new(name));
             set.map_or_else(|| std::env::var_os(name), |(_, value)| value.map(OsStr::to_os_string))
@@ -108,6 +112,7 @@ impl HookEnvironment {
         }
         let variables = fitting.variables(value);
         command.envs(variables);
+        None
     }
 }
 
@@ -178,6 +183,23 @@ mod tests {
         assert_eq!(absent, [Language::Ruby]);
         assert_eq!(made.variables(|_| None).len(), 4);
         assert_eq!(environment("/a\"b").1, [Language::Node, Language::Php]);
+    }
+
+    #[test]
+    fn nothing_where_the_command_enters_another_root() {
+        let (environment, _) = environment("/h");
+        for (program, arguments, expected) in [
+            ("chroot", &["/srv", "node", "app.js"][..], 0),
+            ("sh", &["-c", "cd /srv; chroot . ruby app.rb"], 0),
+            ("unshare", &["--root", "/srv", "php", "app.php"], 0),
+            ("unshare", &["-m", "node", "app.js"], 5),
+        ] {
+            let mut command = Command::new(program);
+            command.args(arguments).env_remove("PHPRC").env_remove("PHP_INI_SCAN_DIR");
+            let reason = environment.apply(&mut command);
+            let set = command.get_envs().filter(|(_, value)| value.is_some()).count();
+            assert_eq!((set, reason.is_some()), (expected, expected == 0), "{command:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod files;
 mod in_use;
 pub mod language;
 pub(crate) mod leftover;
+pub(crate) mod other_root;
 pub mod php_programs;
 mod php_settings;
 mod place;
@@ -92,6 +93,11 @@ impl Hooks {
     /// process alone is no watch from the first exec on.
     pub fn set_first_process(&mut self, pid: u32) {
         self.0.session.set_first_process(pid);
+    }
+
+    /// The tree's first process got none of the hooks, for this reason.
+    pub fn left_out(&mut self, reason: &str) {
+        self.0.session.left_out(reason);
     }
 
     /// A program runs, which no hook may be in to tell it; its path is without a leading slash.

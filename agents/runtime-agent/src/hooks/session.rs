@@ -78,6 +78,8 @@ pub struct HookSession {
     losses: File,
     survey: Survey,
     next_survey: Instant,
+    /// None of the hooks is in the tree.
+    left_out: bool,
     /// What the hooks can vouch for.
     pub coverage: Coverage,
     /// Programs that were seen running, and that no hook told of: static ones above all.
@@ -187,6 +189,7 @@ impl HookSession {
             losses,
             survey: Survey::default(),
             next_survey: Instant::now(),
+            left_out: false,
             coverage,
             executed: Vec::new(),
             jvms: Vec::new(),
@@ -196,6 +199,15 @@ impl HookSession {
     /// What the environment of the tree's first process needs.
     pub fn environment(&self) -> HookEnvironment {
         self.environment.clone()
+    }
+
+    /// The tree's first process got none of the hooks: nothing of it is measured, for this reason.
+    pub fn left_out(&mut self, reason: &str) {
+        self.left_out = true;
+        self.coverage.set_absent(probe::LD_AUDIT, reason.to_owned());
+        for language in Language::ALL {
+            self.coverage.set_absent(language.probe(), reason.to_owned());
+        }
     }
 
     /// Names the tree's first process, as soon as it is known.
@@ -299,6 +311,10 @@ impl HookSession {
             self.executed.push((found.pid, found.program.clone()));
             if found.jvm {
                 self.jvms.push(found.pid);
+            }
+            // One reason says it of all.
+            if self.left_out {
+                continue;
             }
             if self.environment.audit.is_some() {
                 self.coverage.unmeasured(probe::LD_AUDIT, &found.program, found.reason);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::reader::JavaReports;
-use crate::hooks::leftover;
+use crate::hooks::{leftover, other_root};
 use crate::procfs;
 
 /// Most of an environment that is read, in bytes.
@@ -124,8 +124,10 @@ impl JavaEnvironment {
     /// Adds the option to a command's environment; not if it enters another root directory, where the library would not be
     /// found and a JVM refuse to start: such JVMs are attached to.
     pub fn apply(&self, command: &mut Command) {
-        if enters_another_root(command) {
+        // Other namespaces are another root for it: the JVM's report would have a number that means another process here.
+        if let Some(entered) = other_root::entered(command) {
             tracing::info!(
+                by = entered.program,
                 "the command enters another root directory: its JVMs are not started with the agent, but attached to"
             );
             return;
@@ -139,52 +141,6 @@ impl JavaEnvironment {
     }
 }
 
-/// Programs that run others in another root directory, or send their environment into a container.
-const OTHER_ROOTS: [&str; 24] = [
-    "apptainer",
-    "arch-chroot",
-    "bwrap",
-    "chroot",
-    "crun",
-    "ctr",
-    "docker",
-    "docker-compose",
-    "firejail",
-    "flatpak",
-    "kubectl",
-    "lxc-attach",
-    "machinectl",
-    "nerdctl",
-    "nsenter",
-    "pivot_root",
-    "podman",
-    "podman-compose",
-    "proot",
-    "runc",
-    "schroot",
-    "singularity",
-    "systemd-nspawn",
-    "unshare",
-];
-/// Programs whose arguments are another command.
-const WRAPPERS: [&str; 17] = [
-    "ash", "bash", "busybox", "chrt", "dash", "doas", "env", "ionice", "ksh", "nice", "nohup", "setsid",
-    "sh", "stdbuf", "sudo", "timeout", "zsh",
-];
-
-fn enters_another_root(command: &Command) -> bool {
-    let is_one = |word: &str, names: &[&str]| names.contains(&word.rsplit('/').next().unwrap_or(word));
-    let program = command.get_program().to_string_lossy();
-    if is_one(&program, &OTHER_ROOTS) {
-        return true;
-    }
-    let ends = |letter: char| letter.is_whitespace() || ";&|()\"'`".contains(letter);
-    is_one(&program, &WRAPPERS)
-        && command
-            .get_args()
-            .any(|argument| argument.to_string_lossy().split(ends).any(|word| is_one(word, &OTHER_ROOTS)))
-}
-
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
@@ -195,27 +151,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_that_enter_another_root() {
-        for (words, expected) in [
-            ("java -jar app.jar", false),
-            ("/usr/sbin/chroot /srv java -jar app.jar", true),
-            ("sudo -E /usr/sbin/chroot /srv java", true),
-            ("env A=b unshare -m java", true),
-            ("java -jar docker", false),
-            ("docker-compose up", true),
-            ("nice java -cp a:b c", false),
-        ] {
-            let mut words = words.split(' ');
-            let mut command = Command::new(words.next().unwrap());
-            assert_eq!(enters_another_root(command.args(words)), expected, "{command:?}");
-        }
-        let mut shell = Command::new("/bin/sh");
-        assert!(enters_another_root(shell.args(["-c", "cd /x;chroot . java"])));
+    fn not_where_the_command_enters_another_root() {
         let parent = tempfile::tempdir().unwrap();
         let hook = StartHook::create(parent.path()).unwrap();
-        let mut command = Command::new("chroot");
-        hook.environment().apply(&mut command);
-        assert_eq!(command.get_envs().count(), 0);
+        for (program, arguments, expected) in
+            [("java", &[][..], 1), ("chroot", &["/srv"], 0), ("env", &["unshare", "-m", "java"], 0)]
+        {
+            let mut command = Command::new(program);
+            hook.environment().apply(command.args(arguments));
+            assert_eq!(command.get_envs().count(), expected, "{command:?}");
+        }
     }
 
     #[test]

@@ -66,3 +66,50 @@ fn an_interpreter_without_the_hook_is_a_loss() {
     let watched = &["ld-audit", "python-import"];
     check(support::python().args(["-c", child]), watched, isolated, (&key, "with -S"));
 }
+
+/// A root directory below `root`, in a mount namespace of its own: made by this, and gone with it.
+const IN_ANOTHER_ROOT: &str = r#"cd "$0"; mkdir -p usr etc tmp dev; mount --rbind /usr usr; mount --bind /etc etc
+mount --rbind /dev dev; for link in bin lib lib64; do ln -sfn usr/$link $link; done; chroot . "$@""#;
+
+/// Where the files of hooks are not found, Node.js and Ruby would not start, and the dynamic linker would complain.
+#[test]
+fn nothing_breaks_in_another_root_directory() {
+    if !rustix::process::geteuid().is_root() {
+        return support::skip("entering another root directory needs root rights");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let script = root.path().join("enter");
+    // There `$0` is the script.
+    std::fs::write(&script, IN_ANOTHER_ROOT.replace("\"$0\"", "\"${0%/*}\"")).unwrap();
+    for (probe, words) in [
+        ("node-module", ["node", "-e", "console.log('in')"]),
+        ("ruby-feature", ["ruby", "-e", "puts 'in'"]),
+        ("php-include", ["php", "-r", "echo \"in\\n\";"]),
+        ("python-import", ["python3", "-c", "print('in')"]),
+        ("ld-audit", ["printf", "%s\\n", "in"]),
+    ] {
+        for by_script in [false, true] {
+            let (agent, collected) = support::start(AgentConfig { ebpf: UseEbpf::Off, ..support::config() });
+            let tree = support::tree(&agent, root.path());
+            let mut command = Command::new("unshare");
+            command.arg("-m").arg("sh");
+            match by_script {
+                true => command.arg(&script),
+                false => command.args(["-c", IN_ANOTHER_ROOT]).arg(root.path()),
+            };
+            command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let output = tree.spawn(command).unwrap().wait_with_output().unwrap();
+            agent.stop(false);
+            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let found = (output.status.code(), said(&output.stdout), said(&output.stderr));
+            assert_eq!(found, (Some(0), "in\n".to_owned(), String::new()), "{words:?}");
+            let workload = collected.workloads().into_iter().next().unwrap();
+            let reason = &workload.unavailable_probes[probe];
+            assert!(
+                reason.contains("another root directory (chroot)") && reason.contains("; run "),
+                "{reason}"
+            );
+            assert!(workload.watched.is_empty(), "{workload:?}");
+        }
+    }
+}
