@@ -127,6 +127,17 @@ static int is_interpreter(const char *name, const char *end)
 	return 0;
 }
 
+/* Whether it may start others without this environment: its arguments tell (`hooks/emptied.rs`). */
+static int may_empty_environment(const char *name, const char *end)
+{
+	static const char names[6][8] = { "env", "su", "runuser", "doas", "pkexec", "busybox" };
+
+	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++)
+		if (begins(name, end, names[n]))
+			return 1;
+	return 0;
+}
+
 static const char node_left[] =
 	"blind: was started with --permission or a configuration file, with which the module hook would change what it does; "
 	"it was left out";
@@ -146,7 +157,7 @@ static void hello(void)
 		base--;
 	is_node = begins(base, end, "node");
 	/* Options such as -I tell whether a language's hook can be expected. */
-	if (is_interpreter(base, end)) {
+	if (is_interpreter(base, end) || may_empty_environment(base, end)) {
 		long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
 		if (file >= 0) {
 			got = system_call(SYS_read, file, (long)arguments, sizeof(arguments), 0);

@@ -5,6 +5,7 @@
 
 mod counted;
 pub mod coverage;
+mod emptied;
 pub mod environment;
 mod files;
 mod in_use;
@@ -35,6 +36,7 @@ use crate::sweep::Role;
 use crate::unmeasurable;
 use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
 use coverage::{Coverage, probe_of};
+use emptied::empties_environment;
 use in_use::{InUse, Use};
 use language::Language;
 use place::Places;
@@ -120,7 +122,7 @@ impl Hooks {
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
         let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, php_forks } =
             &mut *self.0;
-        let mut opened = Vec::new();
+        let (mut opened, mut emptying) = (Vec::new(), Vec::new());
         session.drain(|coverage, report, time_ms| {
             match report.kind {
                 ReportKind::Object if is_jvm(&report.path) && jvms.len() + opened.len() < JVMS_MAX => {
@@ -131,6 +133,9 @@ impl Hooks {
                     let arguments = split_arguments(&report.name);
                     if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
                         workload.set_unmeasurable(found);
+                    }
+                    if empties_environment(&arguments) {
+                        emptying.push(report.path.clone());
                     }
                     if let Some((ecosystem, tool)) = tools.started(&report, &arguments, procfs::parent) {
                         workload.note_role(ecosystem, tool);
@@ -163,6 +168,10 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
+        for program in emptying {
+            let probes = Language::ALL.map(Language::probe).into_iter().chain([probe::LD_AUDIT]);
+            probes.for_each(|probe| session.coverage.unmeasured(probe, &program, emptied::REASON));
+        }
         let (here, elsewhere): (Vec<u32>, Vec<u32>) =
             opened.into_iter().partition(|pid| session.is_reporter(*pid));
         jvms.extend(here);
@@ -276,6 +285,7 @@ mod tests {
     use super::*;
     use crate::workload::{ArtifactView, WorkloadKind};
     use plimsoll_schemas::events::RuntimeWorkload;
+    use std::collections::BTreeMap;
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Command, Stdio};
 
@@ -289,6 +299,25 @@ mod tests {
             .collect();
         found.sort();
         found
+    }
+
+    #[test]
+    fn what_a_program_without_the_environment_starts_is_not_measured() {
+        let check = |arguments: &[&str], expected: bool| {
+            let parent = tempfile::tempdir().unwrap();
+            let mut hooks = Hooks::create(parent.path()).unwrap();
+            let mut workload = Workload::new("m/t".into(), WorkloadKind::Tree, RuntimeWorkload::default(), 0);
+            let mut command = Command::new("env");
+            hooks.environment().apply(&mut command);
+            assert!(command.args(arguments).status().unwrap().success());
+            hooks.observe(&mut workload, "boot");
+            let lost: BTreeMap<&str, u64> = hooks.0.session.coverage.losses().collect();
+            for probe in Language::ALL.map(Language::probe).into_iter().chain([probe::LD_AUDIT]) {
+                assert_eq!(lost.get(probe).is_some_and(|lost| *lost > 0), expected, "{arguments:?} {lost:?}");
+            }
+        };
+        check(&["-i", "true"], true);
+        check(&["A=b", "true"], false);
     }
 
     /// In a PID namespace of its own a process has a number that may be another one's here: this test's, for one.

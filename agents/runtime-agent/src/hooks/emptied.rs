@@ -1,0 +1,112 @@
+//! Programs that start others with an environment of their own, without the hooks' variables. Pure.
+//! It must never take a program for one that keeps its environment where it may not: what it starts can end unseen.
+
+/// Why nothing that such a program started can be called unused.
+pub const REASON: &str =
+    "starts others without the environment of the hooks, and those that end soon are not seen";
+
+/// Whether a program, by its arguments from the program's own name on, takes the hooks' variables from those it starts.
+pub fn empties_environment(arguments: &[String]) -> bool {
+    let Some((program, arguments)) = arguments.split_first() else { return false };
+    // The audit library tells the arguments of these alone, and of interpreters.
+    match program.rsplit('/').next().unwrap_or(program) {
+        "busybox" => empties_environment(arguments),
+        "sudo" | "doas" | "pkexec" => true,
+        "su" | "runuser" => {
+            arguments.iter().any(|word| word == "-" || word == "--login" || has_flag(word, 'l'))
+        }
+        "env" => is_emptying_env(arguments.iter().map(String::as_str)),
+        _ => false,
+    }
+}
+
+/// By the options of GNU coreutils and busybox.
+fn is_emptying_env<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
+    while let Some(word) = words.next() {
+        let name =
+            word.strip_prefix("--unset=").or_else(|| word.strip_prefix("-u").filter(|name| !name.is_empty()));
+        if matches!(word, "-" | "--ignore-environment")
+            || name == Some("LD_AUDIT")
+            || word.starts_with("LD_AUDIT=")
+        {
+            return true;
+        }
+        match word {
+            "-u" | "--unset" if words.next() == Some("LD_AUDIT") => return true,
+            "-C" | "--chdir" => drop(words.next()),
+            // All that follows is one text, options first.
+            _ if word.starts_with("--split-string") || has_flag(word, 'S') => {
+                let text = word.trim_start_matches("--split-string").trim_start_matches('=');
+                let text = text.split_once('S').map_or(text, |(_, text)| text);
+                return has_flag(word, 'i')
+                    || is_emptying_env(text.split_whitespace())
+                    || words.next().is_some_and(|text| is_emptying_env(text.split_whitespace()));
+            }
+            _ if has_flag(word, 'i') => return true,
+            _ if word.starts_with('-') || word.contains('=') => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Whether a letter stands among the short options of one word, before one that takes the rest of the word.
+fn has_flag(word: &str, flag: char) -> bool {
+    let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.starts_with('-')) else { return false };
+    let end = letters.find(['u', 'C', 'S', 'c', 's', 'g', 'G']).map_or(letters.len(), |at| at + 1);
+    letters[..end].contains(flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_library_tells_their_arguments() {
+        let source = include_str!("../../../audit/src/audit.c");
+        let (_, list) = source.split_once("may_empty_environment").unwrap();
+        let (list, _) = list.split_once(';').unwrap();
+        // `su` begins `sudo`, too.
+        for name in ["env", "su", "runuser", "doas", "pkexec", "busybox"] {
+            assert!(list.contains(&format!("\"{name}\"")), "{name}: {list}");
+        }
+    }
+
+    #[test]
+    fn commands_that_empty_their_environment() {
+        for (command, expected) in [
+            ("/usr/bin/env -i ./app", true),
+            ("env - A=b ./app", true),
+            ("env A=b -i ./app", true),
+            ("env -vi ./app", true),
+            ("env --ignore-environment ./app", true),
+            ("env -u LD_AUDIT ./app", true),
+            ("env -uLD_AUDIT ./app", true),
+            ("env --unset=LD_AUDIT ./app", true),
+            ("env LD_AUDIT= ./app", true),
+            ("env -S -i ./app", true),
+            ("env -iS ./app", true),
+            ("env python3 -i", false),
+            ("env -u DISPLAY ./app -i", false),
+            ("env -C /srv ./app -i", false),
+            ("env A=b ./app", false),
+            ("env -S python3 -i", false),
+            ("env", false),
+            ("su - app -c node", true),
+            ("su -l app", true),
+            ("su -pl app", true),
+            ("su -s /bin/sh app -c node", false),
+            ("runuser --login app", true),
+            ("runuser -u app node", false),
+            ("/usr/bin/sudo -E node", true),
+            ("/bin/busybox env -i ./app", true),
+            ("busybox ls -i", false),
+            ("sudoku -i", false),
+            ("node -i", false),
+        ] {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(empties_environment(&words), expected, "{command}");
+        }
+        assert!(!empties_environment(&[]));
+    }
+}
