@@ -111,7 +111,8 @@ fn of_words(words: &[&str], clients: bool) -> Vec<Entered> {
 
 fn of_program(program: &str, arguments: &[&str], clients: bool) -> Option<Entered> {
     let program = name(program);
-    if !OTHER_ROOTS.contains(&program) && !(clients && CONTAINERS.contains(&program)) {
+    let is_one = OTHER_ROOTS.contains(&program) || clients && CONTAINERS.contains(&program);
+    if !is_one {
         return None;
     }
     // Options of the command that follows may be taken for its own: that costs a measurement, and breaks nothing.
