@@ -107,6 +107,11 @@ pub fn parent(pid: u32) -> Option<u32> {
     stat_field(pid, 1)?.parse().ok()
 }
 
+/// Whether a process runs, and has not ended unnoticed by its parent.
+pub fn runs(pid: u32) -> bool {
+    stat_field(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
 /// When a process started, in nanoseconds since boot.
 pub fn started_ns(pid: u32) -> Option<u64> {
     let ticks: u64 = stat_field(pid, 19)?.parse().ok()?;

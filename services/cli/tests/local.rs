@@ -149,6 +149,46 @@ fn a_run_tells_used_from_unused_by_hooks() {
     check_use(&["--no-ebpf"], "python-import");
 }
 
+/// What outlives the command may import anything later; what ends a little after it is seen to its end.
+#[test]
+fn nothing_is_unused_where_a_process_runs_on() {
+    let modes: &[&[&str]] = if has_ebpf() { &[&[], &["--no-ebpf"]] } else { &[&["--no-ebpf"]] };
+    let daemon = |wait: &str| {
+        format!(
+            "import used_one, os, sys\nready, told = os.pipe()\nif os.fork() == 0:\n    os.setsid()\n    \
+             null = os.open('/dev/null', os.O_RDWR)\n    [os.dup2(null, n) for n in range(3)]\n    \
+             os.write(told, b'x')\n    {wait}\n    os._exit(0)\nos.read(ready, 1)\n"
+        )
+    };
+    for options in modes {
+        let world = World::new();
+        world.scan();
+        let fifo = world.directory.path().join("end");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let script = world.app().join("run.py");
+        // Longest wait for somebody who writes there: a test that fails leaves nothing behind.
+        let wait = format!(
+            "import select; fd = os.open({:?}, os.O_RDWR); select.select([fd], [], [], 60)",
+            fifo.to_str().unwrap()
+        );
+        std::fs::write(&script, daemon(&wait)).unwrap();
+        let (_, report) = world.run(&world.app(), options, &["venv/bin/python", "run.py"]);
+        std::fs::write(&fifo, "x").unwrap();
+        assert_eq!(package(&report, "used-one")["use"], "used");
+        let never = package(&report, "never-one");
+        assert_eq!(never["use"], "not_measured", "{never:#}");
+        let reason = never["use_reason"].as_str().unwrap();
+        assert!(reason.contains("1 process ran on when the observation ended (first: python3"), "{reason}");
+
+        let world = World::new();
+        world.scan();
+        std::fs::write(world.app().join("run.py"), daemon("import time; time.sleep(0.2)")).unwrap();
+        let (_, report) = world.run(&world.app(), options, &["venv/bin/python", "run.py"]);
+        let never = package(&report, "never-one");
+        assert_eq!(never["use"], "unused", "{never:#}");
+    }
+}
+
 #[test]
 fn scanning_after_the_run_gives_the_same() {
     let world = World::new();

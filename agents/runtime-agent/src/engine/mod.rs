@@ -8,6 +8,7 @@ mod java_packages;
 mod observing;
 mod processes;
 mod roots;
+mod run_on;
 mod running;
 mod scans;
 mod workloads;
@@ -356,12 +357,26 @@ impl Engine {
         }
     }
 
+    /// Waits a tick for what comes while it ends; `false` if nothing can come any more.
+    fn take_input(&mut self) -> bool {
+        match self.inputs.recv_timeout(TICK) {
+            Ok(Input::Stop { done }) => {
+                let _ = done.send(());
+            }
+            Ok(input) => self.handle(input),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
     /// The end: everything that was observed goes out, trees are over, containers go on.
     fn finish(&mut self) {
         self.finishing = true;
         let deadline = Instant::now() + self.config.stop_timeout;
         // Of a process that the hooks and JVMs first hear of now, the next look tells whether it ended without a last word.
         self.drain();
+        self.see_trees_end();
         while self.drain() && Instant::now() < deadline {
             self.flush(now_ms());
         }
@@ -382,13 +397,8 @@ impl Engine {
                 || engine.workloads.values().any(|workload| workload.identity == Identity::Pending)
         };
         while waits(self) && Instant::now() < deadline {
-            match self.inputs.recv_timeout(TICK) {
-                Ok(Input::Stop { done }) => {
-                    let _ = done.send(());
-                }
-                Ok(input) => self.handle(input),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            if !self.take_input() {
+                break;
             }
             self.drain();
             let now = now_ms();

@@ -21,8 +21,13 @@ const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 /// Whether the environment of a process names this directory, or it has the audit library mapped: some overwrite their
 /// environment with a title. Processes that must not be read are not known.
 pub fn is_named_by_a_process(directory: &Path) -> bool {
+    processes_that_name(directory).next().is_some()
+}
+
+/// The processes that do so.
+pub fn processes_that_name(directory: &Path) -> impl Iterator<Item = u32> {
     let directory = directory.as_os_str().as_bytes();
-    procfs::processes().into_iter().filter(|pid| *pid != std::process::id()).any(|pid| {
+    procfs::processes().into_iter().filter(|pid| *pid != std::process::id()).filter(move |pid| {
         let mut environment = Vec::new();
         let file = File::open(format!("/proc/{pid}/environ"));
         let read = file.and_then(|file| file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment));

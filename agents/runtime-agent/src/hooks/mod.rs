@@ -97,6 +97,11 @@ impl Hooks {
         self.0.session.set_first_process(pid);
     }
 
+    /// The tree's processes that live, as far as they are known.
+    pub fn processes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.session.processes()
+    }
+
     /// The tree's first process got none of the hooks, for this reason.
     pub fn left_out(&mut self, reason: &str) {
         self.0.session.left_out(reason);

@@ -326,6 +326,11 @@ impl HookSession {
         }
     }
 
+    /// The tree's processes that live, as far as they name the hooks or were seen.
+    pub fn processes(&self) -> impl Iterator<Item = u32> + '_ {
+        leftover::processes_that_name(&self.inner).chain(self.survey.living())
+    }
+
     /// Directory of the hooks' files.
     pub fn directory(&self) -> &Path {
         &self.inner

@@ -84,6 +84,14 @@ impl Survey {
     }
 }
 
+impl Survey {
+    /// Those that live still.
+    pub fn living(&self) -> impl Iterator<Item = u32> + '_ {
+        let lives = |(pid, started): &(u32, u64)| procfs::started_ns(*pid) == Some(*started);
+        self.known.iter().map(|(pid, (started, _))| (*pid, *started)).filter(lives).map(|(pid, _)| pid)
+    }
+}
+
 fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists = threads.flatten().take(THREADS_MAX).filter_map(|thread| {

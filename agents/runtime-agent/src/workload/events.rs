@@ -10,6 +10,9 @@ const BATCH_MAX_ITEMS: usize = 1_000;
 /// Most bytes of paths and names in one usage event.
 const BATCH_MAX_BYTES: usize = 512 * 1024;
 
+/// What stands for a program where the reason is that processes ran on.
+const RAN_ON: &str = "processes that ran on";
+
 impl Workload {
     /// The workload's events, one per artifact.
     pub fn events(&self) -> Vec<RuntimeWorkload> {
@@ -34,7 +37,15 @@ impl Workload {
             until_ms: watch.until_ms,
             from_first_exec: watch.from_first_exec,
         });
-        let losses = self.losses.iter().map(|((probe, boot_id), events_lost)| Loss {
+        let (mut lost, mut unavailable_probes) = (self.losses.clone(), self.unavailable_probes());
+        if let Some(run_on) = &self.run_on {
+            for watch in &self.watches {
+                let known = lost.entry((watch.probe.to_owned(), watch.boot_id.clone())).or_default();
+                *known = known.saturating_add(run_on.processes);
+                unavailable_probes.insert(format!("{}:{RAN_ON}", watch.probe), run_on.reason());
+            }
+        }
+        let losses = lost.iter().map(|((probe, boot_id), events_lost)| Loss {
             probe: probe.clone(),
             boot_id: boot_id.clone(),
             events_lost: i64::try_from(*events_lost).unwrap_or(i64::MAX),
@@ -44,7 +55,7 @@ impl Workload {
             workload_id: self.id.clone(),
             watched: watched.collect(),
             losses: losses.collect(),
-            unavailable_probes: self.unavailable_probes(),
+            unavailable_probes,
             observed: self.observed_events(),
             ..self.base.clone()
         }
@@ -82,9 +93,27 @@ impl Workload {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ArtifactView;
     use super::super::tests::workload;
+    use super::super::{ArtifactView, RunOn, Watch};
     use super::*;
+    use plimsoll_schemas::words::probe;
+
+    #[test]
+    fn what_runs_on_is_a_loss_of_all_that_watched() {
+        let mut workload = workload();
+        workload.watches = [probe::LD_AUDIT, probe::PYTHON_IMPORT]
+            .map(|probe| Watch { probe, boot_id: "b".into(), from_ms: 1, until_ms: 2, from_first_exec: true })
+            .into();
+        workload.set_loss(probe::LD_AUDIT, "b", 3);
+        workload.run_on = Some(RunOn { processes: 2, first: 7, name: "python3".into() });
+        let event = workload.event();
+        let losses: Vec<_> =
+            event.losses.iter().map(|loss| (loss.probe.as_str(), loss.events_lost)).collect();
+        assert_eq!(losses, [(probe::LD_AUDIT, 5), (probe::PYTHON_IMPORT, 2)]);
+        let reasons: Vec<_> = event.unavailable_probes.values().collect();
+        assert!(reasons.len() == 2 && reasons[0].starts_with("2 processes ran on"), "{reasons:?}");
+        assert!(reasons[0].contains("(first: python3, pid 7)"), "{reasons:?}");
+    }
 
     #[test]
     fn batches_are_bounded() {

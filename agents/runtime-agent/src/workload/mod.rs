@@ -105,6 +105,29 @@ pub struct Watch {
     pub from_first_exec: bool,
 }
 
+/// Processes of a workload that ran on when its observation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOn {
+    /// How many.
+    pub processes: u64,
+    /// One of them.
+    pub first: u32,
+    /// The name of its program.
+    pub name: String,
+}
+
+impl RunOn {
+    /// Why nothing of the workload is unused, with the remedy.
+    pub fn reason(&self) -> String {
+        let Self { processes, first, name } = self;
+        let are = if *processes == 1 { "process" } else { "processes" };
+        format!(
+            "{processes} {are} ran on when the observation ended (first: {name}, pid {first}), and nobody saw what came \
+             after; observe it as a service or container, or let the command wait until they have ended"
+        )
+    }
+}
+
 /// A workload.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -120,6 +143,8 @@ pub struct Workload {
     /// By probe and boot.
     pub losses: BTreeMap<(String, String), u64>,
     pub unavailable: BTreeMap<String, String>,
+    /// Its processes that ran on when the observation ended.
+    pub run_on: Option<RunOn>,
     /// How the processes of each language were observed.
     observed: BTreeMap<ObservedKey, ObservedNumbers>,
     /// Programs of languages whose packages are linked in, and how they were observed.
@@ -171,6 +196,7 @@ impl Workload {
             watches: Vec::new(),
             losses: BTreeMap::new(),
             unavailable: BTreeMap::new(),
+            run_on: None,
             observed: BTreeMap::new(),
             programs: HashSet::new(),
             first_seen_ms: now_ms,
