@@ -141,7 +141,8 @@ Examples:
 The command gets the terminal, its signals and its exit code as without plimsoll. With root
 rights eBPF observes it; without, LD_AUDIT sees shared libraries, and hooks see what Python,
 Node.js, Ruby and PHP load; classes of Java come from the JVM either way; -v says which. A
-detached container is observed until it stops, or until Ctrl-C, which leaves it running.
+detached container is observed until it stops, or until Ctrl-C, which leaves it running. Where
+other processes outlive the command, nothing is called unused: what they load then is not seen.
 A command, or shell script, that enters another root directory (chroot, unshare -R, nsenter,
 bwrap, docker) gets no hook, of which no language would find the files there: without eBPF
 nothing of it is measured; run it as root with eBPF, or `plimsoll run` inside of that root.

@@ -79,8 +79,9 @@ pub fn entered(command: &Command) -> Option<Entered> {
 
 /// Why nothing of a command is measured that enters another root; with the remedy.
 pub fn reason(entered: &Entered) -> String {
+    // Of several reasons a report gives the first in the order of text: this says more than that eBPF is switched off.
     format!(
-        "the command enters another root directory ({}), where no hook would be found; run it as root with eBPF, or run \
+        "another root directory is entered by the command ({}), where no hook would be found; run it as root with eBPF, or run \
          `plimsoll run` inside of that root directory",
         entered.program
     )

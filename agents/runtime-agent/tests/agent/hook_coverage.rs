@@ -106,7 +106,8 @@ fn nothing_breaks_in_another_root_directory() {
             let workload = collected.workloads().into_iter().next().unwrap();
             let reason = &workload.unavailable_probes[probe];
             assert!(
-                reason.contains("another root directory (chroot)") && reason.contains("; run "),
+                reason.contains("another root directory is entered by the command (chroot)")
+                    && reason.contains("; run "),
                 "{reason}"
             );
             assert!(workload.watched.is_empty(), "{workload:?}");
