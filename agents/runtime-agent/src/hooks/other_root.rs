@@ -71,7 +71,8 @@ pub fn entered(command: &Command) -> Option<Entered> {
     let named = rest.iter().filter(|_| wraps).chain(program.contains('/').then_some(program));
     let by_shell = words.iter().any(|word| SHELLS.contains(&name(word)));
     for text in named.filter_map(|path| script(&directory.join(path), by_shell)) {
-        found.extend(of_text(&text, false));
+        // Other namespaces alone are nothing to leave a whole script without hooks for.
+        found.extend(of_text(&text, false).into_iter().filter(|entered| !entered.keeps_root));
     }
     found.sort_by_key(|entered| entered.keeps_root);
     found.into_iter().next()
@@ -231,6 +232,7 @@ mod tests {
             ("#!/bin/sh\nR=/x\nchroot $R node a.js\n", true, true),
             ("#!/usr/bin/env bash\n  sudo chroot /x node a.js\n", true, true),
             ("chroot /x node a.js\n", false, true),
+            ("#!/bin/sh\nunshare -n java -version\n", false, false),
             ("#!/bin/sh\n# chroot\nnode a.js # as in chroot /x\n", false, false),
             // A database beside the application.
             ("#!/bin/sh\ndocker run -d postgres\nnode a.js\n", false, false),

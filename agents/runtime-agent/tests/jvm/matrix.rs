@@ -46,15 +46,16 @@ fn every_class_from_the_start() {
     let application = Application::new(&javac);
     let app = application.root.path();
     // In another root, which has the hook's folder at the same place: as a JVM of the system that it was made for.
+    // By a variable: the agent stays out of scripts that are seen to enter another root.
     let script = app.join("start.sh");
     fs::write(
         &script,
-        r#"[ "$INSIDE" ] || { export INSIDE=1; exec unshare -m sh "$0" "$@"; }
+        r#"[ "$INSIDE" ] || { export INSIDE=1 chroot="exec chroot"; exec unshare -m sh "$0" "$@"; }
 unset LD_AUDIT INSIDE
 root=$1 app=$2; shift 2
 hook=${JAVA_TOOL_OPTIONS##*-agentpath:}; hook=${hook%%/'$PLATFORM'*}
 mount -t proc proc "$root/proc" && mount -t tmpfs tmpfs "$root/tmp" && mkdir -p "$root$hook" &&
-mount --bind "$hook" "$root$hook" && mount --bind "$app" "$root/app" && exec chroot "$root" "$@""#,
+mount --bind "$hook" "$root$hook" && mount --bind "$app" "$root/app" && $chroot "$root" "$@""#,
     )
     .unwrap();
     for (name, home) in HOMES {
