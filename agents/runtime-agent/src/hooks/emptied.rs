@@ -23,28 +23,32 @@ pub fn empties_environment(arguments: &[String]) -> bool {
 /// By the options of GNU coreutils and busybox.
 fn is_emptying_env<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     while let Some(word) = words.next() {
-        let name =
-            word.strip_prefix("--unset=").or_else(|| word.strip_prefix("-u").filter(|name| !name.is_empty()));
-        if matches!(word, "-" | "--ignore-environment")
-            || name == Some("LD_AUDIT")
-            || word.starts_with("LD_AUDIT=")
-        {
+        // Long options may be shortened.
+        let (option, value) = word.split_once('=').unwrap_or((word, ""));
+        let is_long = |begin: &str| option.starts_with(begin);
+        if word == "-" || is_long("--i") || has_flag(word, 'i') || option == "LD_AUDIT" {
             return true;
         }
-        match word {
-            "-u" | "--unset" if words.next() == Some("LD_AUDIT") => return true,
-            "-C" | "--chdir" => drop(words.next()),
+        // Of an option that stands alone, the next word.
+        let mut argument = |letter| {
+            let own = if word.starts_with("--") {
+                value
+            } else {
+                word.split_once(letter).map_or("", |(_, own)| own)
+            };
+            if own.is_empty() { words.next().unwrap_or_default() } else { own }
+        };
+        if is_long("--s") || has_flag(word, 'S') {
             // All that follows is one text, options first.
-            _ if word.starts_with("--split-string") || has_flag(word, 'S') => {
-                let text = word.trim_start_matches("--split-string").trim_start_matches('=');
-                let text = text.split_once('S').map_or(text, |(_, text)| text);
-                return has_flag(word, 'i')
-                    || is_emptying_env(text.split_whitespace())
-                    || words.next().is_some_and(|text| is_emptying_env(text.split_whitespace()));
+            return is_emptying_env(argument('S').split_whitespace());
+        } else if is_long("--u") || has_flag(word, 'u') {
+            if argument('u') == "LD_AUDIT" {
+                return true;
             }
-            _ if has_flag(word, 'i') => return true,
-            _ if word.starts_with('-') || word.contains('=') => {}
-            _ => return false,
+        } else if is_long("--c") || has_flag(word, 'C') {
+            argument('C');
+        } else if !word.starts_with('-') && !word.contains('=') {
+            return false;
         }
     }
     false
@@ -83,13 +87,21 @@ mod tests {
             ("env -u LD_AUDIT ./app", true),
             ("env -uLD_AUDIT ./app", true),
             ("env --unset=LD_AUDIT ./app", true),
+            ("env -vu LD_AUDIT ./app", true),
+            ("env --uns LD_AUDIT ./app", true),
+            ("env --ign ./app", true),
             ("env LD_AUDIT= ./app", true),
             ("env -S -i ./app", true),
+            ("env --split-string=-i Some", true),
+            ("env --split-string -i", true),
+            ("env -S-i", true),
             ("env -iS ./app", true),
             ("env python3 -i", false),
             ("env -u DISPLAY ./app -i", false),
             ("env -C /srv ./app -i", false),
             ("env A=b ./app", false),
+            ("env A= ./app -i", false),
+            ("env --unset=DISPLAY -- ./app -i", false),
             ("env -S python3 -i", false),
             ("env", false),
             ("su - app -c node", true),
