@@ -14,6 +14,7 @@ pub mod identity;
 pub mod java;
 pub mod observe;
 pub mod output;
+pub mod probes;
 pub mod procfs;
 pub mod resolver;
 pub mod rules;

@@ -5,6 +5,7 @@ mod handing_out;
 mod inspecting;
 mod java;
 mod java_packages;
+mod jvms;
 mod observing;
 mod processes;
 mod roots;

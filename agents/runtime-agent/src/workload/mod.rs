@@ -4,6 +4,7 @@
 mod events;
 mod learned;
 mod observed;
+mod run_on;
 mod scripts;
 mod tools;
 
@@ -17,6 +18,7 @@ use crate::observe::{Observation, below};
 use learned::Learned;
 
 pub use observed::{ObservedKey, ObservedNumbers};
+pub use run_on::RunOn;
 pub use scripts::{Look, Script};
 
 /// Most items that wait for a workload's identity; later ones count as lost.
@@ -103,29 +105,6 @@ pub struct Watch {
     pub from_ms: i64,
     pub until_ms: i64,
     pub from_first_exec: bool,
-}
-
-/// Processes of a workload that ran on when its observation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunOn {
-    /// How many.
-    pub processes: u64,
-    /// One of them.
-    pub first: u32,
-    /// The name of its program.
-    pub name: String,
-}
-
-impl RunOn {
-    /// Why nothing of the workload is unused, with the remedy.
-    pub fn reason(&self) -> String {
-        let Self { processes, first, name } = self;
-        let are = if *processes == 1 { "process" } else { "processes" };
-        format!(
-            "{processes} {are} ran on when the observation ended (first: {name}, pid {first}), and nobody saw what came \
-             after; observe it as a service or container, or let the command wait until they have ended"
-        )
-    }
 }
 
 /// A workload.
