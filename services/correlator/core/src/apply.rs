@@ -20,8 +20,8 @@ use crate::entity::{
 };
 use crate::event::Refusal;
 use crate::limits::{
-    ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, JAVA_PACKAGE_OWNERS_MAX, NAME_MAX_BYTES,
-    WARNINGS_MAX,
+    ALERTS_MAX, EVIDENCE_MAX_ENTRIES, EVIDENCE_WAITING_MAX_ENTRIES, INCOMPLETE_PRODUCERS_MAX,
+    JAVA_PACKAGE_OWNERS_MAX_BYTES, NAME_MAX_BYTES, WARNINGS_MAX,
 };
 use crate::merge::earlier;
 
@@ -155,7 +155,7 @@ impl Artifact {
             role: record.role,
             drift: record.drift,
             resolved_at_ms: record.resolved_at_ms,
-            incomplete: false,
+            ..Ownership::default()
         };
         let used = self.evidence_at(&path).next().is_some();
         if used {
@@ -185,25 +185,31 @@ impl Artifact {
     fn join_java_package(&mut self, path: PathKey, record: PackageOwnership, order: Order) {
         let kept = self.ownership.get(&path);
         let is_latest = kept.is_none_or(|kept| kept.order <= order);
-        let said_incomplete = record.state == ownership_state::UNRESOLVED && record.owners.is_empty();
         let mut joined = kept.cloned().unwrap_or_default();
         if is_latest {
             joined.order = order;
-            joined.incomplete = said_incomplete;
             (joined.reason, joined.role, joined.drift) = (record.reason, record.role, record.drift);
             joined.resolved_at_ms = record.resolved_at_ms;
+            // A machine's answer says nothing about the archives of others.
+            if record.state == ownership_state::UNRESOLVED && record.owners.is_empty() {
+                joined.incomplete.insert(record.producer_id);
+            } else {
+                joined.incomplete.remove(&record.producer_id);
+            }
         }
-        let known: BTreeSet<&str> = joined.owners.iter().map(|owner| owner.package_id.as_str()).collect();
         let named = if record.state == ownership_state::UNOWNED { Vec::new() } else { record.owners };
-        let new: Vec<Owner> =
-            named.into_iter().filter(|owner| !known.contains(owner.package_id.as_str())).collect();
-        joined.owners.extend(new);
-        if joined.owners.len() > JAVA_PACKAGE_OWNERS_MAX {
-            // Any archive then, for good.
-            joined.owners.clear();
-            (joined.order, joined.incomplete) = (Order { epoch: u32::MAX, offset: i64::MAX }, true);
+        let ids = joined.owners.into_iter().chain(named).map(|owner| owner.package_id);
+        let ids: BTreeSet<String> = ids.collect();
+        joined.any_archive |= ids.iter().map(String::len).sum::<usize>() > JAVA_PACKAGE_OWNERS_MAX_BYTES
+            || joined.incomplete.len() > INCOMPLETE_PRODUCERS_MAX;
+        if joined.any_archive {
+            joined.incomplete.clear();
+            joined.owners = Vec::new();
+        } else {
+            let owner = |package_id| Owner { package_id, ..Owner::default() };
+            joined.owners = ids.into_iter().map(owner).collect();
         }
-        let is_nobodys = joined.owners.is_empty() && !joined.incomplete;
+        let is_nobodys = joined.owners.is_empty() && joined.incomplete.is_empty() && !joined.any_archive;
         let state = if is_nobodys { ownership_state::UNOWNED } else { ownership_state::UNRESOLVED };
         state.clone_into(&mut joined.state);
         if self.ownership.get(&path) == Some(&joined) {

@@ -186,8 +186,10 @@ pub struct Ownership {
     pub role: String,
     pub drift: String,
     pub resolved_at_ms: i64,
-    /// Of a Java package: not all archives that may have it were known at the last answer.
-    pub incomplete: bool,
+    /// Of a Java package: producers that did not know all archives that may have it, by their last answers.
+    pub incomplete: BTreeSet<String>,
+    /// Of a Java package: more was said than is kept, so any archive may have it.
+    pub any_archive: bool,
 }
 
 /// A running or stopped instance.

@@ -8,8 +8,11 @@ pub const EVIDENCE_MAX_ENTRIES: usize = 200_000;
 pub const EVIDENCE_WAITING_MAX_ENTRIES: usize = 20_000;
 /// Names of the classes of one Java package at one path, in bytes: keeps their entity below the records' 1 MB.
 pub const CLASSES_MAX_BYTES: usize = 400 * 1024;
-/// Packages of which a class of one Java package may be; with more it may be of any: keeps the entity below 1 MB.
-pub const JAVA_PACKAGE_OWNERS_MAX: usize = 2_000;
+/// Ids of the packages of which a class of one Java package may be, in bytes; with more it may be of any. Keeps the entity
+/// below the records' 1 MB.
+pub const JAVA_PACKAGE_OWNERS_MAX_BYTES: usize = 400 * 1024;
+/// Producers that are remembered not to know all archives with one Java package; with more any archive may have it.
+pub const INCOMPLETE_PRODUCERS_MAX: usize = 256;
 /// Classes of one Java package at one path.
 pub const CLASSES_MAX: usize = 12_000;
 /// Name of a class or module, in bytes; the rest is cut off.

@@ -143,10 +143,9 @@ impl Artifact {
                     unresolved.any_archive = true;
                     continue;
                 };
-                // The state alone: of versions that kept no mark.
                 let is_unknown =
                     ownership.state == ownership_state::UNRESOLVED && ownership.owners.is_empty();
-                unresolved.any_archive |= ownership.incomplete || is_unknown;
+                unresolved.any_archive |= !ownership.incomplete.is_empty() || is_unknown;
                 for owner in &ownership.owners {
                     let id = owner.package_id.clone();
                     unresolved.classes.entry(id).or_insert_with(|| (class.clone(), copy_in(&path.path)));

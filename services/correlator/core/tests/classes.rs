@@ -5,7 +5,7 @@
 mod support;
 
 use plimsoll_correlator_core::Event;
-use plimsoll_schemas::events::{RuntimeWorkload, UsedFile};
+use plimsoll_schemas::events::{PackageOwnership, RuntimeWorkload, UsedFile};
 use support::*;
 
 /// An image with Java packages whose only workload was watched by the JVM tool interface from its first exec.
@@ -199,6 +199,29 @@ fn answers_about_a_java_package_are_joined() {
     check(vec![answer(&["jv-app"]), answer(&[])], both);
     check(vec![answer(&[]), answer(&["jv-app"])], ["not_measured", "unused"]);
     check(vec![answer(&[]), nobodys()], ["unused", "unused"]);
+    // Of another machine's archives, nobody else's answer says anything.
+    let of_another = |event: Event| match event {
+        Event::Ownership(ownership) => {
+            Event::Ownership(PackageOwnership { producer_id: "b".into(), ..ownership })
+        }
+        other => other,
+    };
+    check(vec![of_another(answer(&[])), answer(&["jv-app"])], both);
+    check(
+        vec![of_another(answer(&[])), answer(&["jv-app"]), of_another(nobodys())],
+        ["not_measured", "unused"],
+    );
+    // More than is kept: any.
+    let many: Vec<String> = (0..30_000).map(|number| format!("jv-with-a-longer-name-{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    check(vec![answer(&many), answer(&["jv-app"])], both);
+    let producers = (0..300).map(|number| match answer(&[]) {
+        Event::Ownership(ownership) => {
+            Event::Ownership(PackageOwnership { producer_id: format!("{number}"), ..ownership })
+        }
+        other => other,
+    });
+    check(producers.chain([answer(&["jv-app"])]).collect(), both);
 }
 
 #[test]
