@@ -17,6 +17,7 @@ use plimsoll_schemas::identity::ComponentKey;
 use crate::config::AgentConfig;
 use crate::ebpf::{EbpfError, Kernel};
 use crate::engine::{Engine, EngineParts, Input, TREE_ID, TreeRequest};
+use crate::hooks::other_root::file_of;
 use crate::hooks::{HookEnvironment, Hooks};
 use crate::java::StartHook;
 use crate::java::start::JavaEnvironment;
@@ -367,15 +368,7 @@ impl Tree {
 
 /// The program of a command as the system finds it, without a leading slash.
 fn program_of(command: &Command) -> Option<Vec<u8>> {
-    let program = Path::new(command.get_program());
-    let set = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
-    let list = set.map(std::ffi::OsStr::to_os_string).or_else(|| std::env::var_os("PATH"));
-    let found = if program.components().count() > 1 {
-        Some(command.get_current_dir().map_or_else(|| program.to_owned(), |folder| folder.join(program)))
-    } else {
-        std::env::split_paths(&list?).map(|folder| folder.join(program)).find(|path| path.is_file())
-    };
-    let real = std::fs::canonicalize(found?).ok()?;
+    let real = std::fs::canonicalize(file_of(command, command.get_program())?).ok()?;
     Some(real.as_os_str().as_bytes().strip_prefix(b"/")?.to_vec())
 }
 

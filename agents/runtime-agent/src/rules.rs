@@ -12,7 +12,7 @@ pub const PROGRAM_NOT_IN_IMAGE: &str = "program-not-in-image";
 /// Name of the rule: a server process started a shell.
 pub const SHELL_FROM_SERVER: &str = "shell-from-server";
 
-const SHELLS: &[&str] =
+pub(crate) const SHELLS: &[&str] =
     &["sh", "bash", "dash", "ash", "zsh", "ksh", "ksh93", "mksh", "fish", "csh", "tcsh", "rbash", "yash"];
 
 /// Programs that serve, whether or not their listening socket is theirs (workers inherit or lack it).

@@ -4,10 +4,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Largest script that is looked into, in bytes.
+use crate::rules::SHELLS;
+
+/// Most of a script that is looked into, in bytes.
 const SCRIPT_MAX_BYTES: u64 = 64 * 1024;
 
 /// Programs that run others in another root directory, with the environment that they got.
@@ -40,11 +42,32 @@ const CONTAINERS: [&str; 10] = [
     "podman-compose",
     "runc",
 ];
-const SHELLS: [&str; 6] = ["ash", "bash", "dash", "ksh", "sh", "zsh"];
 /// Programs whose arguments are another command; shells are, too.
-const WRAPPERS: [&str; 13] = [
-    "busybox", "chrt", "doas", "env", "ionice", "nice", "nohup", "nsenter", "setsid", "stdbuf", "sudo",
-    "timeout", "unshare",
+const WRAPPERS: [&str; 24] = [
+    "busybox",
+    "chrt",
+    "doas",
+    "dumb-init",
+    "env",
+    "flock",
+    "gosu",
+    "ionice",
+    "nice",
+    "nohup",
+    "nsenter",
+    "pkexec",
+    "runuser",
+    "setpriv",
+    "setsid",
+    "stdbuf",
+    "su",
+    "su-exec",
+    "sudo",
+    "taskset",
+    "timeout",
+    "tini",
+    "unshare",
+    "xargs",
 ];
 /// Words of a shell behind which a command follows.
 const KEYWORDS: [&str; 12] =
@@ -67,15 +90,31 @@ pub fn entered(command: &Command) -> Option<Entered> {
     let directory = command.get_current_dir().unwrap_or(Path::new("."));
     let mut found = of_words(&words.iter().map(String::as_str).collect::<Vec<_>>(), true);
     let (program, rest) = words.split_first()?;
-    let wraps = SHELLS.contains(&name(program)) || WRAPPERS.contains(&name(program));
-    let named = rest.iter().filter(|_| wraps).chain(program.contains('/').then_some(program));
+    let wraps = runs_others(name(program));
     let by_shell = words.iter().any(|word| SHELLS.contains(&name(word)));
-    for text in named.filter_map(|path| script(&directory.join(path), by_shell)) {
+    // A shell takes its script from the working directory, too.
+    let beside = rest.iter().filter(|word| wraps && !word.contains('/')).map(|word| directory.join(word));
+    let named = if wraps { &words[..] } else { &words[..1] };
+    let found_by_system = named.iter().filter_map(|word| file_of(command, OsStr::new(word)));
+    for text in beside.chain(found_by_system).filter_map(|path| script(&path, by_shell)) {
         // Other namespaces alone are nothing to leave a whole script without hooks for.
         found.extend(of_text(&text, false).into_iter().filter(|entered| !entered.keeps_root));
     }
     found.sort_by_key(|entered| entered.keeps_root);
     found.into_iter().next()
+}
+
+/// The file that the system runs for a word of a command: a path, or a name that it finds along the command's PATH.
+pub fn file_of(command: &Command, word: &OsStr) -> Option<PathBuf> {
+    let program = Path::new(word);
+    if program.components().count() > 1 {
+        return Some(
+            command.get_current_dir().map_or_else(|| program.to_owned(), |folder| folder.join(program)),
+        );
+    }
+    let set = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
+    let list = set.map(OsStr::to_os_string).or_else(|| std::env::var_os("PATH"))?;
+    std::env::split_paths(&list).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Why nothing of a command is measured that enters another root; with the remedy.
@@ -93,17 +132,27 @@ fn name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
+/// Whether the arguments of a program are another command.
+fn runs_others(program: &str) -> bool {
+    SHELLS.contains(&program) || WRAPPERS.contains(&program)
+}
+
+/// Whether an argument is spelled as programs are, by name or below `bin` or `sbin`; other paths and settings are data.
+fn may_be_program(word: &str) -> bool {
+    let parent = word.rsplit_once('/').map(|(parent, _)| parent);
+    !word.contains('=') && parent.is_none_or(|parent| matches!(name(parent), "bin" | "sbin"))
+}
+
 /// What one command enters; `clients` of containers count.
 fn of_words(words: &[&str], clients: bool) -> Vec<Entered> {
     let Some((program, arguments)) = words.split_first() else { return Vec::new() };
     let mut found = Vec::new();
     found.extend(of_program(program, arguments, clients));
-    let program = name(program);
-    if SHELLS.contains(&program) || WRAPPERS.contains(&program) {
+    if runs_others(name(program)) {
         for (index, argument) in arguments.iter().enumerate() {
             if argument.contains(char::is_whitespace) {
                 found.extend(of_text(argument, clients));
-            } else {
+            } else if may_be_program(argument) {
                 found.extend(of_program(argument, &arguments[index + 1..], clients));
             }
         }
@@ -161,9 +210,13 @@ fn of_text(text: &str, clients: bool) -> Vec<Entered> {
 /// The text of a shell's script.
 fn script(path: &Path, by_shell: bool) -> Option<String> {
     // A FIFO would wait.
-    let is_file = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= SCRIPT_MAX_BYTES);
-    let mut text = String::new();
-    File::open(path).ok().filter(|_| is_file)?.take(SCRIPT_MAX_BYTES).read_to_string(&mut text).ok()?;
+    let is_file = fs::metadata(path).is_ok_and(|file| file.is_file());
+    let mut bytes = Vec::new();
+    File::open(path).ok().filter(|_| is_file)?.take(SCRIPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    if bytes.starts_with(b"\x7fELF") {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let first = text.lines().next().unwrap_or_default();
     let is_shells = match first.strip_prefix("#!") {
         Some(interpreter) => interpreter.split_whitespace().any(|word| SHELLS.contains(&name(word))),
@@ -202,6 +255,13 @@ mod tests {
             ("nsenter -t 1 -n node", Some(("nsenter", true))),
             ("nsenter -t 1 -m node", Some(("nsenter", false))),
             ("nsenter --target 1 --all node", Some(("nsenter", false))),
+            ("gosu app chroot /srv node", Some(("chroot", false))),
+            ("xargs -n1 /opt/bin/chroot /srv", Some(("chroot", false))),
+            // Data of others.
+            ("env CONF=/x/docker node app.js", None),
+            ("env CONF=docker node app.js", None),
+            ("timeout 600 pytest tests/docker", None),
+            ("nohup node /srv/docker", None),
         ] {
             check(&line.split(' ').collect::<Vec<_>>(), expected);
         }
@@ -219,8 +279,11 @@ mod tests {
             ("unshare -m sh -c 'mount a b; chroot b node'", Some(("chroot", false))),
             ("docker compose up", Some(("docker", false))),
         ] {
-            check(&["/bin/sh", "-c", text], expected);
+            for shell in ["/bin/sh", "fish"] {
+                check(&[shell, "-c", text], expected);
+            }
         }
+        check(&["su", "-c", "chroot /srv node a.js", "app"], Some(("chroot", false)));
     }
 
     #[test]
@@ -246,5 +309,36 @@ mod tests {
         }
         fs::write(path, [0xff; 8]).unwrap();
         check(&["bash", path], None);
+        let long = format!("#!/bin/sh\nchroot /x node\n{}", "#".repeat(SCRIPT_MAX_BYTES as usize));
+        for text in [&b"#!/bin/sh\n# caf\xe9\nchroot /x node\n"[..], long.as_bytes()] {
+            fs::write(path, text).unwrap();
+            check(&[path], Some(("chroot", false)));
+        }
+        fs::write(path, "\x7fELF\nchroot /x\n").unwrap();
+        check(&["bash", path], None);
+    }
+
+    #[test]
+    fn scripts_are_found_as_the_system_finds_them() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("start-app"), "#!/bin/sh\nchroot /x node a.js\n").unwrap();
+        for (line, expected) in [
+            ("start-app", true),
+            ("sudo -E start-app", true),
+            ("node start-app", false),
+            ("start-other", false),
+        ] {
+            let mut words = line.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            command.args(words).env("PATH", directory.path());
+            assert_eq!(entered(&command).is_some(), expected, "{line}");
+        }
+    }
+
+    /// The correlator gives the first of several reasons, in the order of text.
+    #[test]
+    fn the_reason_comes_before_that_of_ebpf() {
+        let entered = Entered { program: "chroot".to_owned(), keeps_root: false };
+        assert!(reason(&entered).as_str() < "eBPF is switched off");
     }
 }
