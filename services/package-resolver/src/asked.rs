@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Most questions that are remembered; agents ask for half as many of one workload. Beyond, asking again counts anew.
+/// Most questions that are remembered; agents ask for at most half as many of one workload within an hour. Of others, what
+/// waits is said anew each time, and they are not asked once more at the end.
 const MAX_PATHS: usize = 8_192;
 
 /// By path, since when it waits; nothing once it was answered.
@@ -18,9 +19,9 @@ impl Asked {
         self.lock().get(path).copied().flatten().map_or(asked_at, |since| asked_at.min(since))
     }
 
-    /// Whether `path` waits since `asked_at`, and not longer.
+    /// Whether `path` waits since `asked_at`, or is not remembered: nobody was told so yet.
     pub fn is_new(&self, path: &[u8], asked_at: Instant) -> bool {
-        self.lock().get(path) == Some(&Some(asked_at))
+        self.lock().get(path).is_none_or(|since| *since == Some(asked_at))
     }
 
     /// Could not be answered.
@@ -55,5 +56,26 @@ impl Asked {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Option<Instant>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_bound_each_question_is_new() {
+        let (asked, now) = (Asked::default(), Instant::now());
+        for number in 0..MAX_PATHS {
+            asked.waits(format!("?!/{number}").as_bytes(), now);
+        }
+        let later = now + std::time::Duration::from_secs(1);
+        asked.waits(b"?!/one/more", later);
+        assert_eq!(asked.all().len(), MAX_PATHS);
+        assert!(asked.is_new(b"?!/one/more", later) && asked.is_new(b"?!/0", now));
+        assert!(!asked.is_new(b"?!/0", later));
+        asked.answered(b"?!/0");
+        assert!(!asked.is_new(b"?!/0", now));
+        assert_eq!(asked.since(b"?!/1", later), now);
     }
 }

@@ -12,7 +12,7 @@ use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply};
-use plimsoll_schemas::words::java_package_of;
+use plimsoll_schemas::words::{java_package_of, ownership_state};
 
 use crate::answer::{self, Contents, Question};
 use crate::config::ResolverSettings;
@@ -125,8 +125,18 @@ impl Resolver {
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
         // Of a host it would mean walking all of it once more.
         if !query.paths.is_empty() && (root.component || root.is_replica) {
-            // It is published, too.
-            let nobody: Reply = Arc::new(|_| {});
+            let (resolver, artifact) = (self.clone(), query.artifact.clone());
+            // It is published; who asked is gone.
+            let nobody: Reply = Arc::new(move |reply| {
+                if let ResolverReply::Failed { reason, .. } = reply {
+                    resolver.meters.requests.with(&["last_failed"]).inc();
+                    tracing::error!(
+                        artifact,
+                        reason,
+                        "the last answers about Java packages are not published"
+                    );
+                }
+            });
             self.submit(query, root, &nobody, true);
         }
     }
@@ -237,7 +247,10 @@ impl Resolver {
         };
         let entries: Vec<PackageOwnership> = asked.into_iter().map(|path| question.answer(path)).collect();
         // What was known of them says nothing about the archives of now.
-        let is_outdated = |entry: &&PackageOwnership| root.asked.is_new(&entry.path, asked_at);
+        let is_outdated = |entry: &&PackageOwnership| {
+            let is_unknown = entry.state == ownership_state::UNRESOLVED && entry.owners.is_empty();
+            is_unknown && java_package_of(&entry.path).is_some() && root.asked.is_new(&entry.path, asked_at)
+        };
         self.published.take_back(entries.iter().filter(is_outdated));
         entries
     }

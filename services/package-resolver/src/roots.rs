@@ -35,7 +35,7 @@ pub struct Root {
     pub first: OnceLock<Weak<Indexed>>,
     /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
     pub near: Mutex<Option<Surroundings>>,
-    /// Questions about Java packages that wait for a newer index.
+    /// The Java packages that it was asked about.
     pub asked: Asked,
     /// The connection that announced it.
     connection: u64,

@@ -104,8 +104,8 @@ impl InProcess {
         &self.socket
     }
 
-    /// Waits until no request is worked on any more, those past their deadline and those that had to wait included; whether
-    /// that came about.
+    /// Asks about all Java packages once more, then waits until no request is worked on any more, those past their deadline
+    /// included; whether that came about.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         self.resolver.answer_rest(None);
         self.resolver.wait_idle(timeout)
