@@ -15,8 +15,8 @@ use crate::sweep::language_on_jvm;
 const HELLO_MAX_MS: i64 = 10_000;
 /// Interpreters that are waited for; what comes on top counts as not measured.
 const EXPECTED_MAX: usize = 4_096;
-/// Programs named with the reason why they are not measured.
-const REASONS_MAX: usize = 16;
+/// Programs named with the reasons why they are not measured, one for each probe at most.
+const UNMEASURED_PROGRAMS_MAX: usize = 16;
 /// Processes whose program is remembered.
 const PROGRAMS_MAX: usize = 16_384;
 /// Longest reason that a hook can give, in characters.
@@ -238,12 +238,19 @@ impl Coverage {
     /// A program ran unseen by a probe. Counts as a loss: nothing that the probe did not see may be called unused.
     pub fn unmeasured(&mut self, probe: &'static str, program: &[u8], reason: &str) {
         self.lose(probe, 1);
-        let program = String::from_utf8_lossy(program).into_owned();
-        let reason = format!("{program} {reason}; {REMEDY}");
-        if self.reasons.len() < REASONS_MAX {
-            tracing::warn!(probe, reason, "not measured");
-            self.reasons.insert((probe, program), reason);
+        let key = (probe, String::from_utf8_lossy(program).into_owned());
+        // A program in a loop is told once.
+        if self.reasons.contains_key(&key) || !self.has_room_for(&key.1) {
+            return;
         }
+        let reason = format!("{} {reason}; {REMEDY}", key.1);
+        tracing::warn!(probe, reason, "not measured");
+        self.reasons.insert(key, reason);
+    }
+
+    fn has_room_for(&self, program: &str) -> bool {
+        let named: BTreeSet<&str> = self.reasons.keys().map(|(_, program)| program.as_str()).collect();
+        named.len() < UNMEASURED_PROGRAMS_MAX || named.contains(program)
     }
 
     /// Reports were lost.

@@ -232,3 +232,25 @@ fn losses_only_grow_whatever_a_process_writes() {
     let most = Report { lost: u64::MAX, ..report(ReportKind::Object, 1, "", "/lib/a.so") };
     check(&[most.clone(), most], &[], "", "ld-audit 18446744073709551615", "ld-audit, python-import");
 }
+
+#[test]
+fn each_program_is_named_once_for_each_probe_and_always_counted() {
+    let mut coverage = Coverage::default();
+    let probes = [probe::LD_AUDIT, probe::PYTHON_IMPORT];
+    let mut tell = |program: &str, reason| {
+        probes.iter().for_each(|probe| coverage.unmeasured(probe, program.as_bytes(), reason));
+        (coverage.reasons.len(), coverage.lost[probe::LD_AUDIT])
+    };
+    assert_eq!(tell("/usr/bin/sudo", "first"), (2, 1));
+    assert_eq!(tell("/usr/bin/sudo", "again"), (2, 2));
+    for number in 1..UNMEASURED_PROGRAMS_MAX {
+        tell(&format!("/bin/{number}"), "first");
+    }
+    let full = 2 * UNMEASURED_PROGRAMS_MAX;
+    assert_eq!(tell("/bin/more", "first"), (full, UNMEASURED_PROGRAMS_MAX as u64 + 2));
+    // What has a place keeps it for every probe.
+    coverage.unmeasured(probe::NODE_MODULE, b"/bin/1", "first");
+    assert_eq!(coverage.reasons.len(), full + 1);
+    let kept = &coverage.reasons[&(probe::LD_AUDIT, "/usr/bin/sudo".to_owned())];
+    assert!(kept.starts_with("/usr/bin/sudo first; "), "{kept}");
+}
