@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 use super::{Engine, TREE_ID};
 use crate::resolver::open_directory;
@@ -73,17 +72,7 @@ fn inspect(question: &Question) -> Option<Found> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = Path::new(std::ffi::OsStr::from_bytes(&question.path));
-    let open = |path| rustix::fs::openat2(&question.root, path, flags, Mode::empty(), resolve);
-    let mut opened = open(path);
-    if question.look == Look::Forks {
-        // A file in an archive: the archive's is looked at.
-        let mut outer = path.ancestors().skip(1).filter(|outer| !outer.as_os_str().is_empty());
-        while opened.as_ref().is_err_and(|error| *error == Errno::NOTDIR)
-            && let Some(outer) = outer.next()
-        {
-            opened = open(outer);
-        }
-    }
+    let opened = rustix::fs::openat2(&question.root, path, flags, Mode::empty(), resolve);
     let file = opened.ok().map(File::from);
     match question.look {
         Look::Hidden => unmeasurable::of_file(file?, &question.path),

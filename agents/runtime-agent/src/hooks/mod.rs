@@ -20,6 +20,8 @@ pub mod session;
 mod survey;
 mod tools;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -240,7 +242,8 @@ fn look_for_forks(workload: &mut Workload, path: &[u8], seen_ms: i64) {
     if is_hook(path) {
         return;
     }
-    let path = phar_of(path).unwrap_or(path);
+    // An archive is looked into once, whatever was included from it.
+    let path = archive_of(path).unwrap_or(path);
     workload.look_for_forks(path.strip_prefix(b"/").unwrap_or(path), seen_ms);
 }
 
@@ -271,17 +274,26 @@ fn uses(places: &mut Places, coverage: &Coverage, report: &Report) -> Vec<Use> {
     let mut observations = places.observations(kind, &report.path, &name);
     // An archive may be owned as the file that it is.
     if report.kind == ReportKind::Module(Language::Php)
-        && let Some(archive) = phar_of(&report.path)
+        && let Some(archive) = archive_of(&report.path)
     {
         observations.extend(places.observations(kind, archive, ""));
     }
     observations.into_iter().map(|observation| Use { probe, process: process.clone(), observation }).collect()
 }
 
-/// The archive of PHP that a file was included from: `/app/x.phar` of `/app/x.phar/src/a.php`.
-fn phar_of(path: &[u8]) -> Option<&[u8]> {
+/// The archive of PHP that a file was included from: `/app/x` of `/app/x/src/a.php` where that is a file, whatever its name.
+fn archive_of(path: &[u8]) -> Option<&[u8]> {
     const ENDING: &[u8] = b".phar/";
-    let at = path.windows(ENDING.len()).position(|window| window == ENDING)?;
+    let is_below_a_file = |path: &Path| {
+        std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory)
+    };
+    let inside = Path::new(OsStr::from_bytes(path));
+    if is_below_a_file(inside) {
+        let archive = inside.ancestors().find(|outer| !is_below_a_file(outer))?;
+        return Some(archive.as_os_str().as_bytes());
+    }
+    // It may be gone by now: then its name tells.
+    let at = memchr::memmem::find(path, ENDING).filter(|_| !inside.exists())?;
     Some(&path[..at + ENDING.len() - 1])
 }
 
@@ -323,6 +335,33 @@ mod tests {
         };
         check(&["-i", "true"], true);
         check(&["A=b", "true"], false);
+    }
+
+    #[test]
+    fn archives_of_php_are_files_and_looked_into_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().to_str().unwrap();
+        std::fs::write(directory.path().join("phpunit"), "").unwrap();
+        std::fs::create_dir(directory.path().join("b.phar")).unwrap();
+        std::fs::write(directory.path().join("b.phar/a.php"), "").unwrap();
+        let mut workload = Workload::new("m/t".into(), WorkloadKind::Tree, RuntimeWorkload::default(), 0);
+        for (path, expected) in [
+            ("phpunit/src/a.php", Some("phpunit")),
+            ("phpunit/src/deep/b.php", Some("phpunit")),
+            ("phpunit", None),
+            ("b.phar/a.php", None),
+            ("gone.phar/src/a.php", Some("gone.phar")),
+            ("gone.phar", None),
+            ("gone/a.php", None),
+        ] {
+            let path = format!("{base}/{path}");
+            let found = archive_of(path.as_bytes()).map(|path| String::from_utf8(path.to_vec()).unwrap());
+            assert_eq!(found, expected.map(|name| format!("{base}/{name}")), "{path}");
+            look_for_forks(&mut workload, path.as_bytes(), 0);
+        }
+        let mut waiting = workload.scripts.iter().map(|script| String::from_utf8_lossy(&script.path));
+        assert_eq!(waiting.clone().count(), 4);
+        assert!(waiting.next().unwrap().ends_with("/phpunit"));
     }
 
     /// In a PID namespace of its own a process has a number that may be another one's here: this test's, for one.
