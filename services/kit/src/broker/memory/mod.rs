@@ -52,6 +52,14 @@ struct CommitFault {
     applied: bool,
 }
 
+/// Where the end of a transaction is not heard.
+enum Unheard {
+    /// In all its partitions, and by the group's offsets.
+    Everywhere,
+    /// In its partitions of this topic.
+    In(String),
+}
+
 struct State {
     available: bool,
     next_number: u64,
@@ -59,8 +67,7 @@ struct State {
     groups: HashMap<String, Group>,
     transactional: HashMap<String, TransactionalId>,
     commit_faults: VecDeque<CommitFault>,
-    /// Of which topic's partitions the next end of a transaction is not heard; empty: of all, and the group's.
-    forget_next_end: Option<String>,
+    forget_next_end: Option<Unheard>,
     /// For each of the next sends, whether and how it fails.
     send_faults: VecDeque<Option<BrokerErrorKind>>,
 }
@@ -114,12 +121,12 @@ impl MemoryBroker {
     /// group's offsets hear of it, as when Kafka finds no leader for them: the transaction stays open there until the
     /// same transactional id ends another one.
     pub fn forget_next_end(&self) {
-        self.forget_next_end_in("");
+        self.shared.lock().forget_next_end = Some(Unheard::Everywhere);
     }
 
     /// As [`MemoryBroker::forget_next_end`], but only the partitions of this topic do not hear of it.
     pub fn forget_next_end_in(&self, topic: &str) {
-        self.shared.lock().forget_next_end = Some(topic.to_owned());
+        self.shared.lock().forget_next_end = Some(Unheard::In(topic.to_owned()));
     }
 
     /// Fault: the next `send` fails with `kind`.
@@ -193,11 +200,14 @@ impl State {
         topic.partitions.get_mut(partition.partition as usize).ok_or_else(|| unknown_topic(partition))
     }
 
-    /// Ends the open transaction of an id without a word to its partitions of a topic, or to all if that is empty.
-    fn forget_transaction(&mut self, transactional_id: &str, topic: &str, commit: bool) {
+    /// Ends the open transaction of an id without a word to some of its partitions.
+    fn forget_transaction(&mut self, transactional_id: &str, unheard: &Unheard, commit: bool) {
         let Some(id) = self.transactional.get_mut(transactional_id) else { return };
         let Some(open) = &mut id.open else { return };
-        let is_forgotten = |partition: &TopicPartition| topic.is_empty() || *partition.topic == *topic;
+        let is_forgotten = |partition: &TopicPartition| match unheard {
+            Unheard::Everywhere => true,
+            Unheard::In(topic) => *partition.topic == **topic,
+        };
         let (touched, heard) = std::mem::take(&mut open.touched).into_iter().partition(is_forgotten);
         open.touched = heard;
         id.forgotten.push(OpenTransaction { number: open.number, touched, expires: open.expires });

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{OpenTransaction, PARTITION_MAX_BYTES, RECORD_MAX_BYTES, Shared, State};
+use super::{OpenTransaction, PARTITION_MAX_BYTES, RECORD_MAX_BYTES, Shared, State, Unheard};
 use crate::broker::types::{
     GroupMetadata, IncomingRecord, OutgoingRecord, ProducerOptions, TopicPartition, TransactionOffsets,
 };
@@ -204,7 +204,9 @@ impl Producer for MemoryProducer {
             let metadata = memory_metadata(&group)?;
             let found = state.groups.get_mut(&metadata.group);
             match found.filter(|group| group.accepts(metadata.member, metadata.generation)) {
-                Some(group) if forgotten.as_deref() == Some("") => group.unsettled.extend(offsets),
+                Some(group) if matches!(forgotten, Some(Unheard::Everywhere)) => {
+                    group.unsettled.extend(offsets);
+                }
                 Some(group) => {
                     // The end of this transaction is that of the forgotten one too.
                     let ended = std::mem::take(&mut group.unsettled).into_iter().chain(offsets);
@@ -222,7 +224,7 @@ impl Producer for MemoryProducer {
             }
         }
         match forgotten {
-            Some(topic) => state.forget_transaction(&id, &topic, true),
+            Some(unheard) => state.forget_transaction(&id, &unheard, true),
             None => state.end_transaction(&id, true),
         }
         drop(state);
@@ -240,7 +242,7 @@ impl Producer for MemoryProducer {
         let mut state = self.available(timeout)?;
         self.check_epoch(&mut state)?;
         match state.forget_next_end.take() {
-            Some(topic) => state.forget_transaction(&id, &topic, false),
+            Some(unheard) => state.forget_transaction(&id, &unheard, false),
             None => state.end_transaction(&id, false),
         }
         drop(state);
