@@ -130,7 +130,7 @@ static int is_interpreter(const char *name, const char *end)
 /* Whether it may start others without this environment: its arguments tell (`hooks/emptied.rs`). */
 static int may_empty_environment(const char *name, const char *end)
 {
-	static const char names[6][8] = { "env", "su", "runuser", "doas", "pkexec", "busybox" };
+	static const char names[8][8] = { "env", "su", "runuser", "doas", "pkexec", "busybox", "setpriv", "coreuti" };
 
 	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++)
 		if (begins(name, end, names[n]))

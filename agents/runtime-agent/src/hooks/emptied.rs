@@ -11,10 +11,19 @@ pub fn empties_environment(arguments: &[String]) -> bool {
     // The audit library tells the arguments of these alone, and of interpreters.
     match program.rsplit('/').next().unwrap_or(program) {
         "busybox" => empties_environment(arguments),
+        // All in one program, run by a name of its own or by an option; behind that of a script stands the name.
+        "coreutils" => arguments.split_first().is_some_and(|(option, words)| {
+            option.starts_with("--coreutils-prog") && option.ends_with("=env") && {
+                let words = words.strip_prefix(&["/usr/bin/env".to_owned()]).unwrap_or(words);
+                is_emptying_env(words.iter().map(String::as_str))
+            }
+        }),
         "sudo" | "doas" | "pkexec" => true,
         "su" | "runuser" => {
-            arguments.iter().any(|word| word == "-" || word == "--login" || has_flag(word, 'l'))
+            // Long options may be shortened.
+            arguments.iter().any(|word| word == "-" || word.starts_with("--l") || has_flag(word, 'l'))
         }
+        "setpriv" => arguments.iter().any(|word| word.starts_with("--res")),
         "env" => is_emptying_env(arguments.iter().map(String::as_str)),
         _ => false,
     }
@@ -23,8 +32,8 @@ pub fn empties_environment(arguments: &[String]) -> bool {
 /// By the options of GNU coreutils and busybox.
 fn is_emptying_env<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     while let Some(word) = words.next() {
-        // Long options may be shortened.
         let (option, value) = word.split_once('=').unwrap_or((word, ""));
+        // Long options may be shortened.
         let is_long = |begin: &str| option.starts_with(begin);
         if word == "-" || is_long("--i") || has_flag(word, 'i') || option == "LD_AUDIT" {
             return true;
@@ -47,6 +56,8 @@ fn is_emptying_env<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
             }
         } else if is_long("--c") || has_flag(word, 'C') {
             argument('C');
+        } else if is_long("--a") || has_flag(word, 'a') {
+            argument('a');
         } else if !word.starts_with('-') && !word.contains('=') {
             return false;
         }
@@ -57,7 +68,7 @@ fn is_emptying_env<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
 /// Whether a letter stands among the short options of one word, before one that takes the rest of the word.
 fn has_flag(word: &str, flag: char) -> bool {
     let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.starts_with('-')) else { return false };
-    let end = letters.find(['u', 'C', 'S', 'c', 's', 'g', 'G']).map_or(letters.len(), |at| at + 1);
+    let end = letters.find(['a', 'u', 'C', 'S', 'c', 's', 'g', 'G']).map_or(letters.len(), |at| at + 1);
     letters[..end].contains(flag)
 }
 
@@ -71,7 +82,7 @@ mod tests {
         let (_, list) = source.split_once("may_empty_environment").unwrap();
         let (list, _) = list.split_once(';').unwrap();
         // `su` begins `sudo`, too.
-        for name in ["env", "su", "runuser", "doas", "pkexec", "busybox"] {
+        for name in ["env", "su", "runuser", "doas", "pkexec", "busybox", "setpriv", "coreuti"] {
             assert!(list.contains(&format!("\"{name}\"")), "{name}: {list}");
         }
     }
@@ -104,6 +115,14 @@ mod tests {
             ("env --unset=DISPLAY -- ./app -i", false),
             ("env -S python3 -i", false),
             ("env", false),
+            ("env -a name -i ./app", true),
+            ("env --argv0=name A=b ./app -i", false),
+            ("coreutils --coreutils-prog=env -i ./app", true),
+            ("coreutils --coreutils-prog-shebang=env /usr/bin/env -i ./app", true),
+            ("coreutils --coreutils-prog=ls -i", false),
+            ("setpriv --reset-env --reuid 1 ./app", true),
+            ("setpriv --reuid 1 ./app", false),
+            ("su --log app", true),
             ("su - app -c node", true),
             ("su -l app", true),
             ("su -pl app", true),
