@@ -9,8 +9,7 @@ use plimsoll_schemas::words::probe;
 use crate::config::{AgentConfig, UseEbpf};
 use crate::ebpf::{EbpfConfig, EbpfError, Kernel};
 use crate::engine::register_running;
-use crate::hooks::language::Language;
-use crate::procfs;
+use crate::{hooks, procfs};
 
 /// Which probes work here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,11 +18,6 @@ pub struct Probes {
     pub active: Vec<&'static str>,
     /// Those that are not, with the reason and the remedy.
     pub unavailable: BTreeMap<String, String>,
-}
-
-/// The probes that take eBPF's place.
-fn hook_probes() -> impl Iterator<Item = &'static str> {
-    [probe::LD_AUDIT].into_iter().chain(Language::ALL.map(Language::probe))
 }
 
 /// Why a hook is not used where eBPF is, and what to do about packages that only the hook sees.
@@ -61,13 +55,13 @@ pub fn open_kernel(config: &AgentConfig) -> Result<(Option<Arc<Kernel>>, Probes)
                     .unavailable
                     .insert(format!("{}:{}", probe::EBPF_FILES, part.program), part.consequence.clone());
             }
-            for hook in hook_probes() {
+            for hook in hooks::probes() {
                 probes.unavailable.insert(hook.to_owned(), instead_of(hook).to_owned());
             }
             Ok((Some(Arc::new(kernel)), probes))
         }
         Err(reason) => {
-            probes.active.extend(hook_probes());
+            probes.active.extend(hooks::probes());
             probes.unavailable.insert(probe::EBPF_FILES.to_owned(), reason);
             Ok((None, probes))
         }
@@ -97,6 +91,7 @@ fn load(config: &AgentConfig) -> Result<Kernel, EbpfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hooks::language::Language;
 
     /// The correlator takes what stands after the last semicolon for what to do.
     #[test]

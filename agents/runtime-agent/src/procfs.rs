@@ -2,6 +2,7 @@
 //! It must never fail because a process went away meanwhile: that is an absent value.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -177,6 +178,24 @@ pub fn mappings(pid: u32) -> Vec<Mapping> {
     fs::read(format!("/proc/{pid}/maps")).map(|text| parse_maps(&text)).unwrap_or_default()
 }
 
+/// Whether a process has a file mapped whose path has this directory in it, wherever its own root is; the directory must
+/// have a name that is no other's. `None` if that must not be read, or the process is gone.
+pub fn maps_below(pid: u32, directory: &Path) -> Option<bool> {
+    let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    Some(memchr::memmem::find(&text, directory.as_os_str().as_bytes()).is_some())
+}
+
+/// The environment that a process was started with, as `NAME=value` ended by zero bytes. `None` if that must not be read, or
+/// the process is gone.
+pub fn environment(pid: u32) -> Option<Vec<u8>> {
+    /// Most that is read, in bytes.
+    const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
+    let mut environment = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment).ok()?;
+    Some(environment)
+}
+
 fn parse_maps(text: &[u8]) -> Vec<Mapping> {
     let mut found: Vec<Mapping> = Vec::new();
     for line in text.split(|byte| *byte == b'\n') {
@@ -335,5 +354,10 @@ mod tests {
         assert!(mount_namespace(pid).is_some());
         assert!(started_ns(pid).is_some_and(|started| started <= since_boot_ns()));
         assert_eq!(parent(pid), Some(std::os::unix::process::parent_id()));
+        assert_eq!(environment(pid), fs::read("/proc/self/environ").ok());
+        let program = std::env::current_exe().unwrap();
+        assert_eq!(maps_below(pid, program.parent().unwrap()), Some(true));
+        assert_eq!(maps_below(pid, Path::new("/no/such/directory")), Some(false));
+        assert_eq!((maps_below(u32::MAX, &program), environment(u32::MAX)), (None, None));
     }
 }

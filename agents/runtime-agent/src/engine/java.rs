@@ -179,11 +179,10 @@ impl Java {
                     continue;
                 }
                 // Its hello is on its way.
-                let has_agent = watched.start.as_ref().is_some_and(|start| {
-                    let directory = start.directory().as_os_str().as_encoded_bytes();
-                    let directory = directory.strip_prefix(b"/").unwrap_or(directory);
-                    procfs::mappings(pid).iter().any(|mapping| mapping.path.starts_with(directory))
-                });
+                let has_agent = watched
+                    .start
+                    .as_ref()
+                    .is_some_and(|start| procfs::maps_below(pid, start.directory()) == Some(true));
                 if has_agent || (watched.start.is_some() && age < HELLO_TIMEOUT) {
                     continue;
                 }

@@ -2,7 +2,6 @@
 //! It must never take the audit library from under a program: its linker would complain on the program's output.
 
 use std::fs::{self, File};
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -15,8 +14,6 @@ pub const PREFIX: &str = "plimsoll-hooks-";
 pub const LOCKED: &str = "losses";
 /// Abandoned directories that are looked at when a session starts.
 const LEFTOVERS_MAX: usize = 64;
-/// Most of an environment that is read, in bytes.
-const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 
 /// Whether the environment of a process names this directory, or it has the audit library mapped: some overwrite their
 /// environment with a title. Processes that must not be read are not known.
@@ -26,14 +23,10 @@ pub fn is_named_by_a_process(directory: &Path) -> bool {
 
 /// The processes that do so.
 pub fn processes_that_name(directory: &Path) -> impl Iterator<Item = u32> {
-    let directory = directory.as_os_str().as_bytes();
+    let finder = memchr::memmem::Finder::new(directory.as_os_str().as_bytes());
     procfs::processes().into_iter().filter(|pid| *pid != std::process::id()).filter(move |pid| {
-        let mut environment = Vec::new();
-        let file = File::open(format!("/proc/{pid}/environ"));
-        let read = file.and_then(|file| file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment));
-        let names = |bytes: &[u8]| bytes.windows(directory.len()).any(|window| window == directory);
-        read.is_ok() && names(&environment)
-            || fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| names(&maps))
+        procfs::environment(*pid).is_some_and(|environment| finder.find(&environment).is_some())
+            || procfs::maps_below(*pid, directory) == Some(true)
     })
 }
 

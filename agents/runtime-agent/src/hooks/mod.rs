@@ -52,6 +52,11 @@ const JVMS_MAX: usize = 4_096;
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
+/// The probes that take eBPF's place: LD_AUDIT, and the hook of each language.
+pub fn probes() -> impl Iterator<Item = &'static str> {
+    [probe::LD_AUDIT].into_iter().chain(Language::ALL.map(Language::probe))
+}
+
 /// The hooks of one process tree, and what they say of its workload.
 pub struct Hooks(Box<Inner>);
 
@@ -176,8 +181,7 @@ impl Hooks {
             }
         });
         for program in emptying {
-            let probes = Language::ALL.map(Language::probe).into_iter().chain([probe::LD_AUDIT]);
-            probes.for_each(|probe| session.coverage.unmeasured(probe, &program, emptied::REASON));
+            probes().for_each(|probe| session.coverage.unmeasured(probe, &program, emptied::REASON));
         }
         let (here, elsewhere): (Vec<u32>, Vec<u32>) =
             opened.into_iter().partition(|pid| session.is_reporter(*pid));
@@ -221,8 +225,8 @@ impl Hooks {
             workload.set_loss(probe, boot_id, total);
         }
         let ours = |name: &String| {
-            let probe = name.split(':').next().unwrap_or_default();
-            probe == probe::LD_AUDIT || Language::ALL.iter().any(|language| language.probe() == probe)
+            let named = name.split(':').next().unwrap_or_default();
+            probes().any(|probe| probe == named)
         };
         let unavailable = coverage.unavailable();
         if workload.unavailable.iter().filter(|(name, _)| ours(name)).ne(&unavailable) {
@@ -329,7 +333,7 @@ mod tests {
             assert!(command.args(arguments).status().unwrap().success());
             hooks.observe(&mut workload, "boot");
             let lost: BTreeMap<&str, u64> = hooks.0.session.coverage.losses().collect();
-            for probe in Language::ALL.map(Language::probe).into_iter().chain([probe::LD_AUDIT]) {
+            for probe in probes() {
                 assert_eq!(lost.get(probe).is_some_and(|lost| *lost > 0), expected, "{arguments:?} {lost:?}");
             }
         };

@@ -21,6 +21,7 @@ use super::language::Language;
 use super::report::{Found, REPORT_MAX_BYTES, Report, ReportKind, Reports, session_mark};
 use super::survey::Survey;
 use super::{files, leftover, php_settings};
+use crate::procfs;
 
 /// Reports that were read and wait to be taken; above, the FIFO holds what is new.
 const REPORTS_MAX: usize = 65_536;
@@ -204,10 +205,7 @@ impl HookSession {
     /// The tree's first process got none of the hooks: nothing of it is measured, for this reason.
     pub fn left_out(&mut self, reason: &str) {
         self.left_out = true;
-        self.coverage.set_absent(probe::LD_AUDIT, reason.to_owned());
-        for language in Language::ALL {
-            self.coverage.set_absent(language.probe(), reason.to_owned());
-        }
+        super::probes().for_each(|probe| self.coverage.set_absent(probe, reason.to_owned()));
     }
 
     /// Names the tree's first process, as soon as it is known.
@@ -248,8 +246,7 @@ impl HookSession {
                 }
                 Ok(Message::Garbage) => {
                     tracing::warn!("something that no hook wrote was in the FIFO of reports");
-                    self.coverage.lose(probe::LD_AUDIT, 1);
-                    Language::ALL.iter().for_each(|language| self.coverage.lose(language.probe(), 1));
+                    super::probes().for_each(|probe| self.coverage.lose(probe, 1));
                 }
                 Ok(Message::Mark(reached)) if reached == number => return true,
                 Ok(Message::Mark(_)) => {}
@@ -290,10 +287,7 @@ impl HookSession {
     /// Whether the process of this number is the one that reported it, or has ended. In a PID namespace of its own it has
     /// another number here, and this one may be anybody's.
     pub fn is_reporter(&self, pid: u32) -> bool {
-        let inner = self.inner.as_os_str().as_bytes();
-        let inner = inner.strip_prefix(b"/").unwrap_or(inner);
-        crate::procfs::mappings(pid).iter().any(|mapping| mapping.path.starts_with(inner))
-            || crate::procfs::started_ns(pid).is_none()
+        procfs::maps_below(pid, &self.inner) == Some(true) || procfs::started_ns(pid).is_none()
     }
 
     /// Where hooks write.

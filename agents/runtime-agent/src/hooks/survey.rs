@@ -15,8 +15,6 @@ use crate::procfs;
 const PROCESSES_MAX: usize = 4_096;
 /// Threads of a process whose children are looked for.
 const THREADS_MAX: usize = 1_024;
-/// Most of an environment that is read, in bytes.
-const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 /// Most of a program that is read, in bytes: its headers.
 const HEADERS_MAX_BYTES: u64 = 4_096;
 
@@ -68,9 +66,7 @@ impl Survey {
             let before = self.known.get(&pid).map(|(_, seen)| seen);
             let seen = match before {
                 // Without rights nothing is known: its own reports tell.
-                _ if maps(pid).is_none_or(|maps| maps.iter().any(|path| path.starts_with(directory))) => {
-                    Seen::Audited
-                }
+                _ if procfs::maps_below(pid, directory) != Some(false) => Seen::Audited,
                 Some(Seen::Told(told)) if *told == program => continue,
                 Some(Seen::Once(once)) if *once == program => {
                     found.push(judge(pid, &program, directory));
@@ -82,9 +78,7 @@ impl Survey {
         }
         found
     }
-}
 
-impl Survey {
     /// Those that live still.
     pub fn living(&self) -> impl Iterator<Item = u32> + '_ {
         let lives = |(pid, started): &(u32, u64)| procfs::started_ns(*pid) == Some(*started);
@@ -103,10 +97,13 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn maps(pid: u32) -> Option<Vec<PathBuf>> {
-    let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    Some(text.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..]))).collect())
+/// What a process has mapped; unlike the mappings that can be opened, with those that were deleted, as by an upgrade.
+fn mapped(pid: u32) -> Vec<Vec<u8>> {
+    let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| line.iter().position(|byte| *byte == b'/').map(|at| line[at..].to_vec()))
+        .collect()
 }
 
 fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
@@ -116,12 +113,10 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
         false => "was started without the environment that it should have inherited",
         true => kind_of_program(&path).unwrap_or("took no audit library"),
     };
-    let carried = maps(pid).unwrap_or_default();
+    let carried = mapped(pid);
     let carries = |language: &Language| {
         Language::of_program(program) == Some(*language)
-            || carried
-                .iter()
-                .any(|path| Language::of_library(path.as_os_str().as_encoded_bytes()) == Some(*language))
+            || carried.iter().any(|path| Language::of_library(path) == Some(*language))
     };
     let unhooked = |language: Language| {
         if let Some(why) = language.unseen_by_hook(program, &arguments) {
@@ -134,23 +129,18 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
     };
     let unhooked = Language::ALL.into_iter().filter(carries).filter_map(unhooked).collect();
     // Its launcher is one, too: it maps the JVM a little later.
-    let jvm =
-        program.ends_with(b"/java") || carried.iter().any(|path| is_jvm(path.as_os_str().as_encoded_bytes()));
+    let jvm = program.ends_with(b"/java") || carried.iter().any(|path| is_jvm(path));
     Unaudited { pid, program: program.to_vec(), reason, unhooked, jvm }
 }
 
 fn environment_has(pid: u32, name: &str, directory: &Path) -> bool {
-    let mut environment = Vec::new();
-    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else { return true };
-    if file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment).is_err() {
-        return true;
-    }
+    let Some(environment) = procfs::environment(pid) else { return true };
     let directory = directory.as_os_str().as_encoded_bytes();
     environment.split(|byte| *byte == 0).any(|variable| {
         variable
             .strip_prefix(name.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"="))
-            .is_some_and(|value| value.windows(directory.len()).any(|window| window == directory))
+            .is_some_and(|value| memchr::memmem::find(value, directory).is_some())
     })
 }
 

@@ -169,7 +169,7 @@ impl Jvm {
         let is_openj9 = maps.iter().any(|mapping| {
             mapping.path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b"libj9vm"))
         });
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = procfs::environment(pid).unwrap_or_default();
         let variables =
             ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"].iter().filter_map(|name| {
                 environment.split(|byte| *byte == 0).find_map(|variable| {

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,6 @@ use std::process::Command;
 use super::reader::JavaReports;
 use crate::hooks::{leftover, other_root};
 use crate::procfs;
-
-/// Most of an environment that is read, in bytes.
-const ENVIRONMENT_MAX_BYTES: u64 = 1 << 20;
 
 /// The agent in place for one tree. Its files go with it, or, if processes run on that name them, when a later session
 /// starts.
@@ -75,13 +72,10 @@ impl StartHook {
     /// start. Of a process that is gone it is not known.
     pub fn misleads(&self, pid: u32) -> bool {
         let option = self.inner.as_os_str().as_bytes();
-        let mut environment = Vec::new();
-        let read = File::open(format!("/proc/{pid}/environ"))
-            .and_then(|file| file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment));
+        let environment = procfs::environment(pid);
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let is_there = root.join(self.inner.strip_prefix("/").unwrap_or(&self.inner)).try_exists();
-        read.is_ok()
-            && memchr::memmem::find(&environment, option).is_some()
+        environment.is_some_and(|environment| memchr::memmem::find(&environment, option).is_some())
             && is_there.is_ok_and(|is_there| !is_there)
             && root.try_exists().is_ok_and(|lives| lives)
     }
@@ -121,14 +115,14 @@ impl JavaEnvironment {
         value
     }
 
-    /// Adds the option to a command's environment; not if it enters another root directory, where the library would not be
-    /// found and a JVM refuse to start: such JVMs are attached to.
+    /// Adds the option to a command's environment; not if it enters another root directory or other namespaces, where the
+    /// library would not be found and a JVM refuse to start: such JVMs are attached to.
     pub fn apply(&self, command: &mut Command) {
         // Other namespaces are another root for it: the JVM's report would have a number that means another process here.
         if let Some(entered) = other_root::entered(command) {
             tracing::info!(
                 by = entered.program,
-                "the command enters another root directory: its JVMs are not started with the agent, but attached to"
+                "the command enters another root directory or other namespaces: its JVMs are not started with the agent, but attached to"
             );
             return;
         }
