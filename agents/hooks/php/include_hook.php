@@ -29,7 +29,11 @@ ${"\0plimsoll"} = function () {
         $next = 0.0;
         // How often it tells among the shutdown functions, and how often among the destructors.
         $rounds = 4;
-        $kept = array(8, null);
+        $turns = 8;
+        // Places of objects that are gone, which the hook takes.
+        $places = 8;
+        // What lives until the objects are destroyed: the last generator among it.
+        $kept = array('turns' => $turns, 'generator' => null, 'objects' => array());
         $destroyed = null;
         $ends = PHP_VERSION_ID >= 50500 && !ini_get('suhosin.executor.disable_eval');
         $silenced = array();
@@ -183,10 +187,10 @@ ${"\0plimsoll"} = function () {
                 try {
                     yield;
                 } finally {
-                    if (--$kept[0] > 0) {
+                    if (--$kept["turns"] > 0) {
                         $guard($included);
-                        $kept[1] = $destroyed();
-                        $kept[1]->current();
+                        $kept["generator"] = $destroyed();
+                        $kept["generator"]->current();
                     } else {
                         $last();
                     }
@@ -195,9 +199,9 @@ ${"\0plimsoll"} = function () {
         }
         // Registered before all of the application's, and again behind them, for what these include and register.
         $end = function () use (&$end, &$rounds, &$kept, $destroyed, $guard, $included, $last) {
-            if ($destroyed !== null && $kept[1] === null) {
-                $kept[1] = $destroyed();
-                $kept[1]->current();
+            if ($destroyed !== null && $kept['generator'] === null) {
+                $kept['generator'] = $destroyed();
+                $kept['generator']->current();
             }
             if (--$rounds > 0) {
                 $guard($included);
@@ -209,8 +213,8 @@ ${"\0plimsoll"} = function () {
         register_shutdown_function($end);
         // Objects take the places of those that are gone, the last one first, and are destroyed in the order of their places
         // in the end: the hook leaves no two free ones, so that the application's own go in theirs.
-        for ($kept[2] = array(); count($kept[2]) < 8;) {
-            $kept[2][] = function () {
+        while (count($kept['objects']) < $places) {
+            $kept['objects'][] = function () {
             };
         }
         // Long-running scripts tell about once a second, when they look for a class.
