@@ -43,8 +43,10 @@ pub struct CorrelatorSection {
     pub batch_max_bytes: usize,
     /// How long a commit may take, in milliseconds, before its outcome counts as unknown.
     pub commit_timeout_ms: u64,
-    /// How long a transaction may stay open in partitions that are begun, in milliseconds, before it counts as left
-    /// open by the brokers and is closed. More than a transaction may last (10 s) and the brokers take to notice (10 s).
+    /// How long a transaction may stay open in state and outputs, in milliseconds, before it counts as left open by the
+    /// brokers and is closed: a beginning waits as long, and each of the two rounds of looks after a commit takes as
+    /// long, so that it is closed after one to two of these. More than a transaction may last (10 s) and the brokers
+    /// take to notice (10 s).
     pub left_open_after_ms: u64,
     /// Longest wait between two tries after a failure, in milliseconds.
     pub retry_max_ms: u64,

@@ -31,6 +31,24 @@ fn settled(connections: &Connections, running: Running) {
     assert_same(&compacted(connections), &reference(connections));
 }
 
+/// Has all that is fed, `inputs` records, in one transaction.
+fn one_transaction(inputs: usize, left_open_after_ms: u64) -> CorrelatorSection {
+    CorrelatorSection {
+        commit_interval_ms: 60_000,
+        batch_max_records: inputs,
+        left_open_after_ms,
+        ..section("0")
+    }
+}
+
+/// Whether a transaction is open in a topic.
+fn is_open(broker: &MemoryBroker, connections: &Connections, topic: &str) -> bool {
+    (0..connections.partitions).any(|partition| {
+        let marks = broker.watermarks(&TopicPartition::new(topic, partition)).unwrap();
+        marks.last_stable < marks.high
+    })
+}
+
 #[test]
 fn joins_as_the_core_says() {
     let (_, connections) = pipeline();
@@ -95,22 +113,11 @@ fn an_output_in_which_a_transaction_was_left_open_is_closed_while_the_correlator
     let (broker, connections) = pipeline();
     let codec = connections.codec();
     let output = codec.topic::<CorrelationPackage>();
-    Feed::new(&connections).send(&inputs(&codec, 1));
+    let records = inputs(&codec, 1);
+    Feed::new(&connections).send(&records);
     broker.forget_next_end_in(&output);
-    // One transaction has it all.
-    let section = CorrelatorSection {
-        commit_interval_ms: 500,
-        batch_max_records: 100_000,
-        left_open_after_ms: 40,
-        ..section("0")
-    };
-    let running = Running::start(&connections, section);
-    let is_open = || {
-        (0..connections.partitions).any(|partition| {
-            let marks = broker.watermarks(&TopicPartition::new(&*output, partition)).unwrap();
-            marks.last_stable < marks.high
-        })
-    };
+    let running = Running::start(&connections, one_transaction(records.len(), 500));
+    let is_open = || is_open(&broker, &connections, &output);
     until("a transaction is left open", is_open);
     until("it is closed", || !is_open());
     settled(&connections, running);
@@ -138,27 +145,17 @@ fn partial_transactions_that_the_broker_left_open_change_nothing() {
 fn a_transaction_that_the_broker_left_open_is_closed_at_the_next_start() {
     let (broker, connections) = pipeline();
     let codec = connections.codec();
-    Feed::new(&connections).send(&inputs(&codec, 1));
+    let records = inputs(&codec, 1);
+    Feed::new(&connections).send(&records);
     broker.forget_next_end();
-    // One transaction has it all.
-    let section = CorrelatorSection {
-        commit_interval_ms: 500,
-        batch_max_records: 100_000,
-        left_open_after_ms: 20,
-        ..section("0")
-    };
-    let running = Running::start(&connections, section.clone());
+    // Its end is looked for late.
+    let running = Running::start(&connections, one_transaction(records.len(), 60_000));
     let state = codec.topic::<CorrelatorState>();
-    let is_open = || {
-        (0..connections.partitions).any(|partition| {
-            let marks = broker.watermarks(&TopicPartition::new(&*state, partition)).unwrap();
-            marks.last_stable < marks.high
-        })
-    };
+    let is_open = || is_open(&broker, &connections, &state);
     until("a transaction is left open", is_open);
     running.stop().unwrap();
     assert!(is_open());
-    settled(&connections, Running::start(&connections, section));
+    settled(&connections, Running::start(&connections, one_transaction(records.len(), 20)));
     assert!(!is_open());
 }
 
@@ -169,22 +166,12 @@ fn what_was_left_open_in_an_output_outlives_a_first_transaction_that_fails() {
     let (broker, connections) = pipeline();
     let codec = connections.codec();
     let output = codec.topic::<CorrelationPackage>();
-    Feed::new(&connections).send(&inputs_of(&codec, 0..4));
+    let records = inputs_of(&codec, 0..4);
+    Feed::new(&connections).send(&records);
     broker.forget_next_end_in(&output);
-    // One transaction has it all, and its end is looked for late.
-    let first = CorrelatorSection {
-        commit_interval_ms: 500,
-        batch_max_records: 100_000,
-        left_open_after_ms: 60_000,
-        ..section("0")
-    };
-    let running = Running::start(&connections, first);
-    let is_open = || {
-        (0..connections.partitions).any(|partition| {
-            let marks = broker.watermarks(&TopicPartition::new(&*output, partition)).unwrap();
-            marks.last_stable < marks.high
-        })
-    };
+    // Its end is looked for late.
+    let running = Running::start(&connections, one_transaction(records.len(), 60_000));
+    let is_open = || is_open(&broker, &connections, &output);
     until("a transaction is left open", is_open);
     running.stop().unwrap();
     assert!(is_open());

@@ -24,6 +24,9 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest beginning without a poll; Kafka's max.poll.interval.ms is 5 minutes.
 const BEGIN_MAX: Duration = Duration::from_secs(240);
 
+/// Open transactions: the first offset of each, by partition.
+pub(super) type FirstOffsets = BTreeMap<TopicPartition, i64>;
+
 /// Which partition is looked at next, and what was open there the last time.
 #[derive(Default)]
 pub(super) struct Looks {
@@ -31,7 +34,7 @@ pub(super) struct Looks {
     left: usize,
     next: Option<Instant>,
     last: Option<u32>,
-    seen: BTreeMap<TopicPartition, i64>,
+    seen: FirstOffsets,
     /// The same was open twice: what begins closes it.
     found: bool,
 }
@@ -92,13 +95,12 @@ impl Engine<'_> {
         self.in_flight = None;
         let since = Instant::now();
         let mut closings = 0;
-        let mut is_new = !self.producer_ready;
         loop {
             self.liveness.beat();
             let begun = if std::mem::take(&mut self.looks.found) {
                 Err(RestoreError::LeftOpen("a transaction is still open in the outputs".to_owned()))
             } else {
-                self.try_begin(since, is_new)
+                self.try_begin(since)
             };
             let failure = match begun {
                 Ok(()) => {
@@ -114,8 +116,6 @@ impl Engine<'_> {
                     match self.close_left_open() {
                         Ok(()) => {
                             closings += 1;
-                            // What is open in the outputs now is another's: readers wait for that, we need not.
-                            is_new = false;
                             continue;
                         }
                         Err(failure) => failure,
@@ -145,12 +145,13 @@ impl Engine<'_> {
     }
 
     /// Takes over the transactional id: then no transaction of a former life is open, as far as the brokers know.
-    fn take_over(&mut self) -> Result<(), RestoreError> {
+    pub(super) fn take_over(&mut self) -> Result<(), RestoreError> {
         if self.producer_ready {
             return Ok(());
         }
         self.given(|committer| committer.new_producer())?;
         self.producer_ready = true;
+        self.outputs_settled = false;
         Ok(())
     }
 
@@ -171,7 +172,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends the transactions of ours that the brokers left open; see [`crate::left_open`].
+    /// Ends the transactions of ours that the brokers left open; see [`crate::left_open`]. What is open for long after
+    /// that is another's.
     fn close_left_open(&mut self) -> Result<(), RestoreError> {
         self.take_over()?;
         let Some(first) = self.partitions.first().copied() else { return Ok(()) };
@@ -180,16 +182,20 @@ impl Engine<'_> {
         let open = left_open::find(&*broker, &self.codec, &self.partitions, &move || liveness.beat())?;
         let incomplete = self.incomplete(&open)?;
         let (mut aborted, mut committed) = (Vec::new(), Vec::new());
+        let mut closing = Vec::new();
         for left in open {
-            let to =
-                if incomplete.contains(&left.partition.partition) { &mut aborted } else { &mut committed };
+            let (to, end) = if incomplete.contains(&left.partition.partition) {
+                (&mut aborted, "aborted")
+            } else {
+                (&mut committed, "committed")
+            };
             to.push(left.tombstone);
+            closing.push((left.partition, left.first, end));
         }
         // These may be left open as well.
         let name = Name { life: format!("{}-{}-closing", self.life, self.begun), number: 0 };
         left_open::mark(&mut aborted, &name);
         left_open::mark(&mut committed, &name);
-        let closed = [("aborted", aborted.len()), ("committed", committed.len())];
         if !aborted.is_empty() {
             self.given(|committer| committer.abandon(aborted))?;
         }
@@ -206,11 +212,30 @@ impl Engine<'_> {
             committer.commit(sealed)?;
             committer.wait()
         })?;
-        for (end, count) in closed {
-            self.meters.left_open.with(&[end]).inc_by(count as u64);
-            tracing::warn!(partitions = count, "{end} what the brokers had left open of a transaction");
-        }
+        let still = self.open_for_long(&FirstOffsets::new())?;
+        self.account_closing(closing, &still);
         Ok(())
+    }
+
+    /// Counts what a closing ended, and tells once of what it did not end. Each: its partition, first offset and end.
+    fn account_closing(&mut self, closing: Vec<(TopicPartition, i64, &'static str)>, still: &FirstOffsets) {
+        let (others, closed): (Vec<_>, Vec<_>) =
+            closing.into_iter().partition(|(partition, first, _)| still.get(partition) == Some(first));
+        for end in ["aborted", "committed"] {
+            let count = closed.iter().filter(|(_, _, by)| *by == end).count();
+            if count > 0 {
+                self.meters.left_open.with(&[end]).inc_by(count as u64);
+                tracing::warn!(partitions = count, "{end} what the brokers had left open of a transaction");
+            }
+        }
+        let others: FirstOffsets =
+            others.into_iter().map(|(partition, first, _)| (partition, first)).collect();
+        for (partition, first) in others.iter().filter(|(at, first)| self.others.get(at) != Some(first)) {
+            tracing::warn!(
+                "{partition}: closing did not end the transaction open at {first}: {OTHERS_REMEDY}"
+            );
+        }
+        self.others = others;
     }
 
     /// Partition numbers whose left-open transaction never got as far as its offsets.
@@ -263,20 +288,29 @@ impl Engine<'_> {
     }
 
     /// Waits until no transaction is open in the outputs: the first one of this life would end it wherever it writes, and
-    /// if that one is given up, drop what was complete.
-    fn wait_until_settled(&self) -> Result<(), RestoreError> {
+    /// if that one is given up, drop what was complete. Readers wait for another's, we need not.
+    fn wait_until_settled(&mut self) -> Result<(), RestoreError> {
+        if let Some((partition, _)) = self.open_for_long(&self.others)?.first_key_value() {
+            return Err(RestoreError::LeftOpen(format!("{partition}: a transaction is still open")));
+        }
+        self.outputs_settled = true;
+        Ok(())
+    }
+
+    /// What is open beside `others` for as long as no transaction may be; nothing, as soon as that is so.
+    fn open_for_long(&self, others: &FirstOffsets) -> Result<FirstOffsets, RestoreError> {
         let deadline = Instant::now() + Duration::from_millis(self.section.left_open_after_ms);
         let liveness = self.liveness.clone();
         let beat = move || liveness.beat();
         let mut partitions = self.partitions.clone();
         loop {
             let open = left_open::find(&*self.connections.broker, &self.codec, &partitions, &beat)?;
-            let Some(first) = open.first() else { return Ok(()) };
-            if Instant::now() >= deadline {
-                let reason = format!("{}: a transaction is still open", first.partition);
-                return Err(RestoreError::LeftOpen(reason));
+            let mut open = first_offsets(open);
+            open.retain(|at, first| others.get(at) != Some(first));
+            if open.is_empty() || Instant::now() >= deadline {
+                return Ok(open);
             }
-            partitions = open.into_iter().map(|left| left.partition.partition).collect();
+            partitions = open.into_keys().map(|at| at.partition).collect();
             if self.context.shutdown.wait(SETTLE_INTERVAL) {
                 return Err(RestoreError::Again("ending".to_owned()));
             }
@@ -284,7 +318,7 @@ impl Engine<'_> {
     }
 
     /// Looks at one partition now and then, and begins anew if the same transaction was open there two rounds long:
-    /// nothing else would end it until something is written there.
+    /// nothing else would end it until something is written there. Not for another's: that would not end it.
     pub(super) fn look_whether_settled(&mut self) -> Result<(), CorrelatorError> {
         let now = Instant::now();
         if self.looks.left == 0 || self.committer.is_busy() || self.looks.next.is_some_and(|next| now < next)
@@ -309,8 +343,8 @@ impl Engine<'_> {
         let beat = move || liveness.beat();
         match left_open::find(&*self.connections.broker, &self.codec, &BTreeSet::from([number]), &beat) {
             Ok(open) => {
-                let open: BTreeMap<_, _> =
-                    open.into_iter().map(|left| (left.partition, left.first)).collect();
+                let mut open = first_offsets(open);
+                open.retain(|at, first| self.others.get(at) != Some(first));
                 self.looks.found = open.iter().any(|(at, first)| self.looks.seen.get(at) == Some(first));
                 self.looks.seen.retain(|at, _| at.partition != number);
                 self.looks.seen.extend(open);
@@ -332,10 +366,9 @@ impl Engine<'_> {
         error.into()
     }
 
-    /// `is_new`: a former life of the producer may have left something open.
-    fn try_begin(&mut self, since: Instant, is_new: bool) -> Result<(), RestoreError> {
+    fn try_begin(&mut self, since: Instant) -> Result<(), RestoreError> {
         self.take_over()?;
-        if is_new {
+        if !self.outputs_settled {
             self.wait_until_settled()?;
         }
         let liveness = self.liveness.clone();
@@ -367,6 +400,10 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+fn first_offsets(open: Vec<LeftOpen>) -> FirstOffsets {
+    open.into_iter().map(|left| (left.partition, left.first)).collect()
 }
 
 /// Whether beginning anew cannot help.

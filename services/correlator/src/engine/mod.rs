@@ -3,6 +3,8 @@
 
 mod begin;
 mod commit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use plimsoll_schemas::events::{
     CorrelatorState,
 };
 
-use self::begin::Looks;
+use self::begin::{FirstOffsets, Looks};
 use crate::committer::{Committer, Setup};
 use crate::config::CorrelatorSection;
 use crate::decode::{Undecoded, decode, input_topics};
@@ -100,6 +102,10 @@ pub(crate) struct Engine<'a> {
     /// Counts how often reading was begun anew.
     begun: u64,
     producer_ready: bool,
+    /// Since the producer took over, the outputs were looked at for what a former life of it left open.
+    outputs_settled: bool,
+    /// What a closing did not end: another's, which is left alone.
+    others: FirstOffsets,
     /// The store holds the state of all held partitions up to what is committed.
     restored: bool,
     /// Number of the last batch that is committed and stored.
@@ -152,6 +158,8 @@ impl<'a> Engine<'a> {
             life: format!("{:x}-{:x}", clock::now_ms(), std::process::id()),
             begun: 0,
             producer_ready: false,
+            outputs_settled: false,
+            others: FirstOffsets::new(),
             restored: false,
             stored: 0,
             next_tick: Instant::now() + Duration::from_millis(section.tick_interval_ms),
