@@ -3,10 +3,13 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
+use support::has_ebpf;
 
 const NAMES: [&str; 6] = ["-a", "shop", "-c", "javaapp", "-V", "1.0"];
 /// Defines each class that the given files hold, without a protection domain, or loads it from a copy beside the component
@@ -89,16 +92,6 @@ fn jdk() -> Option<PathBuf> {
     homes.into_iter().next()
 }
 
-/// eBPF is permitted here; CI must permit it.
-fn has_ebpf() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    assert!(root || std::env::var_os("CI").is_none(), "CI must run as root, so that eBPF is tested");
-    if !root {
-        println!("skipped: eBPF needs root rights");
-    }
-    root
-}
-
 fn succeed(command: &mut Command) {
     let output = command.env_remove("JAVA_TOOL_OPTIONS").output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -141,18 +134,8 @@ fn build(home: &Path, root: &Path) {
 }
 
 fn plimsoll(root: &Path, state: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PLIMSOLL_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .args(arguments)
-        .current_dir(root.join("app"))
-        .env("XDG_STATE_HOME", state.join("state"))
-        .env("XDG_DATA_HOME", state.join("data"))
-        .stdin(Stdio::null());
+    let mut command = support::plimsoll(state);
+    command.args(arguments).current_dir(root.join("app"));
     command
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use support::has_ebpf;
 
 const NAMES: [&str; 6] = ["-a", "backend", "-c", "pythonapp", "-V", "1.0"];
 
@@ -100,13 +101,6 @@ fn package<'a>(report: &'a Value, name: &str) -> &'a Value {
         .iter()
         .find(|package| package["name"] == name)
         .unwrap_or_else(|| panic!("{name} is not in {report:#}"))
-}
-
-/// eBPF is permitted here; CI must permit it.
-fn has_ebpf() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    assert!(root || std::env::var_os("CI").is_none(), "CI must run as root, so that eBPF is tested");
-    root
 }
 
 fn check_use(options: &[&str], probe: &str) {

@@ -1,23 +1,18 @@
 //! What the tests of languages share: programs of this machine, trees kept in the cache, the catalog of a directory.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
+pub mod cache;
 pub mod java;
+
+// Not all of it in each.
+#[allow(unused_imports)]
+pub use cache::{cached, skip};
 
 use plimsoll_catalog::{CatalogOutcome, DirectoryOptions, DirectoryTree, OwnershipIndex, PackageRecord};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
-
-fn is_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|ci| ci == "true")
-}
-
-/// Says why a test is left out; in CI it must not be.
-pub fn skip(why: &str) {
-    assert!(!is_ci(), "in CI this must run: {why}");
-    println!("skipped: {why}");
-}
 
 /// Whether a program of this machine answers.
 pub fn has(program: &str, argument: &str) -> bool {
@@ -36,28 +31,6 @@ pub fn run(command: &mut Command) -> Result<String, String> {
         return Ok(text);
     }
     Err(format!("{command:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
-/// A folder of the cache, filled once; `None` (said why) if that fails, for want of a network.
-pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let cache = base.join("plimsoll");
-    fs::create_dir_all(&cache).unwrap();
-    let done = cache.join(name);
-    let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if !done.exists() {
-        let partial = cache.join(format!("{name}.partial"));
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial).unwrap();
-        if let Err(error) = fill(&partial) {
-            skip(&format!("{name} cannot be made: {error}"));
-            return None;
-        }
-        fs::rename(&partial, &done).unwrap();
-    }
-    Some(done)
 }
 
 /// Everything of a directory.

@@ -1,14 +1,14 @@
 //! A component's report from the saved state.
 //! It must never show an artifact of another component.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll_kit::broker::memory::MemoryBroker;
 use plimsoll_kit::broker::{Bytes, ReaderOptions, TopicPartition, read_to_end};
 use plimsoll_kit::clock::now_ms;
-use plimsoll_portal::model::{Package, Report};
+use plimsoll_portal::model::{MatchReasons, Report, add_match_reasons};
 use plimsoll_portal::time::rfc3339;
 use plimsoll_scanner::Component;
 use plimsoll_schemas::codec::Codec;
@@ -47,7 +47,8 @@ pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<
             package_from_usage(&chunks)
         })
         .collect();
-    add_reasons(&mut packages, latest::<CorrelationFinding>(&broker, &codec)?);
+    let findings = latest::<CorrelationFinding>(&broker, &codec)?;
+    add_match_reasons(&mut packages, match_reasons(findings));
     let mut known = latest::<CorrelationArtifact>(&broker, &codec)?;
     known.retain(|event| {
         artifacts.contains(&event.artifact)
@@ -72,21 +73,14 @@ pub fn report(directory: &Path, component: &Component) -> anyhow::Result<Option<
     }))
 }
 
-/// Adds why each vulnerability matched, which the findings say.
-fn add_reasons(packages: &mut [Package], findings: Vec<CorrelationFinding>) {
-    let mut by_id: HashMap<(String, String, String), CorrelationFinding> = findings
-        .into_iter()
-        .map(|one| ((one.artifact.clone(), one.package_id.clone(), one.vulnerability_id.clone()), one))
-        .collect();
-    for package in packages {
-        for entry in &mut package.vulnerabilities {
-            let key = (package.artifact.clone(), package.package_id.clone(), entry.id.clone());
-            if let Some(finding) = by_id.remove(&key).and_then(|event| event.finding) {
-                entry.match_reason = finding.match_reason;
-                entry.imports = finding.imports;
-            }
-        }
-    }
+/// Why each vulnerability matched, by what it is of.
+fn match_reasons(findings: Vec<CorrelationFinding>) -> MatchReasons {
+    let reason = |one: CorrelationFinding| {
+        let finding = one.finding?;
+        let key = (one.artifact, one.package_id, one.vulnerability_id);
+        Some((key, (finding.match_reason, finding.imports)))
+    };
+    findings.into_iter().filter_map(reason).collect()
 }
 
 /// The newest event of each entity of a compacted topic, tombstones left out, in the order of their keys.

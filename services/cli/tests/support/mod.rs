@@ -3,9 +3,15 @@
 // Each test program uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+#[path = "../../../catalog/tests/support/cache.rs"]
+mod cache;
+
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+// Not all of it in each.
+#[allow(unused_imports)]
+pub use cache::{cached, skip};
 
 /// `plimsoll` with its state and data below `directory`.
 pub fn plimsoll(directory: &Path) -> Command {
@@ -23,12 +29,6 @@ pub fn plimsoll(directory: &Path) -> Command {
     command
 }
 
-/// Says why a test cannot run here; with CI=true that is a failure.
-pub fn skip(reason: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "not in CI: {reason}");
-    println!("skipped: {reason}");
-}
-
 /// eBPF is permitted here; CI must permit it.
 pub fn has_ebpf() -> bool {
     let is_root = rustix::process::geteuid().is_root();
@@ -36,26 +36,4 @@ pub fn has_ebpf() -> bool {
         skip("eBPF needs root rights");
     }
     is_root
-}
-
-/// The cache's folder of this name, which `fill` makes once; `None` (said why) where it cannot be made. In CI it must.
-pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let cache = base.join("plimsoll");
-    fs::create_dir_all(&cache).unwrap();
-    let done = cache.join(name);
-    let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if !done.exists() {
-        let partial = cache.join(format!("{name}.partial"));
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial).unwrap();
-        if let Err(error) = fill(&partial) {
-            skip(&format!("{name} cannot be made: {error}"));
-            return None;
-        }
-        fs::rename(&partial, &done).unwrap();
-    }
-    Some(done)
 }

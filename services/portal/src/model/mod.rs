@@ -18,7 +18,8 @@ pub use artifact::{
 pub use finding::{Finding, VulnerabilityDetail, VulnerabilityOccurrence};
 pub use observed::Observed;
 pub use package::{
-    ComponentUse, Coverage, Location, Package, PackageOccurrence, Recommendation, UsedFile, Vulnerability,
+    ComponentUse, Coverage, Location, MatchReasons, Package, PackageOccurrence, Recommendation, UsedFile,
+    Vulnerability, add_match_reasons,
 };
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,8 @@
 //! A package and its use.
 //! It must never claim to hold all files where it does not: `files_complete` says so.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,6 +102,23 @@ impl Package {
     pub fn lists_all_files(&self) -> bool {
         i64::try_from(self.files.len() + self.classes.len())
             .is_ok_and(|listed| listed >= self.file_count + self.class_count)
+    }
+}
+
+/// Why vulnerabilities matched, and the packages of a Go module that they affect; by artifact, id of the package, and id of
+/// the vulnerability.
+pub type MatchReasons = HashMap<(String, String, String), (String, Vec<String>)>;
+
+/// Gives each vulnerability its reason, which the findings say.
+pub fn add_match_reasons<'p>(packages: impl IntoIterator<Item = &'p mut Package>, mut reasons: MatchReasons) {
+    for package in packages {
+        for entry in &mut package.vulnerabilities {
+            let key = (package.artifact.clone(), package.package_id.clone(), entry.id.clone());
+            if let Some((match_reason, imports)) = reasons.remove(&key) {
+                entry.match_reason = match_reason;
+                entry.imports = imports;
+            }
+        }
     }
 }
 

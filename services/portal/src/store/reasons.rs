@@ -1,15 +1,13 @@
 //! Why each vulnerability of listed packages matched: their findings say it, so it is kept once and joined here.
 //! It must never ask about a package that has no vulnerability.
 
-use std::collections::HashMap;
-
 use clickhouse::Row;
 use serde::Deserialize;
 
 use super::Store;
 use super::select::Select;
 use crate::error::PortalError;
-use crate::model::Package;
+use crate::model::{Package, add_match_reasons};
 
 /// By package and vulnerability, as `findings` is sorted.
 const OF_PACKAGES: &str = "SELECT artifact, package_id, vulnerability_id, match_reason, imports FROM findings \
@@ -61,19 +59,10 @@ fn of_packages(packages: &[&mut Package]) -> Option<Select> {
 }
 
 fn add(packages: &mut [&mut Package], rows: Vec<ReasonRow>) {
-    let mut found: HashMap<(String, String, String), (String, Vec<String>)> = rows
+    let reasons = rows
         .into_iter()
-        .map(|row| ((row.artifact, row.package_id, row.vulnerability_id), (row.match_reason, row.imports)))
-        .collect();
-    for package in packages {
-        for entry in &mut package.vulnerabilities {
-            let key = (package.artifact.clone(), package.package_id.clone(), entry.id.clone());
-            if let Some((match_reason, imports)) = found.remove(&key) {
-                entry.match_reason = match_reason;
-                entry.imports = imports;
-            }
-        }
-    }
+        .map(|row| ((row.artifact, row.package_id, row.vulnerability_id), (row.match_reason, row.imports)));
+    add_match_reasons(packages.iter_mut().map(|package| &mut **package), reasons.collect());
 }
 
 #[cfg(test)]
