@@ -2,8 +2,11 @@
 //! observing, to be compared with the language's own word.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test uses a part, and may
 
+#[path = "../../../../services/catalog/tests/support/cache.rs"]
+mod cache;
+
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -13,6 +16,7 @@ use plimsoll_runtime_agent::hooks::HookSession;
 use plimsoll_schemas::events::RuntimeWorkload;
 
 use super::{Collected, config, start, tree};
+pub use cache::cached;
 
 /// The two ways of observing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,31 +143,6 @@ pub fn program(name: &str, remedy: &str) -> Option<PathBuf> {
         super::skip(&format!("{name} is missing ({remedy})"));
     }
     found
-}
-
-/// A folder of the cache, filled once; `None` (said why) if that fails, for want of a network. In CI it must not.
-pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let cache = base.join("plimsoll");
-    fs::create_dir_all(&cache).unwrap();
-    let done = cache.join(name);
-    let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if done.is_dir() {
-        return Some(done);
-    }
-    let partial = cache.join(format!("{name}.partial"));
-    if partial.exists() {
-        fs::remove_dir_all(&partial).unwrap();
-    }
-    fs::create_dir(&partial).unwrap();
-    if let Err(reason) = fill(&partial) {
-        super::skip(&format!("{name} cannot be fetched: {reason}"));
-        return None;
-    }
-    fs::rename(&partial, &done).unwrap();
-    Some(done)
 }
 
 /// Runs a command that fetches something.
