@@ -209,10 +209,12 @@ fn of_text(text: &str, clients: bool) -> Vec<Entered> {
 
 /// The text of a shell's script.
 fn script(path: &Path, by_shell: bool) -> Option<String> {
-    // A FIFO would wait.
-    let is_file = fs::metadata(path).is_ok_and(|file| file.is_file());
+    // To open a FIFO would wait.
+    if !fs::metadata(path).is_ok_and(|file| file.is_file()) {
+        return None;
+    }
     let mut bytes = Vec::new();
-    File::open(path).ok().filter(|_| is_file)?.take(SCRIPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    File::open(path).ok()?.take(SCRIPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
     if bytes.starts_with(b"\x7fELF") {
         return None;
     }
@@ -315,6 +317,9 @@ mod tests {
             check(&[path], Some(("chroot", false)));
         }
         fs::write(path, "\x7fELF\nchroot /x\n").unwrap();
+        check(&["bash", path], None);
+        fs::remove_file(path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
         check(&["bash", path], None);
     }
 
