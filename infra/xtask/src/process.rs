@@ -43,14 +43,17 @@ impl Recorded {
         stat(pid).map(|stat| Self { pid, start_ticks: stat.start_ticks })
     }
 
-    /// Whether this very process still runs.
+    /// Whether this very process still runs, be it in its last thread: a killed server's threads end one
+    /// after the other, and only the last one lets go of its files, locks and ports.
     pub fn is_alive(&self) -> bool {
         if let Some(pid) = self.raw() {
             // Reaps it when it is our child; refused when it is not.
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
         }
-        stat(self.pid)
-            .is_some_and(|now| now.start_ticks == self.start_ticks && !matches!(now.state, 'Z' | 'X'))
+        stat(self.pid).is_some_and(|now| {
+            now.start_ticks == self.start_ticks
+                && (now.runs() || threads(self.pid).any(|thread| thread.runs()))
+        })
     }
 
     /// Send a signal; nothing happens when the process is gone.
@@ -122,8 +125,23 @@ struct Stat {
     start_ticks: u64,
 }
 
+impl Stat {
+    fn runs(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
 fn stat(pid: u32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    read_stat(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn threads(pid: u32) -> impl Iterator<Item = Stat> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| read_stat(&entry.path().join("stat")))
+}
+
+fn read_stat(path: &Path) -> Option<Stat> {
+    let text = std::fs::read_to_string(path).ok()?;
     // The name in parentheses may hold anything, so count from the last one; state is field 3, start time 22.
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let field = |number: usize| fields.get(number - 3).copied();
@@ -149,6 +167,25 @@ mod tests {
         assert!(sleeper.is_alive(), "a stranger's record must not reach the process");
         sleeper.stop(Duration::from_secs(5)).unwrap();
         assert!(!sleeper.is_alive());
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_process_runs_until_its_last_thread_has_ended() {
+        const ONLY_THE_FIRST_THREAD_ENDS: &str = "import ctypes, os, threading, time\n\
+            threading.Thread(target=time.sleep, args=(600,)).start()\n\
+            ctypes.CDLL(None).syscall(93 if os.uname().machine == 'aarch64' else 60, 0)";
+        let log = std::env::temp_dir().join(format!("xtask-threads-{}.log", std::process::id()));
+        let process =
+            Recorded::spawn(Command::new("python3").args(["-c", ONLY_THE_FIRST_THREAD_ENDS]), &log).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while stat(process.pid).is_some_and(|leader| leader.runs()) {
+            assert!(Instant::now() < end, "its first thread does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(process.is_alive(), "its other thread sleeps");
+        process.kill().unwrap();
+        assert!(!process.is_alive());
         std::fs::remove_file(log).unwrap();
     }
 }
