@@ -1,6 +1,7 @@
 //! Start-up of a JVM application without an agent, with ours, and with one whose ClassFileLoadHook does nothing.
 //! It must never time one of them apart from the others: the runs alternate, since machines change their speed.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -22,15 +23,29 @@ pub struct Options {
     /// Runs of each.
     #[arg(long, default_value_t = 15)]
     pub rounds: usize,
-    /// The application: what follows `java` on its command line. It must end by itself.
+    /// The start ends when the application prints a line with this text; it is killed then. Without, it must end by
+    /// itself, and its end is measured, too.
+    #[arg(long)]
+    pub until: Option<String>,
+    /// The application: what follows `java` on its command line.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub application: Vec<String>,
+}
+
+/// What one run took.
+struct Run {
+    wall: Duration,
+    /// User and system time of all its threads.
+    cpu: Duration,
+    /// Time on a CPU of the thread that runs `main`; none where its end was waited for.
+    main: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
 struct Times {
     wall: Vec<Duration>,
     cpu: Vec<Duration>,
+    main: Vec<Duration>,
 }
 
 impl Times {
@@ -104,13 +119,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
     println!("costs within a round, the outer fifths of the rounds left out, ± standard error:");
-    for (what, of) in
-        [("wall", (|times| &times.wall) as fn(&Times) -> &Vec<Duration>), ("CPU", |times| &times.cpu)]
-    {
+    for (what, of) in [
+        ("wall", (|times| &times.wall) as fn(&Times) -> &Vec<Duration>),
+        ("CPU", |times| &times.cpu),
+        ("main thread", |times| &times.main),
+    ] {
+        if of(none).is_empty() {
+            continue;
+        }
         let [ours, peer] = [ours, peer].map(|times| Cost::beyond(of(times), of(none)));
         let share = ours.share_of(peer);
         println!(
-            "{what:<5} ours {:.1} ± {:.1} ms, the peer {:.1} ± {:.1} ms: {:.2} ± {:.2} of the peer (target: at most 0.50)",
+            "{what:<11} ours {:.1} ± {:.1} ms, the peer {:.1} ± {:.1} ms: {:.2} ± {:.2} of the peer (target: at most 0.50)",
             ours.mean, ours.error, peer.mean, peer.error, share.mean, share.error
         );
     }
@@ -145,9 +165,10 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
         for turn in 0..agents.len() {
             let which = (round + turn) % agents.len();
             match start(options, agents[which].as_deref()) {
-                Ok((wall, cpu)) if round > 0 => {
-                    times[which].wall.push(wall);
-                    times[which].cpu.push(cpu);
+                Ok(run) if round > 0 => {
+                    times[which].wall.push(run.wall);
+                    times[which].cpu.push(run.cpu);
+                    times[which].main.extend(run.main);
                 }
                 Ok(_) => classes.store(0, Ordering::Relaxed),
                 Err(error) => {
@@ -163,23 +184,50 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
     result.map(|()| (times, classes.load(Ordering::Relaxed)))
 }
 
-/// One run to its end.
-fn start(options: &Options, agent: Option<&str>) -> anyhow::Result<(Duration, Duration)> {
+/// One run, to its end or until it has started.
+fn start(options: &Options, agent: Option<&str>) -> anyhow::Result<Run> {
     let java = options.java_home.as_ref().map_or_else(|| "java".into(), |home| home.join("bin/java"));
     let mut command = Command::new(java);
     command.args(agent).args(&options.application).env_remove("JAVA_TOOL_OPTIONS");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (begin, cpu) = (Instant::now(), children_cpu()?);
-    let output =
-        command.spawn().context("java does not start; name a JDK with --java-home")?.wait_with_output()?;
-    let wall = begin.elapsed();
-    ensure!(
-        output.status.success(),
-        "the application failed ({}): {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok((wall, children_cpu()?.saturating_sub(cpu)))
+    let mut child = command.spawn().context("java does not start; name a JDK with --java-home")?;
+    let mut errors = child.stderr.take().context("the application has no standard error")?;
+    let errors = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        errors.read_to_end(&mut text).map(|_| text)
+    });
+    let (mut started, mut main) = (None, None);
+    for line in BufReader::new(child.stdout.take().context("the application has no output")?).split(b'\n') {
+        let line = line?;
+        if options.until.as_ref().is_some_and(|text| String::from_utf8_lossy(&line).contains(text)) {
+            started = Some(begin.elapsed());
+            main = Some(main_thread_cpu(child.id())?);
+            child.kill()?;
+            break;
+        }
+    }
+    let status = child.wait()?;
+    let wall = started.unwrap_or_else(|| begin.elapsed());
+    let errors = errors.join().ok().context("the reader of errors panicked")??;
+    let as_asked = if options.until.is_some() { started.is_some() } else { status.success() };
+    ensure!(as_asked, "the application failed ({status}): {}", String::from_utf8_lossy(&errors));
+    Ok(Run { wall, cpu: children_cpu()?.saturating_sub(cpu), main })
+}
+
+/// Of the threads that the JVM gives no name, the first one waits and the other one runs `main`.
+fn main_thread_cpu(pid: u32) -> anyhow::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.path();
+        if std::fs::read(thread.join("comm"))? == b"java\n" {
+            let text = std::fs::read_to_string(thread.join("schedstat"))?;
+            let time = text.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+            nanoseconds +=
+                time.context("/proc/PID/task/TID/schedstat has no time; is CONFIG_SCHED_INFO set?")?;
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// User and system time of children that were waited for.
