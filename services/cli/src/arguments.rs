@@ -98,6 +98,9 @@ pub struct Output {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+    /// Write the result to this file, not to standard output, which `run` shares with its command
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
     /// Exit with code 3 if a vulnerability of at least this severity is found: critical, high, medium or low; with
     /// `used:` before it only packages that are used count, for example used:high
     #[arg(long, value_name = "[used:]SEVERITY")]
@@ -135,6 +138,7 @@ pub struct Scan {
 Examples:
   plimsoll run -a backend -c pythonapp -V 1.0 -v --cmd python run.py
   plimsoll run -a backend -c pythonapp -V 1.0 -- python run.py
+  plimsoll run -a backend -c pythonapp -V 1.0 -o json --output-file used.json -- python run.py | grep ready
   plimsoll run -a backend -c web -V 1.0 -- docker run --rm web:1.0
   plimsoll run -a backend -c web -V 1.0 -- docker run --detach web:1.0
 

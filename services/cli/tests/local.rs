@@ -277,10 +277,39 @@ fn two_scans_are_the_same_byte_for_byte() {
 #[test]
 fn exit_codes_tell_what_happened() {
     let world = World::new();
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["scan", "-s", "fs", "app"], 2, "-a, -c and -V"),
         (&["scan", "-s", "fs", "-a", "x", "app"], 2, "belong together"),
-        (&["scan", "-s", "fs", "-a", "x", "-c", "y", "-V", "1", "nowhere"], 1, "nowhere"),
+        (
+            &["scan", "-s", "fs", "-a", "x", "-c", "y", "-V", "1", "nowhere"],
+            1,
+            "nowhere: entity not found; check that it exists",
+        ),
+        (&["scan", "-s", "fs", "-a", "x", "-c", "y", "-V", "", "app"], 2, "-V \"\": give a name"),
+        (
+            &["report", "-a", "x", "-c", "y", "-V", "1", "--output-file", "no/where"],
+            1,
+            "--output-file no/where",
+        ),
+        (
+            &[
+                "run",
+                "-a",
+                "x",
+                "-c",
+                "y",
+                "-V",
+                "1",
+                "--output-file",
+                "no/where",
+                "--",
+                "sh",
+                "-c",
+                "exit 7",
+            ],
+            1,
+            "--output-file no/where",
+        ),
         (&["scan", "-s", "cloud", "app"], 2, "possible values"),
         (&["report", "-a", "x", "-c", "y", "-V", "1"], 1, "plimsoll scan"),
         (&["report", "-a", "x", "-c", "y", "-V", "1", "--fail-on", "severe"], 2, "critical"),
@@ -322,6 +351,18 @@ fn a_command_ended_by_a_signal_has_the_shells_code() {
     let world = World::new();
     let arguments = [&["run"][..], &NAMES, &["--no-ebpf", "--", "sh", "-c", "kill -KILL $$"]].concat();
     assert_eq!(world.output(&world.app(), &arguments).status.code(), Some(128 + 9));
+}
+
+#[test]
+fn the_result_goes_to_a_file_and_the_output_stays_the_commands() {
+    let world = World::new();
+    for (format, begin) in [("json", "{"), ("table", "backend / pythonapp")] {
+        let options = ["--no-ebpf", "-o", format, "--output-file", "result", "--cmd", "echo", "its own"];
+        let output = world.output(&world.app(), &[&["run"][..], &NAMES, &options].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "its own\n");
+        let result = std::fs::read_to_string(world.app().join("result")).unwrap();
+        assert!(result.starts_with(begin), "{result}");
+    }
 }
 
 #[test]

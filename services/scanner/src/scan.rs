@@ -1,10 +1,11 @@
 //! One scan, from a target to its events.
 //! It must never depend on the order of threads or hash maps: two runs on one input give the same result.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use plimsoll_catalog::tree::{DirectoryOptions, DirectoryTree};
+use plimsoll_catalog::tree::{DirectoryOptions, DirectoryTree, TreeError};
 use plimsoll_catalog::{CatalogOutcome, catalog};
 use plimsoll_kit::clock::now_ms;
 use plimsoll_kit::host::{machine_id, node_name, random_id};
@@ -130,6 +131,15 @@ pub fn scan_until(
     Ok(Scan { manifest, packages, findings })
 }
 
+fn open_directory(path: &Path, cross_mounts: bool) -> Result<DirectoryTree, ScanError> {
+    DirectoryTree::open(path, DirectoryOptions { cross_mounts }).map_err(|error| match error {
+        TreeError::NotFound { .. } => {
+            ScanError::Open { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() }
+        }
+        error => error.into(),
+    })
+}
+
 fn read(
     target: &Target,
     component: Option<&Component>,
@@ -143,7 +153,7 @@ fn read(
                     "a directory belongs to a component; name it with -a, -c and -V".to_owned(),
                 )
             })?;
-            let tree = DirectoryTree::open(path, DirectoryOptions { cross_mounts: true })?;
+            let tree = open_directory(path, true)?;
             let name = path.display().to_string();
             Ok((
                 Artifact {
@@ -159,7 +169,7 @@ fn read(
             ))
         }
         Target::Host(path) => {
-            let tree = DirectoryTree::open(path, DirectoryOptions { cross_mounts: false })?;
+            let tree = open_directory(path, false)?;
             Ok((
                 Artifact {
                     key: ArtifactKey::host(&machine_id()?)?,

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use plimsoll_schemas::identity::{ComponentKey, IdentityError};
+use plimsoll_schemas::identity::{ComponentKey, PART_MAX_BYTES};
 
 use crate::ScanError;
 
@@ -85,8 +85,14 @@ pub fn component(
     match (application, component, version) {
         (None, None, None) => Ok(None),
         (Some(a), Some(c), Some(v)) => {
-            let key: Result<ComponentKey, IdentityError> = ComponentKey::new(a, c, v);
-            Ok(Some(key?))
+            for (option, name) in [("-a", a), ("-c", c), ("-V", v)] {
+                if name.is_empty() || name.len() > PART_MAX_BYTES {
+                    return Err(ScanError::BadTarget(format!(
+                        "{option} {name:?}: give a name of 1 to {PART_MAX_BYTES} bytes"
+                    )));
+                }
+            }
+            Ok(Some(ComponentKey::new(a, c, v)?))
         }
         _ => Err(ScanError::BadTarget(
             "application, component and version belong together; give -a, -c and -V, or none of them"

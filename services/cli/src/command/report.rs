@@ -12,13 +12,14 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local;
-use crate::output::{Files, Policy, print_json, report_table};
+use crate::output::{Files, Policy, ResultFile, print_json, report_table};
 
 /// Largest report that is taken from the portal, in bytes.
 const REPORT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 pub fn execute(arguments: &arguments::Report, config: &CliConfig) -> anyhow::Result<Exit> {
     let policy = Policy::parse(arguments.output.fail_on.as_deref())?;
+    let file = ResultFile::create(&arguments.output)?;
     let component = component(&arguments.names, "a report is about a component")?;
     let mut report = fetch(&component, config)?;
     let all = report.packages.len();
@@ -27,6 +28,7 @@ pub fn execute(arguments: &arguments::Report, config: &CliConfig) -> anyhow::Res
         wanted(package, arguments) && (files.find.is_none() || !files.of(package).is_empty())
     });
     let left_out = all - report.packages.len();
+    file.take_output()?;
     match arguments.output.output {
         Format::Json => print_json(&report)?,
         Format::Table => {

@@ -22,8 +22,9 @@ use super::{component, container, detached, report, signals};
 use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
+use crate::exit::UsageError;
 use crate::local::{Local, Positions, Resolver};
-use crate::output::{Policy, print_json, report_table};
+use crate::output::{Policy, ResultFile, print_json, report_table};
 
 /// Longest wait for broker and registry.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +38,12 @@ const SPOOL_MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub fn execute(arguments: &arguments::Run, config: &CliConfig) -> anyhow::Result<Exit> {
     let policy = Policy::parse(arguments.output.fail_on.as_deref())?;
     let component = component(&arguments.names, "a run belongs to a component")?;
+    if config.has_broker() && arguments.output.output_file.is_some() {
+        let why =
+            "--output-file: where a broker is configured the result comes by `plimsoll report`; use it there";
+        return Err(UsageError(why.to_owned()).into());
+    }
+    let file = ResultFile::create(&arguments.output)?;
     let words = if arguments.cmd.is_empty() { &arguments.rest } else { &arguments.cmd };
     let run_id = random_id();
     let container = container::labelled(words, &component, &run_id);
@@ -58,7 +65,7 @@ pub fn execute(arguments: &arguments::Run, config: &CliConfig) -> anyhow::Result
     resolver.stop()?;
     saver.save()?;
     let code = exit_code(status);
-    finish(arguments, config, &component, policy, code)
+    finish(arguments, config, &component, policy, &file, code)
 }
 
 /// The engine that the command talks to.
@@ -262,6 +269,7 @@ fn finish(
     config: &CliConfig,
     component: &Component,
     policy: Policy,
+    file: &ResultFile,
     code: u8,
 ) -> anyhow::Result<Exit> {
     if config.has_broker() {
@@ -274,6 +282,7 @@ fn finish(
         return Ok(Exit::Command(code));
     }
     let report = report::fetch(component, config)?;
+    file.take_output()?;
     match arguments.output.output {
         Format::Json => print_json(&report)?,
         Format::Table => print!("{}", report_table(&report, 0, None)),

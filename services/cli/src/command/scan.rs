@@ -18,13 +18,14 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local::Local;
-use crate::output::{Policy, fitted, print_json, print_warnings, scan_json, scan_table};
+use crate::output::{Policy, ResultFile, fitted, print_json, print_warnings, scan_json, scan_table};
 
 /// Longest wait for broker and registry, in seconds.
 const CONNECT_MAX_SECONDS: u64 = 30;
 
 pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Result<Exit> {
     let policy = Policy::parse(arguments.output.fail_on.as_deref())?;
+    let file = ResultFile::create(&arguments.output)?;
     let target = Target::parse(arguments.source.as_str(), &arguments.target)?;
     let component = optional_component(&arguments.names)?;
     let docker_host = arguments.docker_host.clone().unwrap_or_else(|| config.docker_host());
@@ -46,6 +47,7 @@ pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Resul
     }
     print_warnings(&scan.manifest.warnings);
     let result = scan_json(&scan);
+    file.take_output()?;
     match arguments.output.output {
         Format::Json => print_json(&result)?,
         Format::Table => print!("{}", scan_table(&result, arguments.verbose)),

@@ -8,8 +8,11 @@ mod report;
 mod scan;
 mod table;
 
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use plimsoll_schemas::events::Warning;
 
 pub use convert::{artifact, observed, package_from_scan, package_from_usage, totals};
@@ -18,6 +21,8 @@ pub use policy::Policy;
 pub use report::report_table;
 pub use scan::{ScanResult, scan_json, scan_table};
 pub use table::{Cell, Colour, Table};
+
+use crate::arguments;
 
 /// Prints an error with its causes.
 pub fn print_error(error: &anyhow::Error) {
@@ -41,6 +46,33 @@ pub fn print_error(error: &anyhow::Error) {
 pub fn print_warnings(warnings: &[Warning]) {
     for warning in warnings {
         eprintln!("warning: {}: {}; {}", warning.subject, warning.message, warning.remedy);
+    }
+}
+
+/// Where the result goes instead of standard output, if the user names a file.
+pub struct ResultFile(Option<(PathBuf, File)>);
+
+impl ResultFile {
+    /// Creates the file, or empties it: before the work, so that a mistake costs nothing.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create(arguments: &arguments::Output) -> anyhow::Result<Self> {
+        let Some(path) = &arguments.output_file else { return Ok(Self(None)) };
+        let file = File::create(path).with_context(|| {
+            format!("--output-file {}: it cannot be written; name a place where it can", path.display())
+        })?;
+        Ok(Self(Some((path.clone(), file))))
+    }
+
+    /// Makes the file this process's standard output: what is printed from now on goes there, without colours.
+    ///
+    /// # Errors
+    /// If the system refuses that.
+    pub fn take_output(&self) -> anyhow::Result<()> {
+        let Some((path, file)) = &self.0 else { return Ok(()) };
+        std::io::stdout().flush()?;
+        rustix::stdio::dup2_stdout(file).with_context(|| format!("--output-file {}", path.display()))
     }
 }
 
