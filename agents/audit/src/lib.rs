@@ -1,6 +1,8 @@
 //! The LD_AUDIT library (rtld-audit(7)) that reports every object a program loads, and how it is put in place.
 //! It must never pull a library into the process that it watches, nor make the linker say anything there.
 
+pub mod unseen;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;

@@ -12,7 +12,6 @@
 /* Of the hook in NODE_OPTIONS, around the directory of the FIFO of reports; hooks/environment.rs writes it. */
 #define OPTION_BEFORE "--require \""
 #define OPTION_AFTER "/node/module_hook.cjs\""
-#define FIFO_NAME "/reports"
 #define OPTION_MAX_BYTES (SLOT_BYTES + 64)
 
 /* Memory that the kernel filled when the program started: texts, each ended by NUL. */
@@ -76,14 +75,11 @@ static int has_such_word(const char *from, const char *until)
 /* The hook's option, ended by NUL, and its length; 0 where no hook can be. */
 static size_t hook_option(char to[OPTION_MAX_BYTES])
 {
-	static const char before[] = OPTION_BEFORE, after[] = OPTION_AFTER, name[] = FIFO_NAME;
-	size_t length = 0, directory = 0;
+	static const char before[] = OPTION_BEFORE, after[] = OPTION_AFTER;
+	size_t length = 0, directory = directory_length();
 
-	while (directory < SLOT_BYTES && report_slot[directory])
-		directory++;
-	if (directory < sizeof(name))
+	if (!directory)
 		return 0;
-	directory -= sizeof(name) - 1;
 	for (size_t i = 0; i + 1 < sizeof(before); i++)
 		((volatile char *)to)[length++] = before[i];
 	for (size_t i = 0; i < directory; i++)

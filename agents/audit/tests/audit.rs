@@ -10,12 +10,16 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use plimsoll_audit::unseen;
+
 /// Reports of one run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Reported {
     programs: Vec<PathBuf>,
     arguments: Vec<String>,
     objects: BTreeSet<PathBuf>,
+    /// What was started without Plimsoll's variables: which, and by whom.
+    emptied: Vec<(String, PathBuf)>,
     lost: u64,
 }
 
@@ -23,6 +27,7 @@ struct Fixture {
     directory: tempfile::TempDir,
     word: OsString,
     fifo: File,
+    page: unseen::Page,
 }
 
 impl Fixture {
@@ -35,7 +40,8 @@ impl Fixture {
         let word = plimsoll_audit::write_to(&directory.path().join("audit"), &reports, &losses).unwrap();
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let fifo = File::options().read(true).write(true).custom_flags(nonblocking).open(reports).unwrap();
-        Self { directory, word, fifo }
+        let page = unseen::Page::create(directory.path()).unwrap();
+        Self { directory, word, fifo, page }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -72,6 +78,7 @@ impl Fixture {
                     assert!(path.is_absolute(), "{path:?}");
                     reported.objects.insert(fs::canonicalize(path).unwrap());
                 }
+                "\u{1e}LE" => reported.emptied.push((String::from_utf8(name.to_vec()).unwrap(), path)),
                 kind => panic!("{kind}"),
             }
             rest = next;
@@ -213,6 +220,147 @@ fn every_program_of_a_tree_says_hello() {
     assert!(reported.arguments.iter().all(String::is_empty), "{:?}", reported.arguments);
 }
 
+/// C programs that start `cat` in each way of the C library, with an environment of the application's own or `environ`.
+const STARTS: [(&str, &str); 14] = [
+    ("execve", "execve(p, a, e)"),
+    ("execv", "environ = e; execv(p, a)"),
+    ("execvp", "environ = e; execvp(\"cat\", a)"),
+    ("execvpe", "execvpe(p, a, e)"),
+    ("execl", "environ = e; execl(p, \"cat\", \"/dev/null\", \"/dev/null\", NULL)"),
+    ("execlp", "environ = e; execlp(\"cat\", \"cat\", \"/dev/null\", NULL)"),
+    ("execle", "execle(p, \"cat\", \"/dev/null\", \"/dev/null\", NULL, e)"),
+    ("fexecve", "fexecve(open(p, O_RDONLY), a, e)"),
+    ("posix_spawn", "posix_spawn(&pid, p, 0, 0, a, e); waitpid(pid, 0, 0)"),
+    ("posix_spawnp", "posix_spawnp(0, \"cat\", 0, 0, a, e); wait(0)"),
+    ("vfork", "if (!(pid = vfork())) { execve(p, a, e); _exit(1); } waitpid(pid, 0, 0)"),
+    ("dlsym", "((int (*)(const char *, char **, char **))dlsym(RTLD_DEFAULT, \"execve\"))(p, a, e)"),
+    ("system", "environ = e; system(\"/bin/cat /dev/null\")"),
+    ("popen", "environ = e; pclose(popen(\"/bin/cat /dev/null\", \"r\"))"),
+];
+
+/// A program that runs `statement`: `p` is the path of `cat`, `a` its arguments, and `e` the environment of `entries`.
+fn starter(
+    fixture: &Fixture,
+    name: &str,
+    statement: &str,
+    entries: &str,
+    options: &[&str],
+) -> Option<PathBuf> {
+    let program = fixture.path(name);
+    let source = format!(
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <fcntl.h>\n#include <spawn.h>\n#include <stdio.h>\n\
+         #include <stdlib.h>\n#include <sys/wait.h>\n#include <unistd.h>\nextern char **environ;\n\
+         int main(int argc, char **argv) {{\n\
+         const char *p = \"/bin/cat\"; char *a[] = {{ \"cat\", \"/dev/null\", NULL }}; pid_t pid = 0; (void)pid;\n\
+         char *e[] = {{ {entries} NULL }};\n\
+         if (argc > 1 && (chroot(argv[1]) || chdir(\"/\"))) return 9;\n\
+         {statement}; return 3; }}\n"
+    );
+    compile(&source, &[options, &["-Wno-all", "-Wno-unused-result", "-ldl"]].concat(), &program)?;
+    Some(program)
+}
+
+#[test]
+fn tells_of_programs_without_the_variables() {
+    let mut fixture = Fixture::new();
+    for (name, statement) in STARTS {
+        // Bound when the program starts, at the first call, or by its own table of addresses.
+        let bindings = [&["-Wl,-z,now"][..], &["-Wl,-z,lazy"], &["-fno-plt"], &["-no-pie", "-fno-pic"]];
+        let different = if matches!(name, "execvp" | "posix_spawn") { bindings.len() } else { 1 };
+        for options in &bindings[..different] {
+            let Some(program) = starter(&fixture, name, statement, "\"A=b\",", options) else { return };
+            let plain = Command::new(&program).output().unwrap();
+            let (output, reported) = fixture.run(&mut Command::new(&program));
+            assert_eq!(output, plain, "{name}");
+            let by = format!("LD_AUDIT JAVA_TOOL_OPTIONS\0{}", program.display());
+            assert_eq!(reported.emptied.len(), 1, "{name} {options:?}: {reported:?}");
+            assert_eq!(reported.emptied[0].0, by, "{name}");
+            assert_eq!((reported.lost, fixture.page.take().unwrap()), (0, (vec![], 0)));
+        }
+    }
+}
+
+#[test]
+fn says_nothing_of_programs_that_get_them() {
+    let mut fixture = Fixture::new();
+    let own = format!("\"LD_AUDIT={}\",", fixture.word.to_str().unwrap());
+    for (name, statement) in STARTS {
+        let Some(program) = starter(&fixture, name, statement, &own, &[]) else { return };
+        let plain = Command::new(&program).output().unwrap();
+        let (output, reported) = fixture.run(&mut Command::new(&program));
+        assert_eq!((output, reported.emptied), (plain, vec![]), "{name}");
+        assert!(reported.programs.iter().any(|path| path.ends_with("cat")), "{name}");
+    }
+    // What is not there is not started.
+    let statement = "execve(\"/none/cat\", a, e); execve(\"/etc/passwd\", a, e); posix_spawnp(0, \"none-such\", 0, 0, a, e)";
+    let Some(program) = starter(&fixture, "none", statement, "", &[]) else { return };
+    assert_eq!(fixture.run(&mut Command::new(&program)).1.emptied, []);
+}
+
+/// The root directory of this machine seen from elsewhere has no such file: words of the hooks are taken out there.
+#[test]
+fn programs_in_another_root_get_no_word_of_the_hooks() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("entering another root directory needs root rights");
+    }
+    let mut fixture = Fixture::new();
+    let root = tempfile::tempdir().unwrap();
+    let hooks = fixture.directory.path().to_str().unwrap().to_owned();
+    let java = "-agentpath:/tmp/plimsoll-hooks-a/b/$PLATFORM/j.so=/tmp/plimsoll-hooks-a/b/reports";
+    let node = format!("--require \\\"{hooks}/node/module_hook.cjs\\\"");
+    let cases: [(String, Option<&str>); 15] = [
+        (format!("LD_AUDIT={}", fixture.word.to_str().unwrap()), None),
+        (format!("PYTHONPATH={hooks}/python:/a:/b"), Some("PYTHONPATH=/a:/b")),
+        (format!("PYTHONPATH={hooks}/python"), None),
+        (format!("PYTHONPATH={hooks}/python2"), Some("=")),
+        (format!("NODE_OPTIONS={node}"), None),
+        (format!("NODE_OPTIONS=--no-warnings {node}"), Some("NODE_OPTIONS=--no-warnings")),
+        (format!("NODE_OPTIONS={node} --no-warnings {node}"), Some("NODE_OPTIONS=--no-warnings")),
+        (format!("RUBYOPT=-W0 -r{hooks}/ruby/feature_hook.rb"), Some("RUBYOPT=-W0")),
+        (format!("PHP_INI_SCAN_DIR=:{hooks}/php"), None),
+        (format!("PHP_INI_SCAN_DIR={hooks}/php"), Some("PHP_INI_SCAN_DIR=")),
+        (format!("PHP_INI_SCAN_DIR=/a::{hooks}/php"), Some("PHP_INI_SCAN_DIR=/a:")),
+        (format!("JAVA_TOOL_OPTIONS=-Da=b {java}"), Some("JAVA_TOOL_OPTIONS=-Da=b")),
+        (format!("JAVA_TOOL_OPTIONS={java}"), None),
+        ("JAVA_TOOL_OPTIONS=-agentpath:/opt/a.so=/tmp/reports".to_owned(), Some("=")),
+        (format!("OTHER={hooks}/python"), Some("=")),
+    ];
+    let entries: String = cases.iter().map(|(entry, _)| format!("\"{entry}\",")).collect();
+    let expected: Vec<String> = cases
+        .iter()
+        .filter_map(|(entry, left)| {
+            left.map(|left| if left == "=" { entry.clone() } else { left.to_owned() })
+        })
+        .collect();
+    // A root with one static program, which prints its environment.
+    let shown = "#include <stdio.h>\nextern char **environ;\n\
+        int main(void) { for (char **e = environ; *e; e++) puts(*e); return 0; }\n";
+    fs::create_dir(root.path().join("bin")).unwrap();
+    for name in ["cat", "sh"] {
+        if compile(shown, &["-static"], &root.path().join("bin").join(name)).is_none() {
+            return;
+        }
+    }
+    for (name, statement) in STARTS {
+        // Who reads a pipe says what was in it.
+        let statement = match name {
+            "popen" => {
+                "environ = e; FILE *f = popen(\"x\", \"r\"); int c; while ((c = getc(f)) != EOF) putchar(c)"
+            }
+            _ => statement,
+        };
+        let Some(program) = starter(&fixture, name, statement, &entries, &[]) else { return };
+        let (output, reported) = fixture.run(Command::new(&program).arg(root.path()));
+        let said = text(&output.stdout);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines, expected, "{name}: {output:?}");
+        assert_eq!((reported.emptied, output.stderr.as_slice()), (vec![], &b""[..]), "{name}");
+        let (named, others) = fixture.page.take().unwrap();
+        let by = |unseen: &unseen::Unseen| unseen.program == program.as_os_str().as_encoded_bytes();
+        assert!(named.iter().all(by) && named.len() as u32 + others == 1, "{name}: {named:?} {others}");
+    }
+}
+
 #[test]
 fn is_self_contained() {
     let directory = tempfile::tempdir().unwrap();
@@ -239,6 +387,7 @@ fn is_self_contained() {
             .map(|line| line.split_whitespace().last().unwrap())
             .collect();
         assert_eq!(symbols, BTreeSet::from(["la_objopen", "la_version"]), "{name}: {text}");
+        assert!(!text.contains("(RELA)") && !text.contains("(REL)"), "{name}: {text}");
         let stack = text.lines().find(|line| line.contains("GNU_STACK")).unwrap();
         assert!(stack.contains(" RW ") && !stack.contains("RWE"), "{stack}");
         // What linkers of the age of glibc 2.17 read; newer ones read either.

@@ -9,6 +9,7 @@ use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::probe;
 
 use super::jvms::{Watched, is_of_runtime};
+use crate::hooks::UnseenStart;
 use crate::java::attach::{self, AttachRequest, Attachment};
 use crate::java::helper::Outcome;
 use crate::java::{JavaConfig, JavaReports, StartHook};
@@ -74,6 +75,13 @@ impl Java {
     pub fn out_of_reach(&mut self, id: u64) {
         if self.config.enabled {
             self.workloads.entry(id).or_default().coverage.out_of_reach();
+        }
+    }
+
+    /// A program was started in which a JVM would not take the agent.
+    pub fn started_unseen(&mut self, id: u64, start: UnseenStart) {
+        if self.config.enabled {
+            self.workloads.entry(id).or_default().started_unseen(start);
         }
     }
 

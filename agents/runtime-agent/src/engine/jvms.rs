@@ -9,6 +9,7 @@ use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
 
 use super::TREE_ID;
 use super::java_packages::{JAVA_PACKAGES_MAX, JavaPackages, ToTell};
+use crate::hooks::UnseenStart;
 use crate::hooks::report::{JvmReport, Report};
 use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
@@ -26,6 +27,8 @@ pub struct Watched {
     pub jvms: HashMap<u32, Jvm>,
     pub coverage: JavaCoverage,
     pub java_packages: JavaPackages,
+    /// Programs that run without the agent's variable, by number, with the time of their start: found later if they are JVMs.
+    unseen: HashMap<u32, (u64, UnseenStart)>,
     /// Said to be so by its coverage.
     pub adopted: bool,
 }
@@ -78,7 +81,26 @@ impl Watched {
         self.jvms.insert(pid, jvm);
     }
 
+    /// A program was started in which a JVM would not take the agent: known if it is found while it lives, else lost.
+    pub fn started_unseen(&mut self, start: UnseenStart) {
+        match start.pid.and_then(|pid| Some((pid, procfs::started_ns(pid)?))) {
+            Some((pid, _)) if self.jvms.contains_key(&pid) => {}
+            Some((pid, started_ns)) if self.unseen.len() < JVMS_MAX => {
+                self.unseen.insert(pid, (started_ns, start));
+            }
+            _ => self.coverage.unseen(&start),
+        }
+    }
+
     pub fn observe(&mut self, id: u64, workload: &mut Workload) {
+        let jvms = &self.jvms;
+        self.unseen.retain(|pid, (started_ns, start)| {
+            let ended = procfs::started_ns(*pid) != Some(*started_ns);
+            if ended && !jvms.contains_key(pid) {
+                self.coverage.unseen(start);
+            }
+            !ended && !jvms.contains_key(pid)
+        });
         // Looked at before reading: what these had to say is in the FIFO by now.
         let gone: Vec<u32> = self
             .coverage

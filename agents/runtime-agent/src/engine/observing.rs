@@ -23,6 +23,7 @@ impl Engine {
         for (tree, hooks) in &mut self.hooks {
             let Some(workload) = self.workloads.get_mut(tree) else { continue };
             hooks.observe(workload, self.stamper.boot_id());
+            hooks.take_unseen().into_iter().for_each(|start| self.java.started_unseen(*tree, start));
             hooks.take_jvms().into_iter().for_each(|pid| self.java.found(*tree, pid));
             (0..hooks.take_jvms_elsewhere()).for_each(|_| self.java.out_of_reach(*tree));
         }

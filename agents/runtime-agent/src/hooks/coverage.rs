@@ -8,6 +8,7 @@ use plimsoll_schemas::words::probe;
 use super::counted::Counted;
 use super::language::Language;
 use super::report::{Report, ReportKind};
+use super::unseen_start::UnseenStart;
 use crate::ebpf::event::split_arguments;
 use crate::sweep::language_on_jvm;
 
@@ -85,6 +86,10 @@ impl Coverage {
                 if let Some(language) = Language::of_library(&report.path) {
                     self.on_interpreter_library(report, language, now_ms);
                 }
+            }
+            ReportKind::Emptied => {
+                let start = UnseenStart::of_report(report);
+                self.unseen(&start.program, &start.reason);
             }
             ReportKind::HookStarted(language) => self.on_hook_started(report, language),
             ReportKind::HookEnded(language) => {
@@ -248,6 +253,11 @@ impl Coverage {
         self.reasons.insert(key, reason);
     }
 
+    /// A program runs that no hook tells of, whatever it loads.
+    pub fn unseen(&mut self, program: &[u8], reason: &str) {
+        super::probes().for_each(|probe| self.unmeasured(probe, program, reason));
+    }
+
     fn has_room_for(&self, program: &str) -> bool {
         let named: BTreeSet<&str> = self.reasons.keys().map(|(_, program)| program.as_str()).collect();
         named.len() < UNMEASURED_PROGRAMS_MAX || named.contains(program)
@@ -309,7 +319,7 @@ impl Coverage {
 /// The probe whose hook writes such reports.
 pub fn probe_of(kind: ReportKind) -> &'static str {
     match kind {
-        ReportKind::AuditStarted | ReportKind::Object => probe::LD_AUDIT,
+        ReportKind::AuditStarted | ReportKind::Object | ReportKind::Emptied => probe::LD_AUDIT,
         ReportKind::HookStarted(language)
         | ReportKind::Module(language)
         | ReportKind::HookFailed(language)

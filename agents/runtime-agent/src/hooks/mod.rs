@@ -5,7 +5,6 @@
 
 mod counted;
 pub mod coverage;
-mod emptied;
 pub mod environment;
 mod files;
 mod in_use;
@@ -19,6 +18,7 @@ pub mod report;
 pub mod session;
 mod survey;
 mod tools;
+mod unseen_start;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -38,17 +38,19 @@ use crate::sweep::Role;
 use crate::unmeasurable;
 use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
 use coverage::{Coverage, probe_of};
-use emptied::empties_environment;
 use in_use::{InUse, Use};
 use language::Language;
 use place::Places;
 use report::{Report, ReportKind};
 use tools::Tools;
+pub use unseen_start::UnseenStart;
 
 /// What living processes hold loaded is told again this often.
 const EPOCH: Duration = Duration::from_secs(3_600);
 /// Processes with a JVM that wait to be taken.
 const JVMS_MAX: usize = 4_096;
+/// Programs that no hook tells of and that wait to be taken; one is enough for a loss.
+const UNSEEN_MAX: usize = 1_024;
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
@@ -72,6 +74,8 @@ struct Inner {
     jvms_elsewhere: usize,
     /// A PHP started that can fork.
     php_forks: bool,
+    /// Programs that no hook tells of, not taken yet.
+    unseen: Vec<UnseenStart>,
 }
 
 impl Hooks {
@@ -91,6 +95,7 @@ impl Hooks {
             jvms_elsewhere: 0,
             php_forks: false,
         })))
+            unseen: Vec::new(),
     }
 
     /// What the environment of the tree's first process needs.
@@ -131,10 +136,15 @@ impl Hooks {
 
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
+    /// Programs that were started since the last call where no hook tells of them, a JVM's neither.
+    pub fn take_unseen(&mut self) -> Vec<UnseenStart> {
+        std::mem::take(&mut self.0.unseen)
+    }
+
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, php_forks } =
+        let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, unseen, php_forks } =
             &mut *self.0;
-        let (mut opened, mut emptying) = (Vec::new(), Vec::new());
+        let mut opened = Vec::new();
         session.drain(|coverage, report, time_ms| {
             match report.kind {
                 ReportKind::Object if is_jvm(&report.path) && jvms.len() + opened.len() < JVMS_MAX => {
@@ -142,12 +152,12 @@ impl Hooks {
                 }
                 ReportKind::AuditStarted => {
                     in_use.forget(report.pid);
+                ReportKind::Emptied if unseen.len() < UNSEEN_MAX => {
+                    unseen.extend(Some(UnseenStart::of_report(&report)).filter(|start| start.hides_jvm));
+                }
                     let arguments = split_arguments(&report.name);
                     if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
                         workload.set_unmeasurable(found);
-                    }
-                    if empties_environment(&arguments) {
-                        emptying.push(report.path.clone());
                     }
                     if let Some((ecosystem, tool)) = tools.started(&report, &arguments, procfs::parent) {
                         workload.note_role(ecosystem, tool);
@@ -180,9 +190,7 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
-        for program in emptying {
-            probes().for_each(|probe| session.coverage.unmeasured(probe, &program, emptied::REASON));
-        }
+        unseen.append(&mut session.unseen);
         let (here, elsewhere): (Vec<u32>, Vec<u32>) =
             opened.into_iter().partition(|pid| session.is_reporter(*pid));
         jvms.extend(here);

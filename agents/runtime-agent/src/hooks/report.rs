@@ -19,6 +19,8 @@ pub enum ReportKind {
     AuditStarted,
     /// `LO`: the dynamic linker opened an object.
     Object,
+    /// `LE`: a program (path) was started without some of the session's variables; its name: which, NUL, by whom.
+    Emptied,
     /// `PH`, `NH`…: a language's hook is in an interpreter that starts; its name is the version. The first letter is the
     /// language's ([`Language::letter`]).
     HookStarted(Language),
@@ -73,6 +75,7 @@ impl ReportKind {
         Some(match word {
             b"LH" => Self::AuditStarted,
             b"LO" => Self::Object,
+            b"LE" => Self::Emptied,
             b"PN" => Self::Namespace,
             b"XM" => Self::SessionMark,
             [b'J', _] => Self::Jvm(JvmReport::parse(word)?),
@@ -207,6 +210,7 @@ mod tests {
         let kind = match report.kind {
             ReportKind::AuditStarted => "LH".to_owned(),
             ReportKind::Object => "LO".to_owned(),
+            ReportKind::Emptied => "LE".to_owned(),
             ReportKind::HookStarted(language) => of(language, 'H'),
             ReportKind::Module(language) => of(language, 'M'),
             ReportKind::Namespace => "PN".to_owned(),
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn reads_reports() {
-        let cases: [(&str, &[&str], u64, usize); 18] = [
+        let cases: [(&str, &[&str], u64, usize); 19] = [
             ("\u{1e}JC 7 0 - 2 2\nA;/a", &["Jvm(Classes) 7 0 A; /a"], 0, 0),
             ("\u{1e}JX 7 0 - 2 2\nA;/a", &[], 1, 0),
             ("\u{1e}NM 7 0 - 0 2\n/a", &["Module(Node) 7 0  /a"], 0, 0),
@@ -265,6 +269,7 @@ mod tests {
                 0,
             ),
             ("\u{1e}LH 7 0 - 2 2\n-I/p", &["AuditStarted 7 0 -I /p"], 0, 0),
+            ("\u{1e}LE 7 0 - 1 2\nx/p", &["Emptied 7 0 x /p"], 0, 0),
             ("\u{1e}PH 7 0 - 1 2\n3/p", &["HookStarted(Python) 7 0 3 /p"], 0, 0),
             ("\u{1e}PN 7 0 - 1 2\nn/d", &["Namespace 7 0 n /d"], 0, 0),
             ("\u{1e}PF 7 0 - 3 0\nwhy", &["HookFailed(Python) 7 0 why "], 0, 0),

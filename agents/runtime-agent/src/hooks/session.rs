@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use plimsoll_audit::unseen;
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::words::probe;
 
@@ -20,6 +21,7 @@ use super::environment::HookEnvironment;
 use super::language::Language;
 use super::report::{Found, REPORT_MAX_BYTES, Report, ReportKind, Reports, session_mark};
 use super::survey::Survey;
+use super::unseen_start::UnseenStart;
 use super::{files, leftover, php_settings};
 use crate::procfs;
 
@@ -77,6 +79,7 @@ pub struct HookSession {
     messages: Option<Receiver<Message>>,
     thread: Option<JoinHandle<()>>,
     losses: File,
+    page: unseen::Page,
     survey: Survey,
     next_survey: Instant,
     /// None of the hooks is in the tree.
@@ -87,6 +90,8 @@ pub struct HookSession {
     pub executed: Vec<(u32, Vec<u8>)>,
     /// Processes with a JVM that was seen running, and that no audit library told of.
     pub jvms: Vec<u32>,
+    /// Programs that were started where the hooks' files are not.
+    pub unseen: Vec<UnseenStart>,
 }
 
 impl HookSession {
@@ -129,6 +134,7 @@ impl HookSession {
             Ok(file)
         };
         let losses = at(&path, create())?;
+        let page = at(&inner.join(unseen::FILE_NAME), unseen::Page::create(&inner))?;
         let path = inner.join("reports");
         let create = || {
             rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600))?;
@@ -188,12 +194,14 @@ impl HookSession {
             messages: Some(messages),
             thread: Some(thread),
             losses,
+            page,
             survey: Survey::default(),
             next_survey: Instant::now(),
             left_out: false,
             coverage,
             executed: Vec::new(),
             jvms: Vec::new(),
+            unseen: Vec::new(),
         })
     }
 
@@ -220,6 +228,7 @@ impl HookSession {
         let ended: Vec<u32> = self.coverage.expected().into_iter().filter(is_gone).collect();
         let complete = self.take(&mut each);
         self.count_losses();
+        self.take_unseen();
         self.coverage.judge(if complete { &ended } else { &[] }, now_ms());
         self.look();
     }
@@ -281,6 +290,22 @@ impl HookSession {
                 let reason = format!("keeps the {} from its reports", language.hook());
                 self.coverage.unmeasured(language.probe(), language.interpreter().as_bytes(), &reason);
             }
+        }
+    }
+
+    /// Takes what those told that lost the hooks' files from sight.
+    fn take_unseen(&mut self) {
+        let (named, others) = self.page.take().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the page of processes in other root directories cannot be read");
+            (Vec::new(), 1)
+        });
+        for start in named.iter().map(UnseenStart::of_page) {
+            self.coverage.unseen(&start.program, &start.reason);
+            self.unseen.push(start);
+        }
+        if others > 0 {
+            // Why was told of the first of them.
+            super::probes().for_each(|probe| self.coverage.lose(probe, u64::from(others)));
         }
     }
 

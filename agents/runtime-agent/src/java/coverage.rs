@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use plimsoll_schemas::words::observed;
 
 use super::counted::Counted;
+use crate::hooks::UnseenStart;
 use crate::hooks::report::{JvmReport, Report};
 use crate::workload::ObservedNumbers;
 
@@ -126,6 +127,13 @@ impl JavaCoverage {
     /// An earlier agent watched the workload: what its JVMs did before this one came is not known.
     pub fn adopted(&mut self) {
         self.lose(1, "a JVM", "may have loaded classes while no agent ran; start the workload again");
+    }
+
+    /// A program ran in which a JVM would not have taken the agent, and ended before it could be attached to.
+    pub fn unseen(&mut self, start: &UnseenStart) {
+        let program = String::from_utf8_lossy(&start.program).into_owned();
+        let reason = format!("{}; give the agent eBPF, which sees such programs too", start.reason);
+        self.lose(1, &program, &reason);
     }
 
     /// It is not known which process a JVM is.
