@@ -72,10 +72,10 @@ struct Inner {
     jvms: Vec<u32>,
     /// How many opened one of which it is not known which processes they are, not taken yet.
     jvms_elsewhere: usize,
-    /// A PHP started that can fork.
-    php_forks: bool,
     /// Programs that no hook tells of, not taken yet.
     unseen: Vec<UnseenStart>,
+    /// A PHP started that can fork.
+    php_forks: bool,
 }
 
 impl Hooks {
@@ -93,9 +93,9 @@ impl Hooks {
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
             jvms_elsewhere: 0,
+            unseen: Vec::new(),
             php_forks: false,
         })))
-            unseen: Vec::new(),
     }
 
     /// What the environment of the tree's first process needs.
@@ -134,13 +134,13 @@ impl Hooks {
         std::mem::take(&mut self.0.jvms_elsewhere)
     }
 
-    /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
-    /// is not measured. `boot_id` names the agent's life.
     /// Programs that were started since the last call where no hook tells of them, a JVM's neither.
     pub fn take_unseen(&mut self) -> Vec<UnseenStart> {
         std::mem::take(&mut self.0.unseen)
     }
 
+    /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
+    /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
         let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, unseen, php_forks } =
             &mut *self.0;
@@ -150,11 +150,11 @@ impl Hooks {
                 ReportKind::Object if is_jvm(&report.path) && jvms.len() + opened.len() < JVMS_MAX => {
                     opened.push(report.pid);
                 }
-                ReportKind::AuditStarted => {
-                    in_use.forget(report.pid);
                 ReportKind::Emptied if unseen.len() < UNSEEN_MAX => {
                     unseen.extend(Some(UnseenStart::of_report(&report)).filter(|start| start.hides_jvm));
                 }
+                ReportKind::AuditStarted => {
+                    in_use.forget(report.pid);
                     let arguments = split_arguments(&report.name);
                     if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
                         workload.set_unmeasurable(found);
