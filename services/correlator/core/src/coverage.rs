@@ -14,6 +14,10 @@ use crate::merge::earlier;
 
 /// Begin of the keys of directories that belong to a component.
 const COMPONENT_PREFIX: &str = "component/";
+/// Begin of the keys of images.
+const IMAGE_PREFIX: &str = "image/";
+/// Path of the component of workloads that name none.
+pub(crate) const NO_COMPONENT: &str = "//";
 
 /// Coverage with what decides about use but is not on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -121,6 +125,15 @@ impl Workload {
 }
 
 impl Artifact {
+    /// Whether what workloads of the component `of` did counts for `component`; for `None`, the whole artifact, all does.
+    /// A container that names no component counts for each one that a scan named its image for.
+    pub(crate) fn counts_for(&self, of: &str, component: Option<&str>) -> bool {
+        let is_named = |component| self.components.get(component).is_some_and(|known| known.named_by_scan);
+        component.is_none_or(|component| {
+            of == component || of == NO_COMPONENT && self.key.starts_with(IMAGE_PREFIX) && is_named(component)
+        })
+    }
+
     /// Coverage of the artifact, or of one component of it, for packages of an ecosystem that the probes `observable_by`
     /// can see.
     pub(crate) fn facts(&self, component: Option<&str>, ecosystem: &str, observable_by: &[String]) -> Facts {
@@ -131,7 +144,7 @@ impl Artifact {
         let scanned_root = self.scanned_root();
         let mut from_first_exec_count = 0;
         for workload in self.workloads.values() {
-            if component.is_some_and(|path| workload.component_path() != path) {
+            if !self.counts_for(&workload.component_path(), component) {
                 continue;
             }
             coverage.workload_count += 1;
@@ -219,7 +232,7 @@ impl Artifact {
         let mut count = 0;
         for (path, entity) in &self.components {
             let folded = &entity.folded;
-            if component.is_some_and(|component| component != path) || folded.workload_count == 0 {
+            if !self.counts_for(path, component) || folded.workload_count == 0 {
                 continue;
             }
             coverage.workload_count += folded.workload_count;
@@ -288,7 +301,7 @@ impl Artifact {
     }
 
     fn used_by(&self, path: &PathKey, component: Option<&str>) -> bool {
-        component.is_none_or(|component| self.evidence_at(path).any(|seen| seen.component() == component))
+        self.evidence_at(path).any(|seen| self.counts_for(seen.component(), component))
     }
 }
 

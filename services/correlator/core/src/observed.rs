@@ -131,14 +131,18 @@ impl Workload {
             sum.workload_count += 1;
             sum.reasons.insert(reason.to_owned());
         }
-        for sum in all.values_mut() {
-            while sum.reasons.len() > OBSERVED_REASONS_MAX {
-                sum.reasons.pop_last();
-            }
+        bound(all);
+    }
+}
+
+fn bound(all: &mut BTreeMap<ObservedKey, FoldedObserved>) {
+    for sum in all.values_mut() {
+        while sum.reasons.len() > OBSERVED_REASONS_MAX {
+            sum.reasons.pop_last();
         }
-        while all.len() > OBSERVED_MAX {
-            all.pop_last();
-        }
+    }
+    while all.len() > OBSERVED_MAX {
+        all.pop_last();
     }
 }
 
@@ -150,8 +154,15 @@ impl Folded {
 }
 
 /// How a component was observed, in all its workloads.
-pub(crate) fn summaries(folded: &Folded, workloads: &[&Workload]) -> Vec<ObservedSummary> {
-    let mut all = folded.observed.clone();
+pub(crate) fn summaries(folded: &[&Folded], workloads: &[&Workload]) -> Vec<ObservedSummary> {
+    let mut all: BTreeMap<ObservedKey, FoldedObserved> = BTreeMap::new();
+    for (key, share) in folded.iter().flat_map(|folded| &folded.observed) {
+        let sum = all.entry(key.clone()).or_default();
+        sum.workload_count += share.workload_count;
+        sum.numbers.add(&share.numbers);
+        sum.reasons.extend(share.reasons.iter().cloned());
+    }
+    bound(&mut all);
     workloads.iter().for_each(|workload| workload.sum_observed(&mut all));
     let grows = workloads.iter().any(|workload| workload.stopped_at_ms == 0);
     let shown = |number: i64| if grows { coarse(number) } else { number };
@@ -202,7 +213,7 @@ mod tests {
     }
 
     fn check(events: &[(&str, &str, i64, i64)], expect: &[(&str, i64, Option<i64>)]) {
-        let got = summaries(&Folded::default(), &[&joined(events)]);
+        let got = summaries(&[], &[&joined(events)]);
         let got: Vec<_> = got
             .iter()
             .map(|one| (one.how.as_str(), one.processes, one.counts.get("classes-generated").copied()))
@@ -224,7 +235,7 @@ mod tests {
             let pinned = |one| Observed { boot_id: "kernel".into(), ..one };
             workload.join_observed(boot, event(AT_START, 2, 0).into_iter().map(pinned).collect());
         }
-        assert_eq!(summaries(&Folded::default(), &[&workload])[0].processes, 2);
+        assert_eq!(summaries(&[], &[&workload])[0].processes, 2);
     }
 
     #[test]
@@ -235,7 +246,7 @@ mod tests {
             ["jvmti", "jvmti:/usr/bin/java", "jvmti2", "python-import", "not-measurable:npm"]
                 .map(reason)
                 .into();
-        let got = summaries(&Folded::default(), &[&workload]);
+        let got = summaries(&[], &[&workload]);
         let reasons: Vec<_> = got.iter().map(|one| (one.how.as_str(), one.reasons.clone())).collect();
         assert_eq!(
             reasons,
@@ -248,8 +259,8 @@ mod tests {
         // Nothing is lost when the workload is folded, and a further one is added.
         let mut folded = Folded::default();
         folded.fold_observed(&workload);
-        assert_eq!(summaries(&folded, &[]), got);
-        let both = summaries(&folded, &[&workload]);
+        assert_eq!(summaries(&[&folded], &[]), got);
+        let both = summaries(&[&folded], &[&workload]);
         assert_eq!((both[1].processes, both[1].workload_count, both[1].reasons.len()), (4, 2, 2));
     }
 
@@ -260,7 +271,7 @@ mod tests {
         }
         let mut workload = joined(&[("b", AT_START, 1_234, 567)]);
         let shown = |workload: &Workload| {
-            let got = summaries(&Folded::default(), &[workload]);
+            let got = summaries(&[], &[workload]);
             (got[0].processes, got[0].counts["classes-generated"])
         };
         assert_eq!(shown(&workload), (1_234, 567));

@@ -168,7 +168,7 @@ impl Artifact {
                 });
                 items.chain(self.classes_of(package_id, path, ownership))
             })
-            .filter(move |credit| component.is_none_or(|component| credit.seen.component() == component))
+            .filter(move |credit| self.counts_for(credit.seen.component(), component))
     }
 
     /// The classes of a path that are credited to one of its owners.

@@ -7,7 +7,8 @@ use plimsoll_schemas::events::{Cell, ComponentSummary, CorrelationArtifact, Warn
 use plimsoll_schemas::words::vulnerable;
 
 use crate::artifact::Artifact;
-use crate::entity::{Component, Workload};
+use crate::coverage::NO_COMPONENT;
+use crate::entity::{Component, Folded, Workload};
 use crate::limits::{COMPONENTS_MAX, MINUTE_MS, NAMES_MAX, WARNINGS_MAX};
 use crate::merge::earlier;
 use crate::observed::summaries;
@@ -115,11 +116,40 @@ impl Artifact {
         record.components = self
             .linked()
             .take(COMPONENTS_MAX)
-            .map(|(path, component)| {
-                let workloads = by_component.get(path).map(Vec::as_slice).unwrap_or_default();
-                summary(component, workloads, self.clock_ms)
-            })
+            .map(|(path, component)| self.summary(path, component, &by_component))
             .collect();
+    }
+
+    fn summary(
+        &self,
+        path: &str,
+        component: &Component,
+        by_component: &BTreeMap<String, Vec<&Workload>>,
+    ) -> ComponentSummary {
+        let counted = [path, NO_COMPONENT].into_iter().filter(|of| self.counts_for(of, Some(path)));
+        let workloads: Vec<&Workload> =
+            counted.clone().filter_map(|of| by_component.get(of)).flatten().copied().collect();
+        let folded: Vec<&Folded> =
+            counted.filter_map(|of| self.components.get(of)).map(|known| &known.folded).collect();
+        let mut summary = ComponentSummary {
+            application: component.application.clone(),
+            component: component.component.clone(),
+            component_version: component.component_version.clone(),
+            observed: summaries(&folded, &workloads),
+            ..ComponentSummary::default()
+        };
+        for folded in folded.iter().filter(|folded| folded.workload_count > 0) {
+            summary.workload_count += folded.workload_count;
+            summary.first_seen_ms = earlier(summary.first_seen_ms, folded.first_seen_ms);
+            summary.last_seen_ms = summary.last_seen_ms.max(folded.last_seen_ms);
+        }
+        for workload in workloads {
+            summary.workload_count += 1;
+            summary.live_workload_count += i64::from(workload.is_live(self.clock_ms));
+            summary.first_seen_ms = earlier(summary.first_seen_ms, workload.started_at_ms);
+            summary.last_seen_ms = summary.last_seen_ms.max(last_shown_ms(workload));
+        }
+        summary
     }
 }
 
@@ -129,25 +159,6 @@ fn last_shown_ms(workload: &Workload) -> i64 {
         return workload.last_seen_ms;
     }
     (workload.last_seen_ms - workload.last_seen_ms.rem_euclid(MINUTE_MS)).max(workload.started_at_ms)
-}
-
-fn summary(component: &Component, workloads: &[&Workload], now_ms: i64) -> ComponentSummary {
-    let mut summary = ComponentSummary {
-        application: component.application.clone(),
-        component: component.component.clone(),
-        component_version: component.component_version.clone(),
-        workload_count: component.folded.workload_count + count(workloads.len()),
-        first_seen_ms: component.folded.first_seen_ms,
-        last_seen_ms: component.folded.last_seen_ms,
-        observed: summaries(&component.folded, workloads),
-        ..ComponentSummary::default()
-    };
-    for workload in workloads {
-        summary.live_workload_count += i64::from(workload.is_live(now_ms));
-        summary.first_seen_ms = earlier(summary.first_seen_ms, workload.started_at_ms);
-        summary.last_seen_ms = summary.last_seen_ms.max(last_shown_ms(workload));
-    }
-    summary
 }
 
 fn incomplete(scan_id: &str, package_count: i64) -> Warning {

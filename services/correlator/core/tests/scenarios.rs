@@ -130,6 +130,45 @@ fn an_image_that_was_never_scanned_is_observed() {
 }
 
 #[test]
+fn a_container_that_names_no_component_counts_for_those_that_a_scan_named() {
+    let nameless = |id: &str, stopped_at_ms: i64| {
+        let none = String::new;
+        let started = workload(id, "", T0, T0 + 1000, true);
+        RuntimeWorkload { application: none(), component_version: none(), stopped_at_ms, ..started }
+    };
+    let mut event = usage("w", "", vec![item("bin/bash", "executable", "loaded", T0 + 5)]);
+    (event.application, event.component_version) = (String::new(), String::new());
+    let mut events = scan("s", &[package("s", "bash", "os", &[]), package("s", "perl", "os", &[])]);
+    events.push(Event::Workload(workload("other", "worker", T0, T0 + 1000, false)));
+    events.push(Event::Workload(nameless("w", T0 + 1000)));
+    events.push(Event::Usage(event));
+    events.push(Event::Ownership(owned("bin/bash", "image", "bash", "code")));
+    let check = |end: &Compacted| {
+        let of = |component: &str, name: &str| end.usage(component, name).unwrap().r#use.clone();
+        assert_eq!((of("web", "bash"), of("web", "perl")), ("used".into(), "unused".into()));
+        // No scan names it: what others do is not its own.
+        assert_eq!(
+            (of("worker", "bash"), of("worker", "perl")),
+            ("not_measured".into(), "not_measured".into())
+        );
+        let shown = |name: &str| {
+            let component = end.artifact().components.iter().find(|c| c.component == name).unwrap();
+            (component.workload_count, component.last_seen_ms)
+        };
+        assert_eq!((shown("web"), shown("worker").0), ((1, T0 + 1000), 1));
+    };
+    let mut end = run(numbered(events.clone()));
+    check(&end);
+    // Folded, it is the same.
+    let mut artifact = end.load();
+    for (event, order) in numbered(vec![Event::Tick { now_ms: T0 + 9 * DAY_MS }]) {
+        artifact.apply(event, order).unwrap();
+    }
+    end.take(artifact.finish());
+    check(&end);
+}
+
+#[test]
 fn a_workload_that_lives_half_a_second_is_seen() {
     let mut short = workload("w", "web", T0, T0 + 500, true);
     short.stopped_at_ms = T0 + 500;
