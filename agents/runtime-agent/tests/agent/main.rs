@@ -9,6 +9,7 @@ mod broker;
 mod containers;
 mod docker;
 mod hook_coverage;
+mod hook_starts;
 mod hooks;
 mod readers;
 mod trees;
