@@ -60,13 +60,17 @@ pub enum ResolverRequest {
 }
 
 /// One path to resolve.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathQuery {
-    /// Path relative to the artifact's root, without a leading slash.
+    /// Path relative to the artifact's root, without a leading slash; or one of those that begin with a question mark
+    /// (`words::ANY_ARCHIVE`, `words::COPY_OF_ANY_ARCHIVE`, `words::COPY_OF_ANY_FILE`).
     #[serde(with = "serde_bytes")]
     pub path: Vec<u8>,
     /// Inode as the workload sees it; 0 if unknown.
     pub inode: u64,
+    /// When the inode last changed, milliseconds since the Unix epoch; 0 if unknown.
+    #[serde(default)]
+    pub changed_ms: i64,
 }
 
 /// A reply of the resolver.
@@ -76,7 +80,8 @@ pub enum ResolverReply {
     Ownership {
         /// Number of the request.
         request_id: u64,
-        /// One entry per path of the request, in order; the file identity is in it.
+        /// One entry per path of the request, in order; the file identity is in it. That of a possible copy has another
+        /// path than the question: `words::COPY_OF_ANY_FILE`, or the artifact's own file where it is that one.
         entries: Vec<PackageOwnership>,
     },
     /// The request could not be answered at all; to be asked again later, unless the reason says otherwise.

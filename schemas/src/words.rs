@@ -175,6 +175,12 @@ pub const ANY_ARCHIVE: &[u8] = b"?!/";
 /// Begins such a path where the classes' archive is known, but may be a copy of one of the artifact's that no scan lists
 /// (unpacked to a temporary directory): `?/tmp/*/log.jar!/org/example`, with `*` for what is another in each run.
 pub const COPY_OF_ANY_ARCHIVE: &[u8] = b"?/";
+/// Begins the path of a file that was used at a place which no scan lists, and that may be a copy of one of the artifact's.
+/// In a question the used file's absolute path stands behind it (`?=/tmp/x/a.js`). The answer, and what is told of it on
+/// the topics, names the packages instead, so that it is the same for all their files and in each run
+/// (`?=/pkg:npm/a@1#0123456789ab`): state `unresolved` with the owners that it may be a copy of. Alone (`?=/`): nobody could
+/// tell of what it is a copy, if of anything.
+pub const COPY_OF_ANY_FILE: &[u8] = b"?=/";
 /// JSON files that package managers and compilers of Node.js look at: reading one loads nothing. Agent and catalog agree.
 pub const NODE_SETTINGS: &[&[u8]] = &[
     b"package-lock.json",
@@ -205,6 +211,12 @@ pub fn possible_copy_of(path: &[u8]) -> Option<&[u8]> {
     split_copy(path).map(|(copy, _)| copy)
 }
 
+/// What a path with [`COPY_OF_ANY_FILE`] names: the used file without its leading slash, or the packages; empty where
+/// nobody could tell.
+pub fn copied_file_of(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(COPY_OF_ANY_FILE)
+}
+
 fn split_copy(path: &[u8]) -> Option<(&[u8], &[u8])> {
     path.strip_prefix(COPY_OF_ANY_ARCHIVE)?;
     let end = path.windows(2).rposition(|step| step == b"!/")?;
@@ -225,6 +237,7 @@ mod tests {
             ("?/tmp/x.jar", None, None),
             ("?x!/org/x", None, None),
             ("app/x.jar!/org/x", None, None),
+            ("?=/tmp/x.jar!/a.js", None, None),
         ] {
             let path = path.as_bytes();
             assert_eq!(java_package_of(path), directory.map(str::as_bytes));

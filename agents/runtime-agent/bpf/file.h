@@ -61,7 +61,8 @@ static __always_inline __u64 change_time(struct inode *inode)
 
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {
 		seconds = READ(inode, i_ctime_sec);
-		nanoseconds = READ(inode, i_ctime_nsec);
+		/* Since Linux 6.13 the highest bit says that the time was asked for. */
+		nanoseconds = (__u32)READ(inode, i_ctime_nsec) & 0x7fffffff;
 	} else if (bpf_core_field_exists(((struct inode___timespec *)inode)->__i_ctime)) {
 		seconds = BPF_CORE_READ((struct inode___timespec *)inode, __i_ctime.tv_sec);
 		nanoseconds = BPF_CORE_READ((struct inode___timespec *)inode, __i_ctime.tv_nsec);

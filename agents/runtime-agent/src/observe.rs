@@ -23,6 +23,18 @@ pub struct Observation {
     pub inode: u64,
     /// Name of the module or class; empty for files.
     pub name: String,
+    pub origin: Origin,
+}
+
+/// What tells whether a file at another place may be one of the artifact's, or a copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// When the inode last changed, milliseconds since the Unix epoch; 0 if unknown.
+    pub changed_ms: i64,
+    /// Its user has another mount namespace than the agent: the path may lead to another file here.
+    pub other_mounts: bool,
+    /// Its user is a tool, or a package manager's process in front of another (`npm start`): it loads what is its own.
+    pub of_tool: bool,
 }
 
 /// Endings of files that each interpreter loads as code. Files that it reads as data, archives among them, are accessed.
@@ -130,6 +142,7 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
             mount: mount::ROOT,
             inode: 0,
             name: String::new(),
+            origin: Origin::default(),
         });
     }
     Some(Observation {
@@ -139,6 +152,10 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
         mount: if event.on_root_mount { mount::ROOT } else { mount::OTHER },
         inode: event.inode,
         name: String::new(),
+        origin: Origin {
+            changed_ms: i64::try_from(event.change_time_ns / 1_000_000).unwrap_or(0),
+            ..Origin::default()
+        },
     })
 }
 

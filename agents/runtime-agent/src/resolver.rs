@@ -305,7 +305,7 @@ mod tests {
                 request_id,
                 artifact: "image/x".into(),
                 workload_id: "w".into(),
-                paths: vec![PathQuery { path: b"usr/bin/x".to_vec(), inode: 7 }],
+                paths: vec![PathQuery { path: b"usr/bin/x".to_vec(), inode: 7, ..PathQuery::default() }],
             }));
         };
         // Away: answered at once, with nothing.

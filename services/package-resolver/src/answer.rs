@@ -1,7 +1,7 @@
 //! Answers who owns a path of a root: the package databases, drift against the image, and the file's identity.
 //! Never answers "unowned" when it could not look, and never follows a link out of the root.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,11 +12,16 @@ use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::identity::Sha256Digest;
-use plimsoll_schemas::words::{FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, drift, java_package_of, ownership_state};
+use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::words::{
+    COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, copied_file_of, drift, java_package_of,
+    ownership_state,
+};
 use rustix::fs::Stat;
 
 use crate::beneath;
 use crate::bounded::BoundedMap;
+use crate::copies::{Origin, Places, Used};
 use crate::drift::{Facts, Lower, Upper, Verdict, decide};
 use crate::index_cache::{Found, Indexed};
 use crate::java_package;
@@ -29,6 +34,9 @@ const CONTENTS_MAX_ENTRIES: usize = 50_000;
 pub(crate) const OWNERS_MAX_BYTES: usize = 700 * 1024;
 /// What an owner takes beside its texts: their lengths, in bytes.
 const OWNER_FRAME_BYTES: usize = 32;
+
+/// Digits that tell apart the packages of which files may be copies, where they are called the same.
+const COPY_DIGITS: usize = 12;
 
 /// Which state of which file: device, inode, size, and time of the last change in seconds and nanoseconds.
 type FileState = (u64, u64, i64, i64, i64);
@@ -104,6 +112,8 @@ pub struct Question<'q> {
     pub root: &'q Root,
     /// Its tree.
     pub tree: &'q DirectoryTree,
+    /// The host's root, of a component.
+    pub host: Option<&'q Root>,
     /// Its index.
     pub found: &'q Found,
     /// What files hold.
@@ -116,10 +126,18 @@ pub struct Question<'q> {
 
 impl Question<'_> {
     /// The answer for one path. May take as long as the file system does.
-    pub fn answer(&self, path: &[u8]) -> PackageOwnership {
+    pub fn answer(&self, asked: &PathQuery) -> PackageOwnership {
+        let path = asked.path.as_slice();
         if let Some(refused) = refuse(self.artifact, path, self.now_ms) {
             return refused;
         }
+        if let Some(used) = copied_file_of(path) {
+            return self.possible_copy(asked, used);
+        }
+        self.answer_own(path)
+    }
+
+    fn answer_own(&self, path: &[u8]) -> PackageOwnership {
         if let Some(directory) = java_package_of(path) {
             return self.java_package(path, directory);
         }
@@ -132,6 +150,47 @@ impl Question<'_> {
             },
             Err(error) => self.unreadable(path, &error),
         }
+    }
+
+    /// A file was used at a place that no scan lists.
+    fn possible_copy(&self, asked: &PathQuery, path: &[u8]) -> PackageOwnership {
+        let unresolved = |path: &[u8], reason: &str| unresolved(self.artifact, path, reason, self.now_ms);
+        let used_in = match (self.root.component, self.host) {
+            (false, _) => self.root,
+            (true, Some(host)) => host,
+            (true, None) => return unresolved(&asked.path, "the host's root is not open"),
+        };
+        let used = Used { path, inode: asked.inode, changed_ms: asked.changed_ms };
+        let places = Places { own: self.root.directory(), used: used_in.directory() };
+        let copies = match places.judge(self.found.current.files(self.tree), &used) {
+            Origin::Own(own) => return self.answer_own(&own),
+            Origin::Copies(copies) => copies,
+            Origin::Nothing => Vec::new(),
+            Origin::Unknown(reason) => return unresolved(&asked.path, reason),
+        };
+        let index = &self.found.current.index;
+        let found: Vec<_> = copies.iter().filter_map(|own| index.lookup(own)).collect();
+        let of_application =
+            |owner: &&plimsoll_catalog::Owner<'_>| owner.package.kind == PackageKind::Application;
+        let owners = found.iter().flat_map(|found| &found.owners).filter(of_application).map(owner_of);
+        // Each package once, in one order, whichever of its files was used.
+        let owners: BTreeMap<(String, String), Owner> =
+            owners.map(|owner| ((owner.purl.clone(), owner.package_id.clone()), owner)).collect();
+        let mut owners: Vec<Owner> = owners.into_values().collect();
+        let Some(first) = owners.first() else {
+            return PackageOwnership {
+                state: ownership_state::UNOWNED.into(),
+                ..unresolved(&asked.path, "")
+            };
+        };
+        let ids: Vec<&str> = owners.iter().map(|owner| owner.package_id.as_str()).collect();
+        let digest = Sha256Digest::of(ids.join(" ").as_bytes()).to_string();
+        let name = format!("{}#{}", first.purl, &digest[digest.len() - COPY_DIGITS..]);
+        if bound_owners(&mut owners, OWNERS_MAX_BYTES) > 0 {
+            return unresolved(&asked.path, "it may be a copy of files of more packages than can be named");
+        }
+        let reason = format!("/{} was used", paths::display(path));
+        PackageOwnership { owners, ..unresolved(&[COPY_OF_ANY_FILE, name.as_bytes()].concat(), &reason) }
     }
 
     /// The path stands for the Java package in `directory`.
@@ -352,7 +411,9 @@ pub fn without_root(
     if let Some(refused) = refuse(artifact, path, now_ms) {
         return refused;
     }
-    let Some(indexed) = indexed else { return unresolved(artifact, path, reason, now_ms) };
+    let Some(indexed) = indexed.filter(|_| copied_file_of(path).is_none()) else {
+        return unresolved(artifact, path, reason, now_ms);
+    };
     if let Some(directory) = java_package_of(path) {
         return java_package::answer(artifact, indexed, &[], path, directory, now_ms);
     }
@@ -397,9 +458,10 @@ fn refuse(artifact: &str, path: &[u8], now_ms: i64) -> Option<PackageOwnership> 
     Some(unresolved(artifact, path, reason, now_ms))
 }
 
-/// Whether an event may carry the path of this answer.
+/// Whether an event may carry the path of this answer. That a file is no copy is no news but to who asked.
 pub fn is_publishable(entry: &PackageOwnership) -> bool {
-    !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
+    let is_news = copied_file_of(&entry.path).is_none() || !entry.owners.is_empty();
+    is_news && !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //! Never gives an index whose databases have changed since it was built; forgetting one only costs time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use plimsoll_catalog::tree::{Near, Surroundings, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, Warning};
 use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS};
 
+use crate::copies::Files;
 use crate::pace::Pace;
 use crate::roots::Root;
 
@@ -45,6 +46,8 @@ pub struct Indexed {
     build_time: Duration,
     /// Of what lies near the asked paths only: the generation of these surroundings.
     near: Option<u32>,
+    /// The files of its application packages, once it was asked for copies of them.
+    files: OnceLock<Files>,
 }
 
 impl Indexed {
@@ -104,7 +107,16 @@ impl Indexed {
         let gaps = outcome.warnings.into_iter().filter(hides_owners).collect();
         let changing = newest_ms + TICK_MS >= begun_ms;
         let built = Instant::now();
-        Self { index, gaps, changing, begun, built, build_time: built - begun, near: None }
+        Self {
+            index,
+            gaps,
+            changing,
+            begun,
+            built,
+            build_time: built - begun,
+            near: None,
+            files: OnceLock::new(),
+        }
     }
 
     /// Good for these paths: their databases are in it, or it is too early to look for them again.
@@ -147,8 +159,15 @@ impl Indexed {
         gap.map(ToString::to_string)
     }
 
+    /// The files of its application packages. The first time that takes as long as the file system does.
+    pub fn files(&self, tree: &DirectoryTree) -> &Files {
+        self.files.get_or_init(|| Files::of(tree, &self.index))
+    }
+
     fn size_bytes(&self) -> usize {
-        self.index.allocated_bytes() + self.index.packages().len() * PACKAGE_BYTES
+        self.files.get().map_or(0, Files::size_bytes)
+            + self.index.allocated_bytes()
+            + self.index.packages().len() * PACKAGE_BYTES
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plimsoll_kit::lifecycle::{ServiceContext, ServiceInfo};
+use plimsoll_schemas::resolver_protocol::PathQuery;
 use plimsoll_schemas::words::ownership_state::UNRESOLVED;
 
 use super::*;
@@ -60,13 +61,14 @@ impl Stage {
         let question = Question {
             artifact: ARTIFACT,
             root: &self.root,
+            host: None,
             tree: &tree,
             found: &found,
             contents: &self.contents,
             asked_at,
             now_ms: 1,
         };
-        let entry = question.answer(ASKED);
+        let entry = question.answer(&PathQuery { path: ASKED.to_vec(), ..PathQuery::default() });
         (entry.state, entry.owners.len(), self.cache.builds.get())
     }
 

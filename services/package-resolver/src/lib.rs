@@ -10,6 +10,7 @@ mod asked;
 pub mod beneath;
 mod bounded;
 pub mod config;
+mod copies;
 pub mod deadline;
 pub mod drift;
 pub mod index_cache;

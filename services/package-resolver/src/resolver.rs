@@ -12,7 +12,7 @@ use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply};
-use plimsoll_schemas::words::{java_package_of, ownership_state};
+use plimsoll_schemas::words::{copied_file_of, java_package_of, ownership_state};
 
 use crate::answer::{self, Contents, Question};
 use crate::config::ResolverSettings;
@@ -120,7 +120,7 @@ impl Resolver {
 
     /// Those with an answer, too: the agent tells one class of each, and archives that came later may have brought another.
     fn answer_once_more(self: &Arc<Self>, key: &Key, root: &Arc<Root>) {
-        let paths = root.asked.all().into_iter().map(|path| PathQuery { path, inode: 0 });
+        let paths = root.asked.all().into_iter().map(|path| PathQuery { path, ..PathQuery::default() });
         let (artifact, workload_id) = key.clone();
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
         // Of a host it would mean walking all of it once more.
@@ -233,19 +233,23 @@ impl Resolver {
         // Java packages lie near nothing: they are asked of whatever index has the archives of that time.
         let (files, java_packages): (Vec<&[u8]>, Vec<&[u8]>) =
             asked.iter().copied().partition(|path| java_package_of(path).is_none());
+        // Nor do copies.
+        let files: Vec<&[u8]> = files.into_iter().filter(|path| copied_file_of(path).is_none()).collect();
+        let host = root.component.then(|| self.roots.host_of(&query.workload_id)).flatten();
         let until = java_packages.iter().map(|path| root.asked.since(path, asked_at)).max();
         let archives = until.map(|until| Archives { until, is_last });
         let found = self.indexes.find(&query.artifact, root, &tree, &files, archives);
         let question = Question {
             artifact: &query.artifact,
             root,
+            host: host.as_deref(),
             tree: &tree,
             found: &found,
             contents: &self.contents,
             asked_at,
             now_ms: clock::now_ms(),
         };
-        let entries: Vec<PackageOwnership> = asked.into_iter().map(|path| question.answer(path)).collect();
+        let entries: Vec<PackageOwnership> = query.paths.iter().map(|asked| question.answer(asked)).collect();
         // What was known of them says nothing about the archives of now.
         let is_outdated = |entry: &&PackageOwnership| {
             let is_unknown = entry.state == ownership_state::UNRESOLVED && entry.owners.is_empty();

@@ -42,7 +42,7 @@ impl Stage {
     fn ask(&self) -> PackageOwnership {
         let (sender, receiver) = std::sync::mpsc::channel();
         let reply: Reply = Arc::new(move |reply| sender.send(reply).unwrap());
-        let paths = vec![PathQuery { path: ASKED.to_vec(), inode: 0 }];
+        let paths = vec![PathQuery { path: ASKED.to_vec(), ..PathQuery::default() }];
         let (artifact, workload_id) = self.key.clone();
         self.resolver.resolve(Query { request_id: 1, artifact, workload_id, paths }, &reply);
         match receiver.recv_timeout(TIMEOUT).unwrap() {

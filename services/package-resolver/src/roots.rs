@@ -185,6 +185,13 @@ impl Roots {
         self.lock().get(key).cloned()
     }
 
+    /// The host's root, in which a workload of a component runs.
+    pub fn host_of(&self, workload_id: &str) -> Option<Arc<Root>> {
+        let roots = self.lock();
+        let is_it = |(key, root): &(&Key, &Arc<Root>)| key.1 == workload_id && !root.component;
+        roots.iter().find(is_it).map(|(_, root)| root.clone())
+    }
+
     /// Forgets a root.
     pub fn close(&self, key: &Key) {
         let closed = self.lock().remove(key);

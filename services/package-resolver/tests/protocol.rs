@@ -25,7 +25,7 @@ fn open(artifact: &str, workload_id: &str, has_upper_directory: bool) -> Resolve
 }
 
 fn resolve(artifact: &str, workload_id: &str, count: usize, length: usize) -> ResolverRequest {
-    let query = PathQuery { path: vec![b'a'; length], inode: 0 };
+    let query = PathQuery { path: vec![b'a'; length], ..PathQuery::default() };
     ResolverRequest::Resolve {
         request_id: 1,
         artifact: artifact.into(),

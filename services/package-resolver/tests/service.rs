@@ -60,7 +60,7 @@ impl Service {
         };
         let directory = File::open(root).unwrap();
         channel.send(&serde_json::to_vec(&open).unwrap(), &[directory.as_fd()]).unwrap();
-        let paths = vec![PathQuery { path: path.into(), inode: 0 }];
+        let paths = vec![PathQuery { path: path.into(), ..PathQuery::default() }];
         let resolve = ResolverRequest::Resolve { request_id: 1, artifact, workload_id, paths };
         channel.send(&serde_json::to_vec(&resolve).unwrap(), &[]).unwrap();
         let frame = channel.receive(SOON).unwrap().unwrap();

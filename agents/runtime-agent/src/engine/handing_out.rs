@@ -7,7 +7,7 @@ use std::time::Instant;
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
 use plimsoll_schemas::resolver_protocol::PathQuery;
-use plimsoll_schemas::words::{drift, java_package_of, mount, ownership_state, usage_kind};
+use plimsoll_schemas::words::{copied_file_of, drift, java_package_of, mount, ownership_state, usage_kind};
 
 use super::inspecting::Inspector;
 use super::{
@@ -24,7 +24,8 @@ fn questions(items: &[(usize, PendingItem)]) -> (Vec<PathQuery>, Vec<usize>) {
     let mut paths = Vec::new();
     let query_of = items.iter().map(|(_, pending)| {
         *known.entry((pending.item.path.as_slice(), pending.inode)).or_insert_with(|| {
-            paths.push(PathQuery { path: pending.item.path.clone(), inode: pending.inode });
+            let changed_ms = pending.origin.changed_ms;
+            paths.push(PathQuery { path: pending.item.path.clone(), inode: pending.inode, changed_ms });
             paths.len() - 1
         })
     });
@@ -204,6 +205,11 @@ impl Engine {
     ) {
         let mut by_artifact: BTreeMap<usize, Vec<UsageItem>> = BTreeMap::new();
         for (position, (index, mut pending)) in items.into_iter().enumerate() {
+            let answer = entries.get(position).filter(|entry| !entry.path.is_empty());
+            if copied_file_of(&pending.path).is_some() && !self.take_copy(id, index, &mut pending, answer) {
+                continue;
+            }
+            self.ask_for_copies(id, index, &pending, answer);
             if pending.item.kind == usage_kind::EXECUTABLE
                 && let (Some(workload), Some(entry)) = (self.workloads.get_mut(&id), entries.get(position))
             {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_schemas::words::{ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, usage_kind};
 
-use crate::observe::Observation;
+use crate::observe::{Observation, Origin};
 
 /// Java packages of one workload of which classes without a place, or from what may be copies, are told; beyond, its JVMs are
 /// not measured.
@@ -93,6 +93,7 @@ impl JavaPackages {
             mount: mount::ROOT,
             inode: 0,
             name: class.replace('/', "."),
+            origin: Origin::default(),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::hooks::report::{JvmReport, Report};
 use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
 use crate::java::{JavaCoverage, JavaReports, StartHook, text_of};
-use crate::observe::Observation;
+use crate::observe::{Observation, Origin};
 use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
 use crate::{procfs, unmeasurable};
 
@@ -196,6 +196,7 @@ impl Watched {
                 mount: if on_volume { mount::OTHER } else { mount::ROOT },
                 inode: 0,
                 name: text_of(class).replace('/', "."),
+                origin: Origin::default(),
             };
             workload.add(observation, probe::JVMTI, process.to_owned(), time_ms, NO_POSITION, None);
         }

@@ -1,6 +1,7 @@
 //! The agent's one thread of state: reads the kernel and the hooks, keeps the workloads, and hands out batches.
 //! It must never wait for anything but its own clock: docker, resolver and broker have threads of their own.
 
+mod copies;
 mod handing_out;
 mod inspecting;
 mod java;
@@ -37,7 +38,7 @@ use crate::observe::observe;
 use crate::output::{Batch, OutputLosses, RuntimeEvent};
 use crate::procfs;
 use crate::resolver::{Resolver, ResolverAnswer};
-use crate::sweep::Reader;
+use crate::sweep::{self, Reader};
 use crate::workload::{Identity, NO_POSITION, PendingItem, Workload};
 
 pub use running::register_running;
@@ -112,6 +113,16 @@ struct Image {
     executable: Vec<u8>,
     arguments: Vec<String>,
     reader: Reader,
+    /// What it loads is its own: a tool, or a package manager in front of an application.
+    is_tool: bool,
+}
+
+impl Image {
+    fn new(executable: Vec<u8>, arguments: Vec<String>, reader: Reader) -> Self {
+        let is_tool = matches!(reader, Reader::Installer | Reader::Ignored)
+            || !sweep::is_application(&executable, &arguments);
+        Self { executable, arguments, reader, is_tool }
+    }
 }
 
 struct Awaiting {
@@ -142,6 +153,8 @@ pub struct Engine {
     config: AgentConfig,
     kernel: Option<Arc<Kernel>>,
     unavailable: BTreeMap<String, String>,
+    /// The mount namespace in which it names files.
+    mount_ns: Option<u32>,
     inputs: Receiver<Input>,
     identify: Option<Sender<IdentifyRequest>>,
     resolver: Option<Resolver>,
@@ -163,6 +176,8 @@ pub struct Engine {
     /// Items whose owner could not be told so far.
     unresolved: VecDeque<Asked>,
     finishing: bool,
+    /// Nobody is asked any more.
+    closing: bool,
     next_request: u64,
     alerts: alerts::Seen,
     outgoing: Vec<RuntimeEvent>,
@@ -202,6 +217,7 @@ impl Engine {
             config: parts.config,
             kernel: parts.kernel,
             unavailable: parts.unavailable,
+            mount_ns: procfs::mount_namespace(std::process::id()),
             inputs: parts.inputs,
             identify: parts.identify,
             resolver: parts.resolver,
@@ -218,6 +234,7 @@ impl Engine {
             asked: VecDeque::new(),
             unresolved: VecDeque::new(),
             finishing: false,
+            closing: false,
             next_request: 1,
             alerts: alerts::Seen::default(),
             outgoing: Vec::new(),
@@ -406,6 +423,8 @@ impl Engine {
             self.poll(now);
             self.flush(now);
         }
+        self.closing = true;
+        self.give_up_copies(None);
         // What was not answered in time goes out without owners; the flush asks for what that holds back.
         self.hold_back_unresolved();
         self.flush(now_ms());

@@ -92,6 +92,7 @@ impl Engine {
             || event.comm.clone(),
             |image| String::from_utf8_lossy(&image.executable).into_owned(),
         );
+        let of_tool = self.images.get(&event.exec_id).is_some_and(|image| image.is_tool);
         let Some(workload) = self.workloads.get_mut(&event.workload) else { return };
         if workload.base.stopped_at_ms != 0 && event.workload & TREE_ID == 0 {
             // It had no process for a while, and has one again.
@@ -149,7 +150,9 @@ impl Engine {
                 if event.workload & TREE_ID != 0 {
                     // Volumes hide an image's files; a host and a component's directory are what lies there.
                     observation.mount = mount::ROOT;
+                    observation.origin.other_mounts = self.mount_ns.is_some_and(|own| own != event.mount_ns);
                 }
+                observation.origin.of_tool = of_tool;
                 if observation.mount == mount::OTHER
                     && observation.kind == usage_kind::MODULE
                     && let Some(found) = unmeasurable::of_volume(&observation.path)
@@ -183,10 +186,7 @@ impl Engine {
         if event.command_hash != 0 {
             kernel.set_verdict(event.command_hash, reader.class());
         }
-        self.remember(
-            event.exec_id,
-            Image { executable: event.path.clone(), arguments: event.arguments.clone(), reader },
-        );
+        self.remember(event.exec_id, Image::new(event.path.clone(), event.arguments.clone(), reader));
         if let Some((ecosystem, role)) = sweep::role_of(&event.path, &event.arguments, reader)
             && let Some(workload) = self.workloads.get_mut(&event.workload)
         {

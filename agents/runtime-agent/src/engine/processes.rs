@@ -83,11 +83,9 @@ impl Engine {
             if how(tracked.exec_id) == observed::ATTACHED || tracked.reader & reader::PROVISIONAL != 0 {
                 continue;
             }
-            let image = Image {
-                executable: procfs::executable(pid).unwrap_or_default(),
-                arguments: procfs::command_line(pid),
-                reader: Reader::of_class(tracked.reader),
-            };
+            let executable = procfs::executable(pid).unwrap_or_default();
+            let reader = Reader::of_class(tracked.reader);
+            let image = Image::new(executable, procfs::command_line(pid), reader);
             // It may have gone on to another program while it was looked at.
             if kernel.tracked(pid).is_some_and(|now| now.exec_id == tracked.exec_id) {
                 self.remember(tracked.exec_id, image);

@@ -322,6 +322,7 @@ impl Engine {
         if waits {
             return;
         }
+        self.give_up_copies(Some(id));
         if let Some(workload) = self.workloads.remove(&id) {
             self.close_roots(&workload);
         }

@@ -78,6 +78,7 @@ mod tests {
             mount: "root",
             inode: 0,
             name: String::new(),
+            origin: crate::observe::Origin::default(),
         };
         Use { probe: "ld-audit", process: String::new(), observation }
     }

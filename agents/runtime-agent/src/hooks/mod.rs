@@ -185,7 +185,9 @@ impl Hooks {
                 }
                 _ => {}
             }
-            for one in uses(places, coverage, &report) {
+            let of_tool = !tools.is_application(report.pid);
+            for mut one in uses(places, coverage, &report) {
+                one.observation.origin.of_tool = of_tool;
                 add(workload, &one, time_ms);
                 in_use.add(report.pid, one, procfs::started_ns);
             }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use plimsoll_schemas::words::{Rung, mount, usage_kind};
 
-use crate::observe::{Observation, normalise};
+use crate::observe::{Observation, Origin, normalise};
 
 /// Directories whose real place is remembered.
 const DIRECTORIES_MAX: usize = 4_096;
@@ -27,7 +28,8 @@ impl Places {
     pub fn observations(&mut self, kind: &'static str, path: &[u8], name: &str) -> Vec<Observation> {
         let mut paths = vec![self.place(path)];
         let link = Path::new(OsStr::from_bytes(path));
-        if fs::symlink_metadata(link).is_ok_and(|metadata| metadata.file_type().is_symlink())
+        let found = fs::symlink_metadata(link).ok();
+        if found.as_ref().is_some_and(|metadata| metadata.file_type().is_symlink())
             && let Ok(target) = fs::canonicalize(link)
         {
             paths.push(normalise(target.as_os_str().as_bytes(), b""));
@@ -36,6 +38,7 @@ impl Places {
             paths.extend(source_of_cached(&paths[0]));
         }
         paths.dedup();
+        let changed_ms = found.map_or(0, |found| found.ctime() * 1_000 + found.ctime_nsec() / 1_000_000);
         let observation = |path| Observation {
             kind,
             rung: Rung::Loaded,
@@ -43,6 +46,7 @@ impl Places {
             mount: mount::ROOT,
             inode: 0,
             name: name.to_owned(),
+            origin: Origin { changed_ms, ..Origin::default() },
         };
         paths.into_iter().filter(|path| !path.is_empty()).map(observation).collect()
     }

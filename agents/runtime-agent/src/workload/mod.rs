@@ -1,6 +1,7 @@
 //! One workload as the agent knows it, and the events that say so.
 //! It must never publish a use before it knows the artifact, nor forget one that waits for it.
 
+mod copies;
 mod events;
 mod learned;
 mod observed;
@@ -11,12 +12,14 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
-use plimsoll_schemas::words::{java_package_of, possible_copy_of, probe};
+use plimsoll_schemas::words::{copied_file_of, java_package_of, possible_copy_of, probe};
 
-use crate::observe::{Observation, below};
+use crate::observe::{Observation, Origin, below};
 
+use copies::Copies;
 use learned::Learned;
 
+pub use copies::ToAsk;
 pub use observed::{ObservedKey, ObservedNumbers};
 pub use run_on::RunOn;
 pub use scripts::{Look, Script};
@@ -69,6 +72,7 @@ pub struct PendingItem {
     pub item: UsageItem,
     /// Inode as the workload sees it.
     pub inode: u64,
+    pub origin: Origin,
     /// Where its event begins in the ring buffer, which is not to be freed before it is published.
     pub position: u64,
     /// Times that its owner was asked for.
@@ -152,6 +156,8 @@ pub struct Workload {
     looked_at: HashSet<Vec<u8>>,
     /// Files of PHP that were handed out to be looked at for forks.
     php_files: HashSet<Vec<u8>>,
+    /// Files of other places of which it was asked whether they are copies.
+    copies: Copies,
     /// What no event tells again.
     learned: Learned,
     /// The part of that which the agent after this one would find.
@@ -190,6 +196,7 @@ impl Workload {
             scripts: VecDeque::new(),
             looked_at: HashSet::new(),
             php_files: HashSet::new(),
+            copies: Copies::default(),
             learned: Learned::default(),
             noted: Learned::default(),
             changed: true,
@@ -217,6 +224,7 @@ impl Workload {
         {
             known.item.first_seen_ms = known.item.first_seen_ms.min(time_ms);
             known.item.last_seen_ms = known.item.last_seen_ms.max(time_ms);
+            known.origin.of_tool &= observation.origin.of_tool;
             return;
         }
         if self.pending.len() >= HELD_MAX_ITEMS {
@@ -240,6 +248,7 @@ impl Workload {
             },
             path: observation.path,
             inode: observation.inode,
+            origin: observation.origin,
             position,
             attempts: 0,
             exec,
@@ -289,6 +298,9 @@ impl Workload {
             let place = possible_copy_of(&pending.path).and_then(|copy| self.place(&copy[1..]));
             let end = place.map_or(self.artifacts.len(), |(index, _)| index.max(1));
             return (0..end).map(|index| at((index, pending.path.clone()))).collect();
+        }
+        if copied_file_of(&pending.path).is_some() {
+            return vec![at((0, pending.path.clone()))];
         }
         self.place(&pending.path).map(at).into_iter().collect()
     }
@@ -378,6 +390,7 @@ mod tests {
             mount: "root",
             inode,
             name: String::new(),
+            origin: Origin::default(),
         }
     }
 

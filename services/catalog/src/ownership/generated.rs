@@ -144,7 +144,7 @@ fn matches_component(pattern: &[u8], part: &[u8]) -> bool {
 }
 
 /// The Python source that a file of bytecode was compiled from (PEP 3147, PEP 488), or that lies beside it (Python 2).
-pub(crate) fn bytecode_source(bytecode: &[u8]) -> Option<Vec<u8>> {
+pub fn bytecode_source(bytecode: &[u8]) -> Option<Vec<u8>> {
     let (directory, name) = path::split(bytecode);
     let stem = name.strip_suffix(b".pyc").or_else(|| name.strip_suffix(b".pyo"))?;
     if path::file_name(directory) != b"__pycache__" {

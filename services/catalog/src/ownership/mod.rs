@@ -8,6 +8,8 @@ mod class;
 mod generated;
 mod paths;
 
+pub use generated::bytecode_source;
+
 use crate::java::NESTED;
 use crate::record::{PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
@@ -241,6 +243,25 @@ impl OwnershipIndex {
     /// All packages of the artifact.
     pub fn packages(&self) -> &[OwnerPackage] {
         &self.packages
+    }
+
+    /// Directories that belong to application packages as a whole.
+    pub fn application_directories(&self) -> impl Iterator<Item = &[u8]> {
+        let directories =
+            self.below.iter().filter(|(_, claims)| self.is_any_application(claims.iter().copied()));
+        directories.map(|(directory, _)| directory.as_slice())
+    }
+
+    /// Files that application packages list one by one.
+    pub fn application_files(&self) -> impl Iterator<Item = Vec<u8>> {
+        let files = self.paths.iter().filter_map(|(directory, name, claims)| {
+            self.is_any_application(claims).then(|| path::join(directory, name))
+        });
+        files
+    }
+
+    fn is_any_application(&self, mut claims: impl Iterator<Item = Claim>) -> bool {
+        claims.any(|claim| self.packages[claim.package as usize].kind == PackageKind::Application)
     }
 
     /// Number of paths that packages list.

@@ -108,6 +108,13 @@ impl PathTable {
         self.directories.find(directory).is_some()
     }
 
+    /// All paths, in no fixed order, each as its directory and its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], impl Iterator<Item = Claim> + '_)> {
+        self.entries.iter().enumerate().map(|(index, entry)| {
+            (self.directories.get(entry.directory), self.names.get(entry.name), self.claims_of(index))
+        })
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

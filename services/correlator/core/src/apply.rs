@@ -9,7 +9,8 @@ use plimsoll_schemas::events::{
 };
 use plimsoll_schemas::identity::component_path;
 use plimsoll_schemas::words::{
-    FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, java_package_of, mount, ownership_state, path_role, usage_kind,
+    FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, Rung, copied_file_of, java_package_of, mount, ownership_state,
+    path_role, usage_kind,
 };
 
 use crate::Order;
@@ -299,8 +300,8 @@ impl Artifact {
         }
         self.cache.sort_path(&key.at, owner.map(|owner| owner.state.as_str()));
         self.cache.artifact_dirty = true;
-        // What has no known owner may belong to any package.
-        self.cache.all_dirty |= self.is_unresolved(&key.at);
+        // What has no known owner, or is a copy, may belong to any package.
+        self.cache.all_dirty |= self.is_unresolved(&key.at) || copied_file_of(&key.at.path).is_some();
         self.touch(EntityKey::Evidence(key));
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::events::Owner;
-use plimsoll_schemas::words::{java_package_of, ownership_state};
+use plimsoll_schemas::words::{copied_file_of, java_package_of, ownership_state};
 
 use crate::coverage::Facts;
 use crate::credit::Credits;
@@ -24,7 +24,8 @@ pub(crate) struct Cache {
     pub waiting: BTreeSet<PathKey>,
     /// Used paths whose owner could not be found out.
     pub unresolved: BTreeSet<PathKey>,
-    /// Java packages of classes from nobody can tell where, as the paths that stand for them.
+    /// Java packages of classes from nobody can tell where, and possible copies of packages, as the paths that stand for
+    /// them.
     pub placeless: BTreeSet<PathKey>,
     /// Used paths that no package owns.
     pub unowned: BTreeSet<PathKey>,
@@ -81,10 +82,15 @@ pub(crate) struct Cell {
     pub finding_count: i64,
 }
 
+/// Whether a path is no file's, but names what may be of several packages.
+fn stands_for_packages(path: &[u8]) -> bool {
+    java_package_of(path).is_some() || copied_file_of(path).is_some()
+}
+
 impl Cache {
     /// Puts a used path where its ownership says.
     pub fn sort_path(&mut self, path: &PathKey, state: Option<&str>) {
-        if java_package_of(&path.path).is_some() {
+        if stands_for_packages(&path.path) {
             if !self.placeless.contains(path) {
                 self.placeless.insert(path.clone());
             }
@@ -112,7 +118,7 @@ impl Cache {
 
     /// Takes in who owns a path; whose it only may be stands nowhere but in the ownership.
     pub fn own_path(&mut self, path: &PathKey, owners: &[Owner]) {
-        if java_package_of(&path.path).is_some() {
+        if stands_for_packages(&path.path) {
             return;
         }
         match Credits::of(owners) {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::not_measurable::remedy_of;
 use plimsoll_schemas::words::{
-    Rung, measured_as, ownership_state, package_kind, possible_copy_of, probe, usage,
+    Rung, copied_file_of, measured_as, ownership_state, package_kind, possible_copy_of, probe, usage,
 };
 
 use crate::artifact::Artifact;
 use crate::coverage::Facts;
-use crate::entity::Span;
+use crate::entity::{Ownership, Span};
 use crate::limits::AMBIGUOUS_WITH_MAX;
 use crate::merge::earlier;
 use crate::package::Known;
@@ -126,7 +126,7 @@ impl Artifact {
         let mut unresolved = Unresolved::default();
         for path in self.unresolved_paths() {
             for seen in self.evidence_at(path) {
-                if component.is_some_and(|component| seen.component() != component) {
+                if !self.counts_for(seen.component(), component) {
                     continue;
                 }
                 unresolved.accessed |= seen.reaches(Rung::Accessed as u8);
@@ -137,8 +137,16 @@ impl Artifact {
         }
         for path in &self.cache.placeless {
             for seen in self.evidence_at(path) {
-                let in_scope = component.is_none_or(|component| seen.component() == component);
-                let Some(class) = seen.first_class().filter(|_| in_scope) else { continue };
+                if !self.counts_for(seen.component(), component) {
+                    continue;
+                }
+                if let Some(copied) = copied_file_of(&path.path) {
+                    if seen.reaches(Rung::Loaded as u8) {
+                        unresolved.add_copy(copied, self.ownership.get(path));
+                    }
+                    continue;
+                }
+                let Some(class) = seen.first_class() else { continue };
                 let Some(ownership) = self.ownership.get(path) else {
                     unresolved.any_archive = true;
                     continue;
@@ -168,6 +176,10 @@ pub(crate) struct Unresolved {
     classes: BTreeMap<String, (String, String)>,
     /// Nobody looked whose such a class may be.
     any_archive: bool,
+    /// By package, how a file that may be a copy of one of its own was used at a place which no scan lists.
+    copies: BTreeMap<String, String>,
+    /// Nobody could tell of what such a file is a copy.
+    any_file: bool,
 }
 
 /// What may be a use of a package, without being known to be one.
@@ -180,6 +192,8 @@ pub(crate) enum PossibleUse<'a> {
     Class(&'a str),
     /// This class, which came from an archive that no scan lists.
     Copy(&'a str, &'a str),
+    /// A file at a place that no scan lists; how it was used.
+    File(&'a str),
 }
 
 /// The archive that a path names as what may be a copy; empty if none.
@@ -188,19 +202,35 @@ fn copy_in(path: &[u8]) -> String {
 }
 
 impl Unresolved {
+    /// A file was used that may be a copy.
+    fn add_copy(&mut self, copied: &[u8], ownership: Option<&Ownership>) {
+        match ownership {
+            // The answer is on its way, or nobody could give one.
+            None => self.any_file = true,
+            _ if copied.is_empty() => self.any_file = true,
+            Some(ownership) => {
+                for owner in &ownership.owners {
+                    let how = || ownership.reason.clone();
+                    self.copies.entry(owner.package_id.clone()).or_insert_with(how);
+                }
+            }
+        }
+    }
+
     /// What could belong to a package, strong enough to be a use of it.
     pub fn of(&self, package: &Known) -> PossibleUse<'_> {
         let is_path = if package.kind == package_kind::OS {
             self.accessed
         } else {
-            self.any_archive && package.ecosystem == "maven"
+            self.any_file
+                || self.any_archive && package.ecosystem == "maven"
                 || !self.loaded.is_empty() && package.may_hold_any(&self.loaded)
         };
         match self.classes.get(package.id) {
             _ if is_path => PossibleUse::Path,
             Some((class, copy)) if copy.is_empty() => PossibleUse::Class(class),
             Some((class, copy)) => PossibleUse::Copy(class, copy),
-            None => PossibleUse::Nothing,
+            None => self.copies.get(package.id).map_or(PossibleUse::Nothing, |how| PossibleUse::File(how)),
         }
     }
 }
@@ -338,6 +368,12 @@ fn judge_lack(
     }
     match possible {
         PossibleUse::Nothing => {}
+        PossibleUse::File(how) => {
+            let reason = format!("a copy of it may have been used, which the scan does not list: {how}");
+            let remedy =
+                "treat it as used; or scan and run the application where its packages lie".to_owned();
+            return (usage::NOT_MEASURED, reason, remedy);
+        }
         PossibleUse::Path => {
             let reason =
                 "paths were used whose owner could not be found out; some may belong to it".to_owned();

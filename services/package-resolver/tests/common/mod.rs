@@ -143,7 +143,10 @@ impl Agent {
             request_id: self.requests,
             artifact: artifact.into(),
             workload_id: workload.into(),
-            paths: paths.iter().map(|path| PathQuery { path: path.to_vec(), inode: 0 }).collect(),
+            paths: paths
+                .iter()
+                .map(|path| PathQuery { path: path.to_vec(), ..PathQuery::default() })
+                .collect(),
         };
         self.send(&request, &[]);
         self.requests

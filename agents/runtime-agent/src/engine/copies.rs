@@ -1,0 +1,133 @@
+//! What was used at another place than the artifact's may be its own all the same, seen through a mount or in another root,
+//! or a copy of it: the resolver compares. It must never let such a file go without an answer or saying that there is none.
+
+use plimsoll_kit::clock::now_ms;
+use plimsoll_schemas::events::{PackageOwnership, UsageItem};
+use plimsoll_schemas::words::{
+    COPY_OF_ANY_FILE, Rung, copied_file_of, drift, mount, ownership_state, package_kind, usage_kind,
+};
+
+use super::{ASKED_MAX, Asked, Engine, RESOLVE_MAX_ATTEMPTS, RESOLVE_RETRY_MS, TREE_ID};
+use crate::output::RuntimeEvent;
+use crate::unmeasurable;
+use crate::workload::{NO_POSITION, PendingItem, ToAsk};
+
+/// Whether a used file may be one of the first artifact's, or a copy. `index` is that of the artifact in which its path lies.
+fn may_be_copy(
+    index: usize,
+    pending: &PendingItem,
+    answer: Option<&PackageOwnership>,
+    is_tree: bool,
+    since_ms: i64,
+) -> bool {
+    let kinds = [usage_kind::MODULE, usage_kind::LIBRARY, usage_kind::EXECUTABLE];
+    let is_loaded = kinds.contains(&pending.item.kind.as_str()) && pending.item.rung == Rung::Loaded.as_str();
+    if !is_loaded || pending.origin.of_tool || pending.path.starts_with(b"?") {
+        return false;
+    }
+    let is_unowned = || answer.is_some_and(|answer| answer.owners.is_empty());
+    if is_tree && index > 0 {
+        // What the distribution installed is no copy, unless that is not the file at all.
+        let of_system =
+            |answer: &PackageOwnership| answer.owners.iter().any(|owner| owner.kind == package_kind::OS);
+        return pending.origin.other_mounts || !answer.is_some_and(of_system);
+    }
+    if is_tree {
+        return pending.origin.changed_ms >= since_ms && is_unowned();
+    }
+    if pending.item.mount == mount::OTHER {
+        // Of these it is said that nothing of their language is measured.
+        return unmeasurable::of_volume(&pending.path).is_none();
+    }
+    is_unowned() && answer.is_some_and(|answer| answer.drift == drift::NEW)
+}
+
+impl Engine {
+    /// Asks whether a used file is one of the artifact's at another place, or a copy, where that may be.
+    pub(super) fn ask_for_copies(
+        &mut self,
+        id: u64,
+        index: usize,
+        pending: &PendingItem,
+        answer: Option<&PackageOwnership>,
+    ) {
+        let Some(workload) = self.workloads.get_mut(&id).filter(|_| self.resolver.is_some()) else { return };
+        let since_ms = workload.base.started_at_ms.max(1);
+        if !may_be_copy(index, pending, answer, id & TREE_ID != 0, since_ms) {
+            return;
+        }
+        match workload.ask_for_copy(pending) {
+            ToAsk::Asked if self.closing => self.leave_out_copies(id),
+            ToAsk::LeftOut => self.leave_out_copies(id),
+            ToAsk::Asked | ToAsk::Nothing => {}
+        }
+    }
+
+    /// Takes the answer; whether the item is to go out, which then has the path of the answer.
+    pub(super) fn take_copy(
+        &mut self,
+        id: u64,
+        index: usize,
+        pending: &mut PendingItem,
+        answer: Option<&PackageOwnership>,
+    ) -> bool {
+        let is_unknown = |answer: &PackageOwnership| {
+            answer.state == ownership_state::UNRESOLVED && answer.owners.is_empty()
+        };
+        let Some(answer) = answer.filter(|answer| !is_unknown(answer)) else {
+            let may_ask = pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX;
+            if self.closing || !may_ask {
+                self.leave_out_copies(id);
+            } else {
+                let at_ms = now_ms() + RESOLVE_RETRY_MS;
+                let item = PendingItem { position: NO_POSITION, ..pending.clone() };
+                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+            }
+            return false;
+        };
+        // It is the artifact's own file.
+        if copied_file_of(&answer.path).is_none() {
+            pending.path.clone_from(&answer.path);
+            pending.item.path.clone_from(&answer.path);
+            return true;
+        }
+        if answer.owners.is_empty() {
+            return false;
+        }
+        pending.item.path.clone_from(&answer.path);
+        pending.item.name.clear();
+        self.workloads.get_mut(&id).is_some_and(|workload| workload.tells_copy(&answer.path))
+    }
+
+    /// Nobody could tell of some file: it may be of any package.
+    fn leave_out_copies(&mut self, id: u64) {
+        let Some(workload) = self.workloads.get_mut(&id) else { return };
+        if !workload.leaves_out_copies() {
+            return;
+        }
+        let now = now_ms();
+        let item = UsageItem {
+            kind: usage_kind::MODULE.to_owned(),
+            path: COPY_OF_ANY_FILE.to_vec(),
+            mount: mount::ROOT.to_owned(),
+            rung: Rung::Loaded.as_str().to_owned(),
+            first_seen_ms: now,
+            last_seen_ms: now,
+            ..UsageItem::default()
+        };
+        for mut event in workload.usage_events(0, vec![item]) {
+            self.stamper.stamp(&mut event, now);
+            self.outgoing.push(RuntimeEvent::Usage(event));
+        }
+    }
+
+    /// Nobody asks any more about what waits to be asked again, of one workload or of all.
+    pub(super) fn give_up_copies(&mut self, of: Option<u64>) {
+        let is_copy = |asked: &&Asked| {
+            of.is_none_or(|of| of == asked.workload) && copied_file_of(&asked.item.path).is_some()
+        };
+        let workloads: Vec<u64> =
+            self.unresolved.iter().filter(is_copy).map(|asked| asked.workload).collect();
+        workloads.into_iter().for_each(|id| self.leave_out_copies(id));
+    }
+}
