@@ -150,10 +150,12 @@ other processes outlive the command, nothing is called unused: what they load th
 A command, or shell script, that enters another root directory (chroot, unshare -R, nsenter,
 bwrap, docker) gets no hook, of which no language would find the files there: without eBPF
 nothing of it is measured; run it as root with eBPF, or `plimsoll run` inside of that root.
-JVMs there are attached to. A program that enters one in a way that plimsoll cannot see needs
-`env -u LD_AUDIT -u NODE_OPTIONS -u RUBYOPT -u PHP_INI_SCAN_DIR -u JAVA_TOOL_OPTIONS` before
-what it starts there, else that refuses to start (\"Cannot find module\", \"Could not find agent
-library\").")]
+JVMs there are attached to. Programs of the command that enter one by themselves run as ever;
+what they start there, or with an environment of its own, is not measured without eBPF, and
+nothing is called unused then. Two are to be helped: with eBPF a JVM that such a program starts
+needs `env -u JAVA_TOOL_OPTIONS` before it, and what static programs or those of Go start there
+`env -u LD_AUDIT -u NODE_OPTIONS -u RUBYOPT -u PHP_INI_SCAN_DIR -u JAVA_TOOL_OPTIONS`; else it
+refuses to start (\"Could not find agent library\", \"Cannot find module\").")]
 pub struct Run {
     #[command(flatten)]
     pub names: Names,
