@@ -184,8 +184,13 @@ impl<O: AsFd, U: AsFd> Places<'_, O, U> {
         if files.is_cut {
             return Origin::Unknown("the artifact's packages have more files than can be compared");
         }
-        let opened = open_used(self.used, used.path);
-        let opened = opened.filter(|(_, stat)| used.inode == 0 || stat.st_ino == used.inode);
+        let is_it = |stat: &Stat| used.inode == 0 || stat.st_ino == used.inode;
+        let opened = open_used(self.used, used.path).filter(|(_, stat)| is_it(stat));
+        if opened.is_none()
+            && let Some(path) = self.shown_elsewhere(used)
+        {
+            return self.judge(files, &Used { path, ..*used });
+        }
         let identity = match &opened {
             Some((_, stat)) => Some((stat.st_ino, changed_ms(stat))),
             None => (used.inode != 0).then_some((used.inode, used.changed_ms)),
@@ -209,6 +214,17 @@ impl<O: AsFd, U: AsFd> Places<'_, O, U> {
         };
         copies.extend(self.copies(files, used.path, &file, size_of_file(&stat)));
         self.origin(used.path, copies)
+    }
+
+    /// The path of a file of the host that was used in another root, or behind a mount, which shows the host's directories:
+    /// a part of the path where it was used.
+    fn shown_elsewhere<'u>(&self, used: &Used<'u>) -> Option<&'u [u8]> {
+        let is_it = |path: &&[u8]| {
+            let found = open_used(self.used, path);
+            found.is_some_and(|(_, stat)| (stat.st_ino, changed_ms(&stat)) == (used.inode, used.changed_ms))
+        };
+        let slashes = memchr::memchr_iter(b'/', used.path).filter(|_| used.inode != 0);
+        slashes.map(|slash| &used.path[slash + 1..]).find(is_it)
     }
 
     fn origin(&self, used: &[u8], mut copies: Vec<Vec<u8>>) -> Origin {
