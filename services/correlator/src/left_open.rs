@@ -28,6 +28,8 @@ use plimsoll_schemas::events::{
 
 /// Header with the transaction's name, on its first record of each partition.
 const NAME_HEADER: &str = "plimsoll-transaction";
+/// Header with the transactional id of its writer, beside the name: only the same one can end it.
+const WRITER_HEADER: &str = "plimsoll-transactional-id";
 /// Artifact of the tombstones: none has this key.
 const NO_ARTIFACT: &str = "unidentified/plimsoll/closed-transaction";
 /// How long the first record of an open transaction may take to read.
@@ -60,12 +62,13 @@ impl fmt::Display for Name {
     }
 }
 
-/// Writes the name on the first record of each partition, dead letters aside.
-pub(crate) fn mark(records: &mut [OutgoingRecord], name: &Name) {
+/// Writes name and writer on the first record of each partition, dead letters aside.
+pub(crate) fn mark(records: &mut [OutgoingRecord], name: &Name, writer: &str) {
     let mut seen = BTreeSet::new();
     for record in records.iter_mut().filter(|record| !record.topic.ends_with(DEAD_LETTER_SUFFIX)) {
         if seen.insert((record.topic.clone(), record.partition)) {
             record.headers.push((NAME_HEADER.to_owned(), name.to_string().into_bytes()));
+            record.headers.push((WRITER_HEADER.to_owned(), writer.as_bytes().to_vec()));
         }
     }
 }
@@ -104,14 +107,31 @@ pub(crate) fn find(
 
 /// The name that the open transaction's first record there carries.
 pub(crate) fn name_of(broker: &dyn Broker, open: &LeftOpen) -> BrokerResult<Option<Name>> {
-    let (partition, first) = (&open.partition, open.first);
+    Ok(header_of(broker, &open.partition, open.first, NAME_HEADER)?.and_then(|text| Name::parse(&text)))
+}
+
+/// The transactional id of who wrote the record at `first`; none where no correlator, or an older one, did.
+pub(crate) fn writer_of(
+    broker: &dyn Broker,
+    partition: &TopicPartition,
+    first: i64,
+) -> BrokerResult<Option<String>> {
+    header_of(broker, partition, first, WRITER_HEADER)
+}
+
+fn header_of(
+    broker: &dyn Broker,
+    partition: &TopicPartition,
+    first: i64,
+    wanted: &str,
+) -> BrokerResult<Option<String>> {
     let options = ReaderOptions { read_committed: false, client_id: "correlator-left-open".into() };
     let mut reader = broker.partition_reader(partition, first, options)?;
     let deadline = Instant::now() + READ_TIMEOUT;
     while Instant::now() < deadline {
         if let Some(record) = reader.poll(Duration::from_millis(100), 1)?.first() {
-            let header = record.headers.iter().find(|(name, _)| name == NAME_HEADER);
-            return Ok(header.and_then(|(_, value)| Name::parse(std::str::from_utf8(value).ok()?)));
+            let header = record.headers.iter().find(|(name, _)| name == wanted);
+            return Ok(header.and_then(|(_, value)| String::from_utf8(value.clone()).ok()));
         }
     }
     let reason = format!("{partition}: the record at {first} was not to be had within {READ_TIMEOUT:?}");

@@ -194,8 +194,8 @@ impl Engine<'_> {
         }
         // These may be left open as well.
         let name = Name { life: format!("{}-{}-closing", self.life, self.begun), number: 0 };
-        left_open::mark(&mut aborted, &name);
-        left_open::mark(&mut committed, &name);
+        left_open::mark(&mut aborted, &name, &self.writer);
+        left_open::mark(&mut committed, &name, &self.writer);
         if !aborted.is_empty() {
             self.given(|committer| committer.abandon(aborted))?;
         }
@@ -213,13 +213,17 @@ impl Engine<'_> {
             committer.wait()
         })?;
         let still = self.open_for_long(&FirstOffsets::new())?;
-        self.account_closing(closing, &still);
-        Ok(())
+        self.account_closing(closing, &still)
     }
 
     /// Counts what a closing ended, and tells once of what it did not end. Each: its partition, first offset and end.
-    fn account_closing(&mut self, closing: Vec<(TopicPartition, i64, &'static str)>, still: &FirstOffsets) {
-        let (others, closed): (Vec<_>, Vec<_>) =
+    /// Fails where something of ours is still open: the closing itself was left open as well.
+    fn account_closing(
+        &mut self,
+        closing: Vec<(TopicPartition, i64, &'static str)>,
+        still: &FirstOffsets,
+    ) -> Result<(), RestoreError> {
+        let (open, closed): (Vec<_>, Vec<_>) =
             closing.into_iter().partition(|(partition, first, _)| still.get(partition) == Some(first));
         for end in ["aborted", "committed"] {
             let count = closed.iter().filter(|(_, _, by)| *by == end).count();
@@ -228,14 +232,27 @@ impl Engine<'_> {
                 tracing::warn!(partitions = count, "{end} what the brokers had left open of a transaction");
             }
         }
-        let others: FirstOffsets =
-            others.into_iter().map(|(partition, first, _)| (partition, first)).collect();
+        let (mut others, mut ours) = (FirstOffsets::new(), None);
+        for (partition, first, _) in open {
+            let writer = left_open::writer_of(&*self.connections.broker, &partition, first)?;
+            if writer.as_ref() == Some(&self.writer) {
+                ours = Some(partition);
+            } else {
+                others.insert(partition, first);
+            }
+        }
         for (partition, first) in others.iter().filter(|(at, first)| self.others.get(at) != Some(first)) {
             tracing::warn!(
                 "{partition}: closing did not end the transaction open at {first}: {OTHERS_REMEDY}"
             );
         }
         self.others = others;
+        match ours {
+            Some(partition) => {
+                Err(RestoreError::Again(format!("{partition}: the closing was left open, too")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Partition numbers whose left-open transaction never got as far as its offsets.

@@ -46,7 +46,7 @@ impl Engine<'_> {
         }
         let group = self.consumer.group_metadata()?;
         let name = Name { life: format!("{}-{}", self.life, self.begun), number: batch.number };
-        left_open::mark(&mut batch.records, &name);
+        left_open::mark(&mut batch.records, &name, &self.writer);
         let named = |(partition, offset)| CommittedOffset { partition, offset, metadata: name.to_string() };
         let offsets = batch.offsets.into_iter().map(named).collect();
         self.committer.commit(Sealed {

@@ -99,6 +99,8 @@ pub(crate) struct Engine<'a> {
     in_flight: Option<(u64, Instant)>,
     /// Tells this process from its predecessors; see [`crate::left_open::Name`].
     life: String,
+    /// Our transactional id.
+    writer: String,
     /// Counts how often reading was begun anew.
     begun: u64,
     producer_ready: bool,
@@ -134,7 +136,7 @@ impl<'a> Engine<'a> {
         let committer = Committer::start(Setup {
             broker: connections.broker.clone(),
             store: store.clone(),
-            options: ProducerOptions::transactional(client_id.clone(), client_id),
+            options: ProducerOptions::transactional(client_id.clone(), client_id.clone()),
             state_topic: state_topic.clone(),
             commit_timeout: Duration::from_millis(section.commit_timeout_ms),
         });
@@ -155,6 +157,7 @@ impl<'a> Engine<'a> {
             partitions: BTreeSet::new(),
             positions: BTreeMap::new(),
             in_flight: None,
+            writer: client_id,
             life: format!("{:x}-{:x}", clock::now_ms(), std::process::id()),
             begun: 0,
             producer_ready: false,

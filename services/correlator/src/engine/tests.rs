@@ -7,6 +7,7 @@ use plimsoll_kit::broker::{Broker, OutgoingRecord};
 use plimsoll_kit::lifecycle::ServiceInfo;
 
 use super::*;
+use crate::left_open::{self, Name};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +47,10 @@ impl Pipeline {
         producer.init_transactions(PATIENCE).unwrap();
         producer.begin_transaction().unwrap();
         let key = b"unidentified/test/container".as_slice();
-        producer.send(&OutgoingRecord::tombstone(topic.clone(), partition, key)).unwrap();
+        let mut records = [OutgoingRecord::tombstone(topic.clone(), partition, key)];
+        let name = Name { life: "test".to_owned(), number: 1 };
+        left_open::mark(&mut records, &name, &client_id(&self.connections, &section));
+        producer.send(&records[0]).unwrap();
         if !is_heard {
             self.broker.forget_next_end_in(&topic);
         }
@@ -127,6 +131,17 @@ fn what_another_instance_left_open_while_the_engine_runs_is_closed_in_vain_once_
     engine.producer_ready = false;
     engine.begin().unwrap();
     assert!(pipeline.is_open(0) && !pipeline.is_open(1));
+    assert_eq!(pipeline.closed(), "end=\"committed\"} 1");
+}
+
+#[test]
+fn a_closing_that_is_left_open_as_well_is_no_other_instances() {
+    let pipeline = Pipeline::new();
+    pipeline.write_as(&pipeline.section.instance, 0, false);
+    pipeline.broker.forget_next_end_in(&pipeline.outputs[0].topic);
+    let mut engine = pipeline.engine();
+    join_group(&mut engine);
+    assert!(!pipeline.is_open(0));
     assert_eq!(pipeline.closed(), "end=\"committed\"} 1");
 }
 
