@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Between a program and the C library's functions that start other programs. Where the hooks' files are out of sight (another
- * root directory), the new program gets the environment without Plimsoll's words, of which an interpreter could start none
- * and refuse to start; where the application leaves them out itself, the agent is told.
- * It must never change what the application handed over, nor use anything but the stack: it may run in a child that shares
- * the memory of its parent (vfork), in several threads, or in a signal's handler. */
+ * root directory), the new program gets the environment without Plimsoll's words, with which its linker would complain, and
+ * Node.js, Ruby and JVMs not start; where the application leaves them out itself, the agent is told.
+ * It must never change what the application handed over, nor use other memory than the stack before an exec: it may run in a
+ * child that shares the memory of its parent (vfork), in several threads, or in a signal's handler. */
 #pragma once
 
 typedef __builtin_va_list va_list;

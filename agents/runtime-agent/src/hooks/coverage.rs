@@ -242,20 +242,31 @@ impl Coverage {
 
     /// A program ran unseen by a probe. Counts as a loss: nothing that the probe did not see may be called unused.
     pub fn unmeasured(&mut self, probe: &'static str, program: &[u8], reason: &str) {
-        self.lose(probe, 1);
-        let key = (probe, String::from_utf8_lossy(program).into_owned());
-        // A program in a loop is told once.
-        if self.reasons.contains_key(&key) || !self.has_room_for(&key.1) {
-            return;
+        if let Some(reason) = self.note(probe, program, reason) {
+            tracing::warn!(probe, reason, "not measured");
         }
-        let reason = format!("{} {reason}; {REMEDY}", key.1);
-        tracing::warn!(probe, reason, "not measured");
-        self.reasons.insert(key, reason);
     }
 
     /// A program runs that no hook tells of, whatever it loads.
     pub fn unseen(&mut self, program: &[u8], reason: &str) {
-        super::probes().for_each(|probe| self.unmeasured(probe, program, reason));
+        let noted: Vec<String> =
+            super::probes().filter_map(|probe| self.note(probe, program, reason)).collect();
+        if let Some(reason) = noted.first() {
+            tracing::warn!(reason, "not measured by any hook");
+        }
+    }
+
+    /// The reason with the remedy, if it is new.
+    fn note(&mut self, probe: &'static str, program: &[u8], reason: &str) -> Option<String> {
+        self.lose(probe, 1);
+        let key = (probe, String::from_utf8_lossy(program).into_owned());
+        // A program in a loop is told once.
+        if self.reasons.contains_key(&key) || !self.has_room_for(&key.1) {
+            return None;
+        }
+        let reason = format!("{} {reason}; {REMEDY}", key.1);
+        self.reasons.insert(key, reason.clone());
+        Some(reason)
     }
 
     fn has_room_for(&self, program: &str) -> bool {

@@ -177,6 +177,30 @@ mod tests {
         }
     }
 
+    /// It takes them out where the files of hooks are not.
+    #[test]
+    fn the_audit_library_knows_every_word() {
+        let table = include_str!("../../../audit/src/words.h");
+        let (environment, _) = environment("/h");
+        for (name, value) in environment.variables(|_| None) {
+            let word = value.into_string().unwrap().replace('"', "\\\"");
+            let (before, after) = match name {
+                "LD_AUDIT" => ("", format!("/{}", plimsoll_audit::FILE_NAME)),
+                _ => word.split_once("/h").map(|(before, after)| (before, after.to_owned())).unwrap(),
+            };
+            let separator = if before.starts_with('-') { ' ' } else { ':' };
+            let before = before.trim_start_matches(':');
+            let row = format!("{{ \"{name}=\", \"{before}\", \"{after}\", '{separator}', 1 }}");
+            assert!(table.contains(&row), "{row}");
+        }
+        let java = plimsoll_jvmti::option(Path::new("/h/j.so"), Path::new("/h/reports")).unwrap();
+        let (before, after) = (java.split_once("/h").unwrap().0, java.rsplit_once("/h").unwrap().1);
+        let row = format!("{{ \"{}=\", \"{before}\", \"{after}\", ' ', 0 }}", plimsoll_jvmti::VARIABLE);
+        assert!(table.contains(&row), "{row}");
+        let mark = format!("#define DIRECTORY_MARK \"/{}\"\n", super::super::leftover::PREFIX);
+        assert!(table.contains(&mark), "{mark}");
+    }
+
     #[test]
     fn no_word_that_an_interpreter_would_not_read() {
         let (made, absent) = environment("/a b");
