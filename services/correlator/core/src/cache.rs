@@ -48,6 +48,13 @@ pub(crate) struct Cache {
     pub dirty_alerts: BTreeSet<String>,
 }
 
+/// What all versions of a package have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PackageName {
+    pub ecosystem: String,
+    pub name: String,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScopeCache {
     /// By the ecosystem of a package, and the probes that could observe it.
@@ -55,10 +62,11 @@ pub(crate) struct ScopeCache {
     /// Kept until everything is computed anew.
     pub unresolved: Option<Unresolved>,
     pub used: BTreeSet<String>,
-    /// Used packages that the scan does not list, by purl: copies of those that it lists.
-    pub copies: BTreeMap<String, BTreeSet<String>>,
-    /// The purl under which each of them stands in `copies`.
-    pub copy_purls: BTreeMap<String, String>,
+    /// Purls, by id, of used packages that the scan does not list, by name: copies, or other versions, of those that it
+    /// lists.
+    pub copies: BTreeMap<PackageName, BTreeMap<String, String>>,
+    /// The name under which each of them stands in `copies`.
+    pub copy_names: BTreeMap<String, PackageName>,
     /// Names of holders by package.
     pub held: BTreeMap<String, Vec<String>>,
     pub cells: BTreeMap<String, Cell>,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plimsoll_schemas::words::usage;
 
 use crate::artifact::Artifact;
-use crate::cache::{Cell, Scope, ScopeCache};
+use crate::cache::{Cell, PackageName, Scope, ScopeCache};
 use crate::coverage::Facts;
 use crate::entity::{Component, Emitted, EmittedKey, EntityKey, OutputTopic};
 use crate::output::Output;
@@ -114,7 +114,7 @@ impl Artifact {
         if self.cache.all_dirty || kept.unresolved.is_none() {
             kept.unresolved = Some(self.unresolved_in(scope.as_deref()));
             kept.copies.clear();
-            kept.copy_purls.clear();
+            kept.copy_names.clear();
         }
         // First what no scan lists: that a copy was used decides about what the scan lists.
         let (copies, listed): (Vec<&String>, Vec<&String>) =
@@ -167,31 +167,31 @@ impl Artifact {
         if used { kept.used.insert(id.to_owned()) } else { kept.used.remove(id) }
     }
 
-    /// Keeps whether a package that no scan lists is used; adds the purls of which that changed to `moved`.
-    fn note_copy(&self, kept: &mut ScopeCache, id: &str, moved: &mut BTreeSet<String>) {
+    /// Keeps whether a package that no scan lists is used; adds the names of which that changed to `moved`.
+    fn note_copy(&self, kept: &mut ScopeCache, id: &str, moved: &mut BTreeSet<PackageName>) {
         if self.current.is_none() {
             return;
         }
-        let purl = self.known(id).filter(|_| kept.used.contains(id)).map(|package| package.purl.to_owned());
-        let before = match &purl {
-            Some(purl) => kept.copy_purls.insert(id.to_owned(), purl.clone()),
-            None => kept.copy_purls.remove(id),
-        };
-        if before == purl {
+        let used = self.known(id).filter(|_| kept.used.contains(id));
+        let now = used.map(|package| (package.name_of_all_versions(), package.purl.to_owned()));
+        let before = kept.copy_names.get(id).cloned();
+        if before.as_ref() == now.as_ref().map(|(name, _)| name) {
             return;
         }
-        if let Some(purl) = before {
-            if let Some(ids) = kept.copies.get_mut(&purl) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    kept.copies.remove(&purl);
+        if let Some(name) = before {
+            kept.copy_names.remove(id);
+            if let Some(purls) = kept.copies.get_mut(&name) {
+                purls.remove(id);
+                if purls.is_empty() {
+                    kept.copies.remove(&name);
                 }
             }
-            moved.insert(purl);
+            moved.insert(name);
         }
-        if let Some(purl) = purl {
-            kept.copies.entry(purl.clone()).or_default().insert(id.to_owned());
-            moved.insert(purl);
+        if let Some((name, purl)) = now {
+            kept.copy_names.insert(id.to_owned(), name.clone());
+            kept.copies.entry(name.clone()).or_default().insert(id.to_owned(), purl);
+            moved.insert(name);
         }
     }
 
@@ -200,8 +200,14 @@ impl Artifact {
         let possible =
             kept.unresolved.as_ref().map_or(PossibleUse::Nothing, |unresolved| unresolved.of(package));
         let judged = judge(package, &evidence, facts, possible);
-        let has_copy = package.scan.is_some() && kept.copies.contains_key(package.purl);
-        if has_copy && judged.usage == usage::UNUSED { judged.of_copied() } else { judged }
+        if package.scan.is_none() || judged.usage != usage::UNUSED || kept.copies.is_empty() {
+            return judged;
+        }
+        match kept.copies.get(&package.name_of_all_versions()) {
+            Some(purls) if purls.values().any(|purl| purl == package.purl) => judged.of_copied(),
+            Some(purls) => judged.of_other_version(purls.values().min().map_or("", String::as_str)),
+            None => judged,
+        }
     }
 
     /// All records of a package, whatever was sent before.

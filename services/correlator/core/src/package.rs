@@ -8,6 +8,7 @@ use plimsoll_schemas::events::{Finding, Owner, ScanPackage, VulnerabilitySummary
 use plimsoll_schemas::words::{package_kind, severity, vulnerable};
 
 use crate::artifact::Artifact;
+use crate::cache::PackageName;
 use crate::limits::VULNERABILITIES_MAX;
 use crate::place;
 use crate::usage::default_observable_by;
@@ -29,7 +30,15 @@ pub(crate) struct Known<'a> {
     pub how_to_observe: Cow<'static, str>,
 }
 
+fn name_of(ecosystem: &str, name: &str) -> PackageName {
+    PackageName { ecosystem: ecosystem.to_owned(), name: name.to_owned() }
+}
+
 impl Known<'_> {
+    pub fn name_of_all_versions(&self) -> PackageName {
+        name_of(self.ecosystem, self.name)
+    }
+
     /// Whether one of these paths of unknown owner could be one of the package.
     pub fn may_hold_any(&self, paths: &BTreeSet<Vec<u8>>) -> bool {
         let Some(scan) = self.scan else { return true };
@@ -130,15 +139,15 @@ impl Artifact {
         self.current_package(package_id).is_some()
     }
 
-    /// The packages of the current scan that have one of these purls.
-    pub(crate) fn scanned_ids_of(&self, purls: &BTreeSet<String>) -> BTreeSet<String> {
-        if purls.is_empty() {
+    /// The packages of the current scan that have one of these names.
+    pub(crate) fn scanned_ids_of(&self, names: &BTreeSet<PackageName>) -> BTreeSet<String> {
+        if names.is_empty() {
             return BTreeSet::new();
         }
         let scan = self.current.as_ref().and_then(|id| self.scans.get(id));
         let packages = scan.into_iter().flat_map(|scan| &scan.packages);
         packages
-            .filter(|(_, package)| purls.contains(&package.record.purl))
+            .filter(|(_, package)| names.contains(&name_of(&package.record.ecosystem, &package.record.name)))
             .map(|(id, _)| id.clone())
             .collect()
     }

@@ -86,6 +86,16 @@ impl Use {
             ..self
         }
     }
+
+    /// Not used as the scan lists it, but in another version: it was upgraded between the scan and the run.
+    pub(crate) fn of_other_version(self, purl: &str) -> Self {
+        Self {
+            usage: usage::NOT_MEASURED,
+            reason: format!("another version of it was used, which the scan does not list: {purl}"),
+            remedy: "scan again what runs now, and restart the workload while it is watched".to_owned(),
+            ..self
+        }
+    }
 }
 
 /// Evidence about one package, joined over its paths.
