@@ -70,7 +70,10 @@ fn a_child_with_an_empty_environment_is_found() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let unavailable = fixture.session.coverage.unavailable();
-    assert!(unavailable.values().any(|reason| reason.contains("an environment of its own")), "{unavailable:?}");
+    assert!(
+        unavailable.values().any(|reason| reason.contains("an environment of its own")),
+        "{unavailable:?}"
+    );
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(fixture.lost("python-import"), 2);
