@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
@@ -43,6 +44,7 @@ pub struct Kernel {
     object: Mutex<Option<libbpf_rs::Object>>,
     links: Mutex<Vec<(String, Link)>>,
     pins: Option<Pins>,
+    unpinned: AtomicBool,
     instance_id: String,
     was_pinned: bool,
     missing: Vec<MissingPart>,
@@ -95,6 +97,7 @@ impl Kernel {
                         object: Mutex::new(None),
                         links: Mutex::new(links),
                         pins,
+                        unpinned: AtomicBool::new(false),
                         instance_id: directory.id,
                         was_pinned: true,
                     });
@@ -119,6 +122,7 @@ impl Kernel {
             object: Mutex::new(Some(object)),
             links: Mutex::new(Vec::new()),
             pins,
+            unpinned: AtomicBool::new(false),
             instance_id: plimsoll_kit::host::random_id(),
             was_pinned: false,
         })
@@ -152,7 +156,7 @@ impl Kernel {
 
     /// Whether the programs go on without this agent.
     pub fn is_pinned(&self) -> bool {
-        self.pins.is_some()
+        self.pins.is_some() && !self.unpinned.load(Ordering::Relaxed)
     }
 
     /// Sets the programs to work, and pins them if so configured. Nothing to do for pinned ones.
@@ -219,6 +223,7 @@ impl Kernel {
     pub fn unpin(&self) {
         if let Some(pins) = &self.pins {
             pins.remove();
+            self.unpinned.store(true, Ordering::Relaxed);
         }
     }
 

@@ -424,6 +424,7 @@ impl Engine {
             self.flush(now);
         }
         self.closing = true;
+        self.leave_containers();
         self.give_up_copies(None);
         // What was not answered in time goes out without owners; the flush asks for what that holds back.
         self.hold_back_unresolved();

@@ -34,7 +34,7 @@ impl Engine {
             return false;
         };
         // The way out is full: what is not read stays safe in the ring buffer.
-        if self.batches.is_full() {
+        if self.batches.is_full() && !self.finishing {
             return false;
         }
         let started_ms = now_ms();

@@ -1,6 +1,7 @@
-//! Processes of trees that run on when the observation ends: nobody sees what they use from then on.
+//! Processes that run on when the observation ends: nobody sees what they use from then on.
 //! It must never take a process that is only about to end for one that runs on.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::{Engine, TREE_ID};
@@ -29,17 +30,56 @@ impl Engine {
                 }
             }
             running.retain(|pid| procfs::runs(*pid));
-            let (Some(first), Some(workload)) = (running.first(), self.workloads.get_mut(&tree)) else {
-                continue;
-            };
-            let program = procfs::executable(*first).unwrap_or_default();
-            let program = String::from_utf8_lossy(&program);
-            let name = program.rsplit('/').next().unwrap_or_default().to_owned();
-            let run_on = RunOn { processes: running.len() as u64, first: *first, name };
-            tracing::warn!(reason = run_on.reason(), "not measured");
-            workload.run_on = Some(run_on);
-            workload.changed = true;
+            self.runs_on(tree, &running);
         }
+    }
+
+    /// Containers that run on, where the programs end with this agent: what they use from now on nobody sees. What
+    /// ended before this look has left all its events by then, so that the reading after it finds them.
+    pub(super) fn leave_containers(&mut self) {
+        let Some(kernel) = self.kernel.clone().filter(|kernel| !kernel.is_pinned()) else { return };
+        let deadline = Instant::now() + END_MAX;
+        let mut left: HashSet<u64> = HashSet::new();
+        loop {
+            let mut running: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+            for (pid, tracked) in kernel.all_tracked() {
+                if tracked.workload & TREE_ID == 0 && !left.contains(&tracked.workload) && procfs::runs(pid) {
+                    running.entry(tracked.workload).or_default().push(pid);
+                }
+            }
+            for (container, pids) in &mut running {
+                pids.sort_unstable();
+                self.runs_on(*container, pids);
+            }
+            left.extend(self.workloads.keys());
+            let mut more = self.drain();
+            while more && Instant::now() < deadline {
+                more = self.drain();
+            }
+            if more {
+                // They go with the programs.
+                tracing::warn!("events are lost: more came than could be read before the end");
+                for workload in self.workloads.values_mut() {
+                    workload.lose(1, self.stamper.boot_id());
+                }
+            }
+            // Those that began meanwhile, and may have run on, too.
+            if more || self.workloads.keys().all(|id| left.contains(id)) {
+                return;
+            }
+        }
+    }
+
+    fn runs_on(&mut self, id: u64, running: &[u32]) {
+        let (Some(first), Some(workload)) = (running.first(), self.workloads.get_mut(&id)) else { return };
+        let program = procfs::executable(*first).unwrap_or_default();
+        let program = String::from_utf8_lossy(&program);
+        let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+        let in_container = id & TREE_ID == 0;
+        let run_on = RunOn { processes: running.len() as u64, first: *first, name, in_container };
+        tracing::warn!(workload = workload.id, reason = run_on.reason(), "not measured");
+        workload.run_on = Some(run_on);
+        workload.changed = true;
     }
 
     /// Processes of a tree, in the order of their numbers.

@@ -1,6 +1,8 @@
 //! Containers that ran before the agent: found in /proc, entered as watched late.
 //! It must never take a runtime's init for the container, nor claim to know the past.
 
+use std::collections::HashMap;
+
 use crate::ebpf::Kernel;
 use crate::ebpf::event::{FileAction, FileEvent};
 use crate::ebpf::wire::{TRACKED_CONTAINER, Tracked, WorkloadEntry, workload_flag};
@@ -13,7 +15,7 @@ use crate::{procfs, sweep};
 pub fn register_running(kernel: &Kernel, attached_ns: u64) {
     let controller = procfs::cgroup_v1_controller();
     let Some(host) = procfs::host_mount_namespace() else { return };
-    let mut seen = std::collections::HashSet::new();
+    let mut seen: HashMap<u64, u64> = HashMap::new();
     // Twice: a process that was not watched yet can have forked one that was passed already.
     for _ in 0..2 {
         for pid in procfs::processes() {
@@ -33,7 +35,9 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
                 continue;
             }
             let Some(id) = procfs::cgroup_id(&path, controller) else { continue };
-            if seen.insert(id) {
+            let started = procfs::started_ns(pid).unwrap_or(u64::MAX);
+            if seen.get(&id).is_none_or(|oldest| started < *oldest) {
+                seen.insert(id, started);
                 let known = kernel.workload(id);
                 let mut entry = known.unwrap_or(WorkloadEntry {
                     first_exec_ns: procfs::since_boot_ns(),
@@ -41,6 +45,8 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
                     mount_ns,
                     ..WorkloadEntry::default()
                 });
+                // The oldest process tells which run of the container it is, whichever agent looks.
+                entry.first_pid = pid;
                 // It ran before: nothing about its past is known.
                 entry.flags &= !workload_flag::FROM_FIRST_EXEC;
                 let bytes = name.as_bytes();

@@ -11,7 +11,7 @@ use super::{Engine, IDENTIFY_MAX_ATTEMPTS, IDENTIFY_RETRY_MS, RESYNC_AFTER_LOSS_
 use crate::ebpf::wire::{NOTE_BYTES, WorkloadEntry, text, workload_flag};
 use crate::identity::{self, IdentifyReply, IdentifyRequest, container};
 use crate::procfs;
-use crate::workload::{ArtifactView, Identity, Watch, Workload, WorkloadKind};
+use crate::workload::{ArtifactView, Identity, Watch, Workload, WorkloadKind, noted_id};
 
 /// Looks without a process after which a container has ended.
 const EMPTY_POLLS: u32 = 2;
@@ -37,9 +37,8 @@ impl Engine {
             started_at_ms: first_ms,
             ..self.base()
         };
-        // A container that is started again is another workload: its first exec, since boot, tells them apart.
-        let started = entry.first_exec_ns / 1_000_000;
-        let id_on_wire = format!("{}/{container_id}/{started}", self.config.node_id);
+        let note = kernel.noted(id);
+        let id_on_wire = self.container_workload_id(&container_id, entry, note.as_deref());
         let mut workload =
             Workload::new(id_on_wire, WorkloadKind::Container(container_id.clone()), base, now_ms());
         let from_first_exec = entry.flags & workload_flag::FROM_FIRST_EXEC != 0;
@@ -68,7 +67,7 @@ impl Engine {
             kernel.instance_id(),
             entry.lost + kernel.unassigned_losses() - workload.loss_base,
         );
-        if let Some(note) = kernel.noted(id) {
+        if let Some(note) = note {
             workload.recall(&note);
         }
         self.workloads.insert(id, workload);
@@ -77,6 +76,24 @@ impl Engine {
         }
         self.ask_identity(id);
         true
+    }
+
+    /// Identity of a container's run: one that is started again is another workload. Its first process tells them apart
+    /// by when it started, since boot, so that an agent that comes later and watches anew finds the same; an agent before
+    /// this one may have noted it while that process was there.
+    fn container_workload_id(
+        &self,
+        container_id: &str,
+        entry: &WorkloadEntry,
+        note: Option<&[u8]>,
+    ) -> String {
+        let container = format!("{}/{container_id}/", self.config.node_id);
+        if let Some(noted) = note.and_then(noted_id).filter(|noted| noted.starts_with(&container)) {
+            return noted;
+        }
+        let started_ns =
+            procfs::started_ns(entry.first_pid).filter(|started| *started <= entry.first_exec_ns);
+        format!("{container}{}", started_ns.unwrap_or(entry.first_exec_ns) / 1_000_000)
     }
 
     /// Keeps with the watch of containers what the agent after this one would not see again.
@@ -249,10 +266,7 @@ impl Engine {
         let boot_id = self.stamper.boot_id().to_owned();
         for workload in self.workloads.values_mut() {
             if let Some(lost) = lost.get(&workload.id) {
-                for watch in workload.watches.clone() {
-                    *workload.losses.entry((watch.probe.to_owned(), boot_id.clone())).or_default() += lost;
-                }
-                workload.changed = true;
+                workload.lose(*lost, &boot_id);
             }
         }
         let Some(kernel) = self.kernel.clone() else { return };

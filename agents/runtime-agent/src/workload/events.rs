@@ -105,7 +105,7 @@ mod tests {
             .map(|probe| Watch { probe, boot_id: "b".into(), from_ms: 1, until_ms: 2, from_first_exec: true })
             .into();
         workload.set_loss(probe::LD_AUDIT, "b", 3);
-        workload.run_on = Some(RunOn { processes: 2, first: 7, name: "python3".into() });
+        workload.run_on = Some(RunOn { processes: 2, first: 7, name: "python3".into(), in_container: false });
         let event = workload.event();
         let losses: Vec<_> =
             event.losses.iter().map(|loss| (loss.probe.as_str(), loss.events_lost)).collect();

@@ -74,13 +74,18 @@ pub(super) fn cut(text: &str, max_bytes: usize) -> String {
     text[..text.floor_char_boundary(max_bytes)].to_owned()
 }
 
+/// Whose note it is: the workload's identity on the wire.
+pub fn noted_id(note: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Note>(note).ok().map(|note| note.id)
+}
+
 impl Workload {
     /// What is to be noted of it, at most so many bytes; `None` if that was noted already.
     pub fn new_note(&mut self, max_bytes: usize) -> Option<Vec<u8>> {
-        if self.learned == self.noted {
+        if self.noted.as_ref() == Some(&self.learned) {
             return None;
         }
-        self.noted = self.learned.clone();
+        self.noted = Some(self.learned.clone());
         let encode = |(text_bytes, programs)| {
             let note = Note { id: self.id.clone(), learned: self.learned.cut(text_bytes, programs) };
             serde_json::to_vec(&note).ok().filter(|text| text.len() <= max_bytes)
@@ -93,7 +98,7 @@ impl Workload {
         match serde_json::from_slice::<Note>(note) {
             Ok(note) if note.id == self.id => {
                 self.learned = note.learned;
-                self.noted = self.learned.clone();
+                self.noted = Some(self.learned.clone());
                 self.changed = true;
             }
             Ok(_) => {}
@@ -112,7 +117,8 @@ mod tests {
     #[test]
     fn what_was_said_is_said_after_a_restart() {
         let mut before = workload();
-        assert_eq!(before.new_note(8_188), None, "there is nothing to note");
+        assert!(before.new_note(8_188).is_some(), "which workload it is");
+        assert_eq!(before.new_note(8_188), None, "there is nothing more to note");
         let hidden = |ecosystem, reason: &str| Unmeasurable { ecosystem, reason: reason.to_owned() };
         before.set_unmeasurable(hidden("pypi", "/app was frozen; run it otherwise"));
         before.set_found(Found::Alone(hidden("npm", "/app.js needs no other file; do not bundle")));
@@ -120,6 +126,7 @@ mod tests {
         before.note_role("gem", Role::Tool("rubocop".into()));
         before.note_role("composer", Role::Application);
         let note = before.new_note(8_188).unwrap();
+        assert_eq!(noted_id(&note).as_ref(), Some(&before.id));
         assert_eq!(before.new_note(8_188), None, "noted once");
         let recalled = |id: &str, note: &[u8]| {
             let mut after = Workload { id: id.to_owned(), ..workload() };

@@ -20,6 +20,7 @@ use copies::Copies;
 use learned::Learned;
 
 pub use copies::ToAsk;
+pub use learned::noted_id;
 pub use observed::{ObservedKey, ObservedNumbers};
 pub use run_on::RunOn;
 pub use scripts::{Look, Script};
@@ -160,8 +161,8 @@ pub struct Workload {
     copies: Copies,
     /// What no event tells again.
     learned: Learned,
-    /// The part of that which the agent after this one would find.
-    noted: Learned,
+    /// What of that the agent after this one would find; `None`: not even which workload it is.
+    noted: Option<Learned>,
     /// Something of the workload itself changed since it was published.
     pub changed: bool,
     pub published_at_ms: i64,
@@ -198,7 +199,7 @@ impl Workload {
             php_files: HashSet::new(),
             copies: Copies::default(),
             learned: Learned::default(),
-            noted: Learned::default(),
+            noted: None,
             changed: true,
             published_at_ms: 0,
             alerts: Vec::new(),
@@ -362,6 +363,14 @@ impl Workload {
         *known = total.max(*known);
         self.changed |= grew;
         grew
+    }
+
+    /// Observations were lost between the probes and those who read them: any probe's at work.
+    pub fn lose(&mut self, observations: u64, boot_id: &str) {
+        for watch in &self.watches {
+            *self.losses.entry((watch.probe.to_owned(), boot_id.to_owned())).or_default() += observations;
+        }
+        self.changed |= observations > 0;
     }
 
     /// Whether a probe has watched since before the workload's first program.

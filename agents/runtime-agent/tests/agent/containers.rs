@@ -130,6 +130,45 @@ fn pins_leave_no_gap() {
 }
 
 #[test]
+fn a_watch_that_ends_before_its_container_tells_of_the_gap() {
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let pins = Pins::new("ends");
+    let pinned = || AgentConfig { pins: Some(pins.0.clone()), ..config() };
+    let container = FakeContainer::new();
+    let (first, collected) = support::start(pinned());
+    let collected = collected.of(&container);
+    let mut child =
+        container.spawn("cat /etc/passwd >/dev/null; read line; cat /etc/group >/dev/null; read line");
+    collected.wait("the first use", |collected| !collected.items_of(Path::new("/etc/passwd")).is_empty());
+    let ended = FakeContainer::new();
+    ended.spawn("true").wait().unwrap();
+    first.stop(true);
+    let before = collected.workload_of_container(&container.id).unwrap();
+    assert!(before.watched[0].from_first_exec && before.stopped_at_ms == 0, "{before:?}");
+    assert_eq!(before.losses[0].probe, "ebpf-files");
+    let reason = &before.unavailable_probes["ebpf-files:processes that ran on"];
+    assert!(reason.starts_with("1 process ran on") && reason.contains("ebpf.unpin_at_end"), "{reason}");
+    let ended = collected.workload_of_container(&ended.id).unwrap();
+    assert!(ended.losses.is_empty(), "nothing of it was missed: {ended:?}");
+
+    // Nobody sees this.
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    let (second, collected) = support::start(pinned());
+    collected
+        .wait("the container again", |collected| collected.workload_of_container(&container.id).is_some());
+    let after = collected.workload_of_container(&container.id).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    second.stop(true);
+    // Should the first agent have said nothing, the second one's watch shows the gap.
+    assert_eq!(after.workload_id, before.workload_id);
+    assert!(after.watched.iter().all(|watch| !watch.from_first_exec), "{after:?}");
+    assert!(after.watched[0].from_ms > before.watched[0].until_ms, "{after:?} {before:?}");
+}
+
+#[test]
 fn what_was_not_delivered_is_read_again() {
     if support::no_ebpf().is_some() {
         return;
