@@ -23,6 +23,10 @@ const SYSTEM_PACKAGES: &str = "nodejs,openjdk-17-jre-headless,puma,ruby-sinatra,
                                ruby-tzinfo,ruby-builder,php-cli,composer,php-twig,php-monolog,php-psr-log,\
                                php-symfony-yaml,php-symfony-finder,php-symfony-process,php-react-promise";
 
+/// Makes the section of a Rust program with the list of its crates.
+const COMPRESS: &str =
+    "import zlib; open('crates.zlib', 'wb').write(zlib.compress(open('crates.json', 'rb').read()))";
+
 /// A service of the image. Its language's own word are places of packages in the image, as locations of the report.
 struct Service {
     /// Names of the component of a container started after the agent, and before it.
@@ -51,7 +55,7 @@ enum Truth {
     Program(&'static str),
 }
 
-const SERVICES: [Service; 5] = [
+const SERVICES: [Service; 6] = [
     Service {
         components: ["node-after", "node-before"],
         ecosystem: "npm",
@@ -106,6 +110,17 @@ const SERVICES: [Service; 5] = [
         never: &["golang.org/x/exp"],
         truth: Truth::Program("srv/goapp/server"),
     },
+    Service {
+        components: ["rust-after", "rust-before"],
+        ecosystem: "cargo",
+        directory: "/srv/rustapp",
+        command: &["./server"],
+        pages: &[],
+        late: "",
+        // What only the build needed is not listed at all.
+        never: &[],
+        truth: Truth::Program("srv/rustapp/server"),
+    },
 ];
 
 /// A service that answers, in its container.
@@ -140,6 +155,13 @@ impl Cases<'_> {
         go.args(["build", "-o"]).arg(context.join("goapp/server")).arg(".");
         go.current_dir(crate::paths::workspace().join("services/catalog/tests/go_app/app"));
         run::output(go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false"))?;
+        let rust = context.join("rustapp");
+        let mut python = run::command("python3");
+        python.args(["-c", COMPRESS]).current_dir(&rust);
+        run::output(&mut python)?;
+        run::output(
+            run::command("rustc").args(["--edition=2024", "-o", "server", "main.rs"]).current_dir(&rust),
+        )?;
         let base = format!("{}-base", tag(IMAGE));
         run::output(self.docker().arg("import").arg(inputs::system(SYSTEM_PACKAGES)?).arg(&base))?;
         let mut build = self.docker();
