@@ -147,8 +147,10 @@ static void report(const char *kind, const char *name, size_t name_length, const
 /* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
 static int is_interpreter(const char *name, const char *end)
 {
-	static const char names[17][8] = { "python", "pypy",  "node",    "bun",	 "deno",    "ruby",    "php", "java", "lsphp",
-					   "zts-php", "swoole", "franken", "graalpy", "uv",	 "npm",	 "pnpm", "yarn" };
+	/* The dynamic linker among them, which runs what its command line names. */
+	static const char names[20][8] = { "python",  "pypy",	"node",	   "bun",     "deno", "ruby", "php",
+					   "java",    "lsphp",	"zts-php", "swoole",  "franken", "graalpy", "uv",
+					   "npm",     "pnpm",	"yarn",	   "ld-",     "ld.so", "ld64.so" };
 
 	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++)
 		if (begins(name, end, names[n]))

@@ -71,6 +71,15 @@ static __always_inline bool starts_with(const char *name, const char *prefix, in
 	return true;
 }
 
+/* Whether a file is called as this program is, but for a version. */
+static __always_inline bool is_called(const char *name, const char *program, int length)
+{
+	char next = name[length];
+
+	return starts_with(name, program, length) &&
+	       (!next || next == '.' || next == '-' || (next >= '0' && next <= '9'));
+}
+
 /* Class of reader, as soon as user space has judged the command line. */
 static __always_inline __u32 reader_of(struct tracked *t)
 {
@@ -106,7 +115,10 @@ static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch 
 		class = *program;
 	else if (starts_with(name.name, "python", 6) || starts_with(name.name, "pypy", 4) ||
 		 starts_with(name.name, "node", 4) || starts_with(name.name, "ruby", 4) ||
-		 starts_with(name.name, "php", 3) || starts_with(name.name, "lsphp", 5))
+		 starts_with(name.name, "php", 3) || starts_with(name.name, "lsphp", 5) ||
+		 /* The dynamic linker runs what its command line names. */
+		 starts_with(name.name, "ld-", 3) || starts_with(name.name, "ld.so", 5) ||
+		 starts_with(name.name, "ld64.so", 7))
 		class = PROGRAM_JUDGED;
 	if (class == PROGRAM_IGNORED)
 		return READER_IGNORED;

@@ -13,16 +13,34 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 	return file;
 }
 
+/* The interpreter that is mapped as a program: by the dynamic linker under whatever name, valgrind, proot. What exec maps
+ * itself is none of it. */
+static __always_inline __u32 carried_program(const char *name)
+{
+	if (is_called(name, "python", 6) || is_called(name, "pypy", 4))
+		return EVENT_CARRIES_PYTHON;
+	if (is_called(name, "node", 4) || is_called(name, "nodejs", 6) || is_called(name, "bun", 3) ||
+	    is_called(name, "deno", 4))
+		return EVENT_CARRIES_NODE;
+	if (is_called(name, "ruby", 4))
+		return EVENT_CARRIES_RUBY;
+	if (is_called(name, "php", 3) || is_called(name, "lsphp", 5) || is_called(name, "frankenphp", 10))
+		return EVENT_CARRIES_PHP;
+	return 0;
+}
+
 /* A program that maps an interpreter reads modules from then on: a web server with mod_php, uWSGI. Returns whether
- * this is its first. */
+ * this is its first library of that kind. */
 static __always_inline bool embed(struct tracked *t, struct file *file)
 {
 	struct program_name name = {};
 	__u32 carries = 0;
 
 	bpf_probe_read_kernel_str(name.name, sizeof(name.name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
-	if (!starts_with(name.name, "lib", 3) && !starts_with(name.name, "mod_php", 7))
+	if (!starts_with(name.name, "lib", 3) && !starts_with(name.name, "mod_php", 7)) {
+		t->carries |= carried_program(name.name);
 		return false;
+	}
 	if (starts_with(name.name, "libpython", 9) || starts_with(name.name, "libpypy", 7))
 		carries = EVENT_CARRIES_PYTHON;
 	else if (starts_with(name.name, "libnode.so", 10))

@@ -108,9 +108,15 @@ impl Engine {
         let probe = if event.resync { probe::RESYNC } else { probe::EBPF_FILES };
         if event.action == FileAction::Exec
             && let Some(image) = self.images.get(&event.exec_id)
-            && let Some(found) = unmeasurable::of_command(&event.path, &image.arguments)
+            && let Some(found) = unmeasurable::of_command(&image.executable, &image.arguments)
         {
             workload.set_unmeasurable(found);
+        }
+        if event.action == FileAction::Exec {
+            let called = event.arguments.first().map_or("", String::as_str);
+            for found in unmeasurable::of_runner(&event.path, event.outside, called) {
+                workload.set_unmeasurable(found);
+            }
         }
         let keeps_php = match event.action {
             FileAction::Exec => keeps_php_scripts(&event.path),
@@ -186,7 +192,15 @@ impl Engine {
         if event.command_hash != 0 {
             kernel.set_verdict(event.command_hash, reader.class());
         }
-        self.remember(event.exec_id, Image::new(event.path.clone(), event.arguments.clone(), reader));
+        // What a dynamic linker was called to run is the program.
+        let image = match sweep::linked(&event.path, &event.arguments) {
+            Some((program, arguments)) => {
+                let program = program.strip_prefix(b"/").unwrap_or(program);
+                Image::new(program.to_vec(), arguments.to_vec(), reader)
+            }
+            None => Image::new(event.path.clone(), event.arguments.clone(), reader),
+        };
+        self.remember(event.exec_id, image);
         if let Some((ecosystem, role)) = sweep::role_of(&event.path, &event.arguments, reader)
             && let Some(workload) = self.workloads.get_mut(&event.workload)
         {

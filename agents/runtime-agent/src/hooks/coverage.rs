@@ -10,7 +10,7 @@ use super::language::Language;
 use super::report::{Report, ReportKind};
 use super::unseen_start::UnseenStart;
 use crate::ebpf::event::split_arguments;
-use crate::sweep::language_on_jvm;
+use crate::sweep::{self, language_on_jvm};
 
 /// Longest time from an interpreter's exec to its hello, in milliseconds; a slow start is no failure.
 const HELLO_MAX_MS: i64 = 10_000;
@@ -120,6 +120,8 @@ impl Coverage {
     }
 
     fn on_audit_started(&mut self, report: &Report, now_ms: i64) {
+        let linked = of_linked(report);
+        let report = linked.as_ref().unwrap_or(report);
         // The same process again: what it was before never said hello.
         self.give_up(report.pid);
         self.counted.begin(report.pid);
@@ -338,6 +340,13 @@ pub fn probe_of(kind: ReportKind) -> &'static str {
         ReportKind::Jvm(_) => probe::JVMTI,
         ReportKind::Namespace | ReportKind::SessionMark => probe::PYTHON_IMPORT,
     }
+}
+
+/// The report as of the program that a dynamic linker was called to run; `None` of all others.
+fn of_linked(report: &Report) -> Option<Report> {
+    let arguments = split_arguments(&report.name);
+    let (program, arguments) = sweep::linked(&report.path, &arguments)?;
+    Some(Report { name: arguments.join("\0").into_bytes(), path: program.to_vec(), ..report.clone() })
 }
 
 #[cfg(test)]

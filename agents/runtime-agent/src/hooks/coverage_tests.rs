@@ -93,6 +93,15 @@ fn hellos_and_their_absence() {
         "python-import 1",
         "python-import:/usr/bin/java",
     );
+    let linker = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+    let by_linker = "ld.so\0--preload\0x.so\0/usr/bin/python3\0-I\0a.py";
+    check(
+        &[hooked[0].clone(), hooked[1].clone(), report(AuditStarted, 2, by_linker, linker)],
+        &[1, 2],
+        "ld-audit true, python-import true",
+        "python-import 1",
+        "python-import:/usr/bin/python3",
+    );
     let isolated = [hooked[0].clone(), hooked[1].clone(), report(AuditStarted, 2, "python3\0-I", python)];
     check(&isolated, &[], "ld-audit true, python-import true", "", "");
     // Without the audit library nothing would tell of an interpreter without the hook.

@@ -396,6 +396,7 @@ mod tests {
             ("/usr/bin/3", None),
         ];
         let mut told: Vec<&[u8]> = TOOLS.map(str::as_bytes).to_vec();
+        told.extend(crate::sweep::LINKER_BEGINNINGS.iter().map(|name| name.as_bytes()));
         for (program, expected) in cases {
             assert_eq!(Language::of_program(program.as_bytes()), expected, "{program}");
             if expected.is_some() {

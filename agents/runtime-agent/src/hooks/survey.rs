@@ -8,8 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::language::Language;
+use crate::ebpf::event::split_arguments;
 use crate::java::is_jvm;
-use crate::procfs;
+use crate::{procfs, sweep};
 
 /// Processes of a tree that are looked at.
 const PROCESSES_MAX: usize = 4_096;
@@ -114,6 +115,13 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
         true => kind_of_program(&path).unwrap_or("took no audit library"),
     };
     let carried = mapped(pid);
+    let words = split_arguments(&arguments);
+    let linked =
+        sweep::linked(program, &words).map(|(program, words)| (program, words.join("\0").into_bytes()));
+    let (program, arguments) = match &linked {
+        Some((program, arguments)) => (*program, arguments),
+        None => (program, &arguments),
+    };
     let carries = |language: &Language| {
         Language::of_program(program) == Some(*language)
             || carried.iter().any(|path| Language::of_library(path) == Some(*language))

@@ -169,6 +169,7 @@ const PERL_TOOLS: &[&str] = &[
 
 /// Judges a process by its executable's path and its command line.
 pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
+    let (executable, arguments) = linked(executable, arguments).unwrap_or((executable, arguments));
     let name = base_name(executable);
     let rest = arguments.get(1..).unwrap_or_default();
     if is_python(&name) {
@@ -205,6 +206,42 @@ pub fn judge(executable: &[u8], arguments: &[String]) -> Reader {
         },
         _ => Reader::Plain,
     }
+}
+
+/// Beginnings of the names of dynamic linkers. The eBPF programs and the audit library have the same list.
+pub const LINKER_BEGINNINGS: &[&str] = &["ld-", "ld.so", "ld64.so"];
+
+/// Options of dynamic linkers that take the next word (ld.so(8), `ldso/dynlink.c` of musl).
+const LINKER_OPTIONS_WITH_VALUE: &[&str] = &[
+    "--library-path",
+    "--inhibit-rpath",
+    "--audit",
+    "--preload",
+    "--argv0",
+    "--glibc-hwcaps-prepend",
+    "--glibc-hwcaps-mask",
+];
+
+/// The program, and its arguments, that a dynamic linker was called to run: `/lib64/ld-linux-x86-64.so.2 /usr/bin/node x.js`.
+/// `None` of all other programs, and where it only prints something.
+pub fn linked<'a>(executable: &[u8], arguments: &'a [String]) -> Option<(&'a [u8], &'a [String])> {
+    let name = base_name(executable);
+    if !LINKER_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning)) || !name.contains(".so") {
+        return None;
+    }
+    let mut at = 1;
+    while let Some(word) = arguments.get(at) {
+        if word == "--" {
+            at += 1;
+            break;
+        }
+        if !word.starts_with('-') {
+            break;
+        }
+        at += if LINKER_OPTIONS_WITH_VALUE.contains(&word.as_str()) { 2 } else { 1 };
+    }
+    let program = arguments.get(at)?;
+    Some((program.as_bytes(), &arguments[at..]))
 }
 
 /// The first argument that is no option, without knowing which options take a word of their own.

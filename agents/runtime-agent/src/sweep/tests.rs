@@ -7,6 +7,13 @@ fn judges_command_lines() {
     use Reader::{Ignored, Installer, Java, Node, Php, Plain, Python, Ruby};
     let cases = [
         ("usr/bin/dpkg", "dpkg -i x.deb", Ignored),
+        ("usr/lib/ld-linux-x86-64.so.2", "ld.so /usr/bin/python3.11 run.py", Python),
+        ("usr/lib/ld-linux-x86-64.so.2", "ld.so --library-path /lib --argv0 x /usr/bin/node a.js", Node),
+        ("usr/lib/ld-2.31.so", "ld.so --inhibit-cache /usr/bin/ruby a.rb", Ruby),
+        ("lib/ld-musl-x86_64.so.1", "ld.so --library-path=/lib -- /usr/bin/php a.php", Php),
+        ("lib64/ld64.so.2", "ld64.so.2 /usr/bin/python3 -m pip list", Installer),
+        ("usr/lib/ld-linux-x86-64.so.2", "ld.so --list-tunables", Plain),
+        ("usr/bin/ld.bfd", "ld.bfd python3 a.py", Plain),
         ("usr/bin/apt-get", "apt-get install -y curl", Ignored),
         ("usr/bin/dpkg-statoverride", "dpkg-statoverride --list", Ignored),
         ("usr/bin/rsync", "rsync -a / /backup", Ignored),
@@ -219,18 +226,21 @@ fn judges_command_lines() {
 #[test]
 fn the_kernel_knows_the_same_beginnings() {
     let source = include_str!("../../bpf/process.h");
-    for name in JUDGED_BEGINNINGS {
+    for name in JUDGED_BEGINNINGS.iter().chain(LINKER_BEGINNINGS) {
         let compared = format!("starts_with(name.name, \"{name}\", {})", name.len());
         assert!(source.contains(&compared), "{compared}");
     }
-    assert_eq!(source.matches("starts_with(name.name, ").count(), JUDGED_BEGINNINGS.len());
+    assert_eq!(
+        source.matches("starts_with(name.name, ").count(),
+        JUDGED_BEGINNINGS.len() + LINKER_BEGINNINGS.len()
+    );
 }
 
 /// Tools that may run an application are known by their words only, which the audit library tells of these.
 #[test]
 fn the_audit_library_tells_the_words_of_tools() {
     let audit = include_str!("../../../audit/src/audit.c");
-    for name in ["java", "uv", "uvx", "npm", "pnpm", "yarn", "graalpy"] {
+    for name in ["java", "uv", "uvx", "npm", "pnpm", "yarn", "graalpy"].iter().chain(LINKER_BEGINNINGS) {
         let mut beginnings = (2..=name.len()).map(|length| format!("\"{}\"", &name[..length]));
         assert!(beginnings.any(|known| audit.contains(&known)), "{name}");
     }

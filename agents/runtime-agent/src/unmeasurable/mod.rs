@@ -7,12 +7,14 @@ mod elf;
 mod files;
 pub mod php;
 pub mod python;
+mod runner;
 
 use plimsoll_schemas::words::probe;
 
 use crate::hooks::language::Language;
 
 pub use files::{Found, of_file};
+pub use runner::of_runner;
 
 /// An ecosystem whose packages cannot be measured in a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -129,6 +129,7 @@ impl Workload {
         }
         let may_hide = match observation.kind {
             usage_kind::EXECUTABLE => true,
+            usage_kind::LIBRARY => is_program(&observation.path),
             usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
             _ => false,
         };
@@ -180,6 +181,12 @@ impl Workload {
             look: Look::Forks,
         });
     }
+}
+
+/// Whether what was mapped is a program by its name: the dynamic linker was called to run it.
+fn is_program(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    ![&b".so"[..], b".node"].iter().any(|ending| memchr::memmem::find(name, ending).is_some())
 }
 
 #[cfg(test)]

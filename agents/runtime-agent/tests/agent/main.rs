@@ -12,4 +12,5 @@ mod hook_coverage;
 mod hook_starts;
 mod hooks;
 mod readers;
+mod runners;
 mod trees;
