@@ -365,6 +365,39 @@ fn the_result_goes_to_a_file_and_the_output_stays_the_commands() {
     }
 }
 
+/// PYTHONSTARTUP and LD_PRELOAD of the application work as ever, and what they load is used.
+#[test]
+fn the_applications_own_settings_stay() {
+    const PRELOADED: &str = "#include <unistd.h>\n\
+        __attribute__((constructor)) static void begin(void) { write(1, \"preloaded\\n\", 10); }\n";
+    const COMMAND: &str = "PYTHONSTARTUP=$PWD/startup.py LD_PRELOAD=$PWD/preloaded.so venv/bin/python -i 2> /dev/null \
+        < input.py";
+    let world = World::new();
+    let app = world.app();
+    std::fs::write(app.join("preloaded.c"), PRELOADED).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o", "preloaded.so", "preloaded.c"]).current_dir(&app);
+    assert!(compiler.status().expect("cc is needed (apt install gcc libc6-dev)").success());
+    std::fs::write(app.join("startup.py"), "import used_one\nprint('started')\n").unwrap();
+    std::fs::write(
+        app.join("input.py"),
+        "import os\nprint(os.environ['PYTHONSTARTUP'], os.environ['LD_PRELOAD'])\n",
+    )
+    .unwrap();
+    let plain = Command::new("sh").args(["-c", COMMAND]).current_dir(&app).output().unwrap();
+    let expected = format!("preloaded\nstarted\n{0}/startup.py {0}/preloaded.so\n", app.display());
+    assert_eq!(String::from_utf8_lossy(&plain.stdout), expected);
+    world.scan();
+    let ways: &[&[&str]] = if has_ebpf() { &[&["--no-ebpf"], &[]] } else { &[&["--no-ebpf"]] };
+    for way in ways {
+        let options = [way, &["-o", "json", "--output-file", "result", "--cmd", "sh", "-c", COMMAND][..]];
+        let output = world.output(&app, &[&["run"][..], &NAMES, &options.concat()].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{way:?}");
+        let report = serde_json::from_slice(&std::fs::read(app.join("result")).unwrap()).unwrap();
+        assert_eq!(package(&report, "used-one")["use"], "used", "{way:?}");
+    }
+}
+
 #[test]
 fn runs_at_the_same_time_lose_nothing() {
     let world = World::new();
