@@ -95,3 +95,4 @@ export async function load(place, context, next) {
   loaded(place);
   return result;
 }
+//# sourceURL=node:plimsoll/loader_hook

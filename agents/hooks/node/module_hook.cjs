@@ -47,6 +47,9 @@
   // Modules that were or are being compiled.
   const compiled = new WeakSet();
   const thisFile = __filename;
+  // Options that are no other with two threads than with one.
+  const quietOption =
+    /^--((max-(old|semi)-space-size|stack-trace-limit|unhandled-rejections|dns-result-order)=.*|enable-source-maps|no-warnings|no-deprecation|expose-gc)$/;
   let lost = 0;
   let failures = 0;
   // V8 is to be asked which scripts it parses, as soon as an ECMAScript module is required.
@@ -171,7 +174,7 @@
     if (require.cache !== cache) require.cache = cache;
   }
 
-  function watchEsm() {
+  function watchEsm(isMainThread) {
     if (typeof Module.registerHooks === 'function') {
       Module.registerHooks({
         __proto__: null,
@@ -181,7 +184,7 @@
           return result;
         },
       });
-    } else if (typeof Module.register === 'function') {
+    } else if (typeof Module.register === 'function' && hasOnlyQuietOptions(isMainThread)) {
       // On a thread of its own, which has this hook too, where it must not begin again.
       const loader = pathToFileURL(path.join(__dirname, 'loader_hook.mjs')).href;
       try {
@@ -192,8 +195,52 @@
       // That thread is not asked for what an ECMAScript module imports that was taken by require.
       asksV8 = Boolean(process.features.require_module);
     } else {
-      watchScripts();
+      watchCompiled('loads ECMAScript modules', onlyStartsTests());
+      // What V8 parses are scripts.
+      if (includes(options(), '--experimental-wasm-modules')) {
+        report('NF', 'blind: may import WebAssembly, which the module hook does not see beside these options', '');
+      }
     }
+  }
+
+  // Words of NODE_OPTIONS without the hook's own.
+  function without(given) {
+    const own = `--require "${thisFile}"`;
+    const at = indexOf(given, own);
+    return at < 0 ? given : slice(given, 0, at) + slice(given, at + own.length);
+  }
+
+  // All options of this thread.
+  function options() {
+    return `${process.execArgv.join(' ')} ${without(toText(process.env.NODE_OPTIONS || ''))}`;
+  }
+
+  // Those that the process began with, as far as its first word that is none.
+  function firstOptions() {
+    const [program, ...words] = readFileSync('/proc/self/cmdline', 'utf8').split('\0');
+    // The application's title stands there.
+    if (!/(^|\/)node(js)?[\d.-]*$/.test(program)) return '--title';
+    const end = words.findIndex((word) => word[0] !== '-');
+    const name = 'NODE_OPTIONS=';
+    const given = readFileSync('/proc/self/environ', 'utf8').split('\0').find((word) => startsWith(word, name));
+    return `${words.slice(0, end).join(' ')} ${without(slice(given || name, name.length))}`;
+  }
+
+  // `node --test` has no V8 to ask (20 to 22.14). It starts a process for each file of tests, with the same `--require` and
+  // `--import`, where V8 tells; for itself it loads nothing but what these options name.
+  function onlyStartsTests() {
+    const words = ` ${options()} `;
+    const loads = /--test-reporter[= ](?!(spec|tap|dot|junit|lcov) )|--test-global-setup|test-isolation[= ]none/;
+    return includes(words, ' --test ') && !loads.test(words);
+  }
+
+  // Node.js begins the thread of loaders as it began this one, or its first: it runs the application's `--require` files
+  // once more, and warns, profiles and measures once more. So only where no option asks for any of that; a file that ran
+  // before this one may have changed what the options are said to be.
+  function hasOnlyQuietOptions(isMainThread) {
+    if (process.env.NODE_V8_COVERAGE || Object.keys(Module._cache).some((file) => file !== thisFile)) return false;
+    const all = isMainThread ? options() : `${options()} ${firstOptions()}`;
+    return all.split(/\s+/).every((word) => word === '' || quietOption.test(word));
   }
 
   // Whether a file that require takes is an ECMAScript module, by its name and its package (nodejs.org/api/packages.html).
@@ -217,27 +264,35 @@
     return kinds[directory];
   }
 
-  // What V8 itself says about each script that it parses, and has parsed: before 18.19, and where the application compiles.
+  // What V8 itself says about each script that it parses, and has parsed: before 18.19, beside options that a second
+  // thread would repeat, and where the application compiles.
   function watchScripts() {
     if (askedV8) return;
     askedV8 = true;
     const inspector = require('inspector');
     const session = new inspector.Session();
     session.connect();
-    session.on('Debugger.scriptParsed', (message) => guard(() => loadedUrl(message.params.url)));
+    session.on('Debugger.scriptParsed', (message) => {
+      guard(() => {
+        const { url, hasSourceURL, embedderName } = message.params;
+        loadedUrl(url);
+        // Who names himself by `//# sourceURL=` has another name beside.
+        if (hasSourceURL) loadedUrl(embedderName);
+      });
+    });
     // Scripts that nobody uses any more are not kept for us.
     session.post('Debugger.enable', { maxScriptsCacheSize: 0 });
     // A `debugger` statement stops nobody.
     session.post('Debugger.setSkipAllPauses', { skip: true });
   }
 
-  function watchCompiled() {
+  function watchCompiled(what = 'compiles files by itself (vm)', mayFail = false) {
     if (silent) return;
     try {
       watchScripts();
     } catch (error) {
-      const why = toText(error && error.message);
-      report('NF', `blind: compiles files by itself (vm), and V8 could not be asked which (${why})`, '');
+      const why = toText((error && error.message) || error);
+      if (!mayFail) report('NF', `blind: ${what}, and V8 could not be asked which (${why})`, '');
     }
   }
 
@@ -349,7 +404,7 @@
     report('NH', `node ${process.version}${isMainThread ? '' : ' worker'}`, process.execPath);
     watchCommonJs();
     // Node.js's own thread for the application's loaders takes no hooks of this kind: loading would fail.
-    if (!threads.isInternalThread) watchEsm();
+    if (!threads.isInternalThread) watchEsm(isMainThread);
     watchWorkers(threads);
     watchCompile(Module.prototype);
     watchVm(require('vm'));
@@ -357,3 +412,5 @@
     delete Module._cache[__filename];
   });
 })();
+// Code of this scheme is Node.js's own for tools that measure which lines a test covers.
+//# sourceURL=node:plimsoll/module_hook

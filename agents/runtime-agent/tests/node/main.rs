@@ -8,5 +8,6 @@ mod support;
 mod application;
 mod bundles;
 mod permission;
+mod preloads;
 mod programs;
 mod runners;
