@@ -178,8 +178,9 @@ pub const COPY_OF_ANY_ARCHIVE: &[u8] = b"?/";
 /// Begins the path of a file that was used at a place which no scan lists, and that may be a copy of one of the artifact's.
 /// In a question the used file's absolute path stands behind it (`?=/tmp/x/a.js`). The answer, and what is told of it on
 /// the topics, names the packages instead, so that it is the same for all their files and in each run
-/// (`?=/pkg:npm/a@1#0123456789ab`): state `unresolved` with the owners that it may be a copy of. Alone (`?=/`): nobody could
-/// tell of what it is a copy, if of anything.
+/// (`?=/pkg:npm/a@1#0123456789ab`): state `unresolved` with the owners that it may be a copy of. With the path of a file, or
+/// of a directory behind which stands a slash (`?=/srv/server`, `?=/srv/lib/`): what was used there hides what the image has,
+/// as a volume does; in answers its drift is `modified`. Alone (`?=/`): nobody could tell of what it is a copy, if of anything.
 pub const COPY_OF_ANY_FILE: &[u8] = b"?=/";
 /// JSON files that package managers and compilers of Node.js look at: reading one loads nothing. Agent and catalog agree.
 pub const NODE_SETTINGS: &[&[u8]] = &[
@@ -210,6 +211,9 @@ pub fn java_package_of(path: &[u8]) -> Option<&[u8]> {
 pub fn possible_copy_of(path: &[u8]) -> Option<&[u8]> {
     split_copy(path).map(|(copy, _)| copy)
 }
+
+/// Begins what names packages behind [`COPY_OF_ANY_FILE`].
+pub const COPY_OF_PACKAGES: &[u8] = b"pkg:";
 
 /// What a path with [`COPY_OF_ANY_FILE`] names: the used file without its leading slash, or the packages; empty where
 /// nobody could tell.

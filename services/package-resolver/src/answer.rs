@@ -154,12 +154,23 @@ impl Question<'_> {
 
     /// A file was used at a place that no scan lists.
     fn possible_copy(&self, asked: &PathQuery, path: &[u8]) -> PackageOwnership {
-        let unresolved = |path: &[u8], reason: &str| unresolved(self.artifact, path, reason, self.now_ms);
+        // It may be on a volume, and hide what the image has there. Nobody can look behind it.
+        let hides = !self.root.component
+            && !matches!(self.root.layers().map(|layers| layers.has(path)), Some(Ok(false)));
+        let drift = if hides { drift::MODIFIED } else { drift::UNKNOWN };
+        let unresolved = |path: &[u8], reason: &str| PackageOwnership {
+            drift: drift.into(),
+            ..unresolved(self.artifact, path, reason, self.now_ms)
+        };
         let used_in = match (self.root.component, self.host) {
             (false, _) => self.root,
             (true, Some(host)) => host,
             (true, None) => return unresolved(&asked.path, "the host's root is not open"),
         };
+        // A container that was removed leaves an empty root: of that no index tells anything.
+        if self.tree.list(b"").map_or(true, |names| names.is_empty()) {
+            return unresolved(&asked.path, "the workload's root is gone");
+        }
         let used = Used { path, inode: asked.inode, changed_ms: asked.changed_ms };
         let places = Places { own: self.root.directory(), used: used_in.directory() };
         let copies = match places.judge(self.found.current.files(self.tree), &used) {

@@ -10,7 +10,7 @@ use plimsoll_schemas::words::{
 use super::{ASKED_MAX, Asked, Engine, RESOLVE_MAX_ATTEMPTS, RESOLVE_RETRY_MS, TREE_ID};
 use crate::output::RuntimeEvent;
 use crate::unmeasurable;
-use crate::workload::{NO_POSITION, PendingItem, ToAsk};
+use crate::workload::{NO_POSITION, PendingItem, ToAsk, Workload};
 
 /// Whether a used file may be one of the first artifact's, or a copy. `index` is that of the artifact in which its path lies.
 fn may_be_copy(
@@ -85,6 +85,9 @@ impl Engine {
             }
             return false;
         };
+        if copied_file_of(&answer.path).is_some() && answer.drift == drift::MODIFIED {
+            self.tell_hidden(id, pending);
+        }
         // It is the artifact's own file.
         if copied_file_of(&answer.path).is_none() {
             pending.path.clone_from(&answer.path);
@@ -101,14 +104,29 @@ impl Engine {
 
     /// Nobody could tell of some file: it may be of any package.
     fn leave_out_copies(&mut self, id: u64) {
-        let Some(workload) = self.workloads.get_mut(&id) else { return };
-        if !workload.leaves_out_copies() {
-            return;
+        if self.workloads.get_mut(&id).is_some_and(Workload::leaves_out_copies) {
+            self.tell(id, COPY_OF_ANY_FILE.to_vec());
         }
+    }
+
+    /// What was used hides what the image has in its place: of a module, all of its directory.
+    fn tell_hidden(&mut self, id: u64, pending: &PendingItem) {
+        let mut path = [COPY_OF_ANY_FILE, copied_file_of(&pending.path).unwrap_or_default()].concat();
+        if pending.item.kind != usage_kind::EXECUTABLE {
+            path.truncate(path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1));
+        }
+        if self.workloads.get_mut(&id).is_some_and(|workload| workload.tells_copy(&path)) {
+            self.tell(id, path);
+        }
+    }
+
+    /// Hands out what stands for packages.
+    fn tell(&mut self, id: u64, path: Vec<u8>) {
+        let Some(workload) = self.workloads.get(&id) else { return };
         let now = now_ms();
         let item = UsageItem {
             kind: usage_kind::MODULE.to_owned(),
-            path: COPY_OF_ANY_FILE.to_vec(),
+            path,
             mount: mount::ROOT.to_owned(),
             rung: Rung::Loaded.as_str().to_owned(),
             first_seen_ms: now,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::not_measurable::remedy_of;
 use plimsoll_schemas::words::{
-    Rung, copied_file_of, measured_as, ownership_state, package_kind, possible_copy_of, probe, usage,
+    COPY_OF_PACKAGES, Rung, copied_file_of, measured_as, ownership_state, package_kind, possible_copy_of,
+    probe, usage,
 };
 
 use crate::artifact::Artifact;
@@ -190,6 +191,8 @@ pub(crate) struct Unresolved {
     copies: BTreeMap<String, String>,
     /// Nobody could tell of what such a file is a copy.
     any_file: bool,
+    /// Files, and directories with a slash at their ends, of volumes, which hide what the image has there.
+    hidden: BTreeSet<Vec<u8>>,
 }
 
 /// What may be a use of a package, without being known to be one.
@@ -204,6 +207,8 @@ pub(crate) enum PossibleUse<'a> {
     Copy(&'a str, &'a str),
     /// A file at a place that no scan lists; how it was used.
     File(&'a str),
+    /// What lies on a volume in the place of a package.
+    Hidden,
 }
 
 /// The archive that a path names as what may be a copy; empty if none.
@@ -215,9 +220,10 @@ impl Unresolved {
     /// A file was used that may be a copy.
     fn add_copy(&mut self, copied: &[u8], ownership: Option<&Ownership>) {
         match ownership {
-            // The answer is on its way, or nobody could give one.
-            None => self.any_file = true,
             _ if copied.is_empty() => self.any_file = true,
+            _ if !copied.starts_with(COPY_OF_PACKAGES) => drop(self.hidden.insert(copied.to_vec())),
+            // The answer is on its way.
+            None => self.any_file = true,
             Some(ownership) => {
                 for owner in &ownership.owners {
                     let how = || ownership.reason.clone();
@@ -236,7 +242,12 @@ impl Unresolved {
                 || self.any_archive && package.ecosystem == "maven"
                 || !self.loaded.is_empty() && package.may_hold_any(&self.loaded)
         };
+        let is_hidden = package.kind != package_kind::OS
+            && package.scan.is_some()
+            && !self.hidden.is_empty()
+            && package.may_hold_any(&self.hidden);
         match self.classes.get(package.id) {
+            _ if is_hidden => PossibleUse::Hidden,
             _ if is_path => PossibleUse::Path,
             Some((class, copy)) if copy.is_empty() => PossibleUse::Class(class),
             Some((class, copy)) => PossibleUse::Copy(class, copy),
@@ -244,6 +255,10 @@ impl Unresolved {
         }
     }
 }
+
+/// Hooks of languages that can evaluate a text, of which their interpreter does not tell from where it came.
+const EVALUATING: [&str; 4] =
+    [probe::PYTHON_IMPORT, probe::NODE_MODULE, probe::RUBY_FEATURE, probe::PHP_INCLUDE];
 
 /// Judges a package, of which there may be uses that nobody can tell.
 pub(crate) fn judge(
@@ -378,6 +393,13 @@ fn judge_lack(
     }
     match possible {
         PossibleUse::Nothing => {}
+        PossibleUse::Hidden => {
+            let reason =
+                "files of a volume, which is no part of the image, were used in its place".to_owned();
+            let remedy =
+                "run it once without the volume, or scan and run the volume's directory as a component";
+            return (usage::NOT_MEASURED, reason, remedy.to_owned());
+        }
         PossibleUse::File(how) => {
             let reason = format!("a copy of it may have been used, which the scan does not list: {how}");
             let remedy =
@@ -412,7 +434,20 @@ fn judge_lack(
         Some(Rung::Accessed) => format!("its files were only read, none was loaded, in {workloads}"),
         _ => format!("none of its files was used in {workloads}"),
     };
-    (usage::UNUSED, reason + " watched from the first exec", String::new())
+    let others = match coverage.workload_count - watched {
+        0 => String::new(),
+        1 => "; 1 more was not".to_owned(),
+        others => format!("; {others} more were not"),
+    };
+    let is_hook = |probe: &String| EVALUATING.contains(&probe.as_str());
+    let by_hook = match coverage.probes.as_slice() {
+        [] => "",
+        probes if probes.iter().all(is_hook) => {
+            "; the hook does not see what a program reads as text and evaluates"
+        }
+        _ => "",
+    };
+    (usage::UNUSED, format!("{reason} watched from the first exec{others}{by_hook}"), String::new())
 }
 
 #[cfg(test)]

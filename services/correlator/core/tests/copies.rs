@@ -61,3 +61,27 @@ fn of_what_nobody_could_tell_it_may_be_all() {
 fn what_was_only_read_holds_nothing_back() {
     assert_eq!(uses(may_be(&["moment"]), COPY, "accessed").0, ["unused", "unused"]);
 }
+
+#[test]
+fn what_a_volume_hides_is_not_known_to_be_unused() {
+    let names = ["hidden", "other"];
+    let check = |ecosystem: &str, location: &str, used: &str, expected: &str| {
+        let mut packages = names.map(|name| package("s1", name, "application", &[]));
+        for (package, path) in packages.iter_mut().zip([location, "opt/elsewhere"]) {
+            package.ecosystem = ecosystem.into();
+            package.locations[0].path = path.into();
+        }
+        let mut events = vec![Event::Manifest(manifest("s1", &packages))];
+        events.extend(packages.into_iter().map(Event::Package));
+        events.push(Event::Workload(workload("w", "web", T0, T0 + 60_000, true)));
+        events.push(Event::Usage(usage("w", "web", vec![item(used, "module", "loaded", T0 + 1)])));
+        let got = run(events.into_iter().enumerate().map(|(offset, event)| (event, order(offset as i64))));
+        let found = names.map(|name| got.package(name).r#use.clone());
+        assert_eq!(found, [expected, "unused"], "{ecosystem} {location} {used}");
+    };
+    check("golang", "srv/server", "?=/srv/server", "not_measured");
+    check("golang", "srv/server", "?=/srv/other", "unused");
+    check("pypi", "srv/lib/a-1.dist-info", "?=/srv/lib/a/", "not_measured");
+    check("composer", "srv/vendor/a/a", "?=/srv/vendor/a/a/src/", "not_measured");
+    check("composer", "srv/vendor/a/a", "?=/data/vendor/a/a/src/", "unused");
+}
