@@ -15,8 +15,11 @@ pub(super) const MAX_COUNTED_FILES: usize = bound(200_000, 2_000);
 /// The files of one package, by what loads them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    /// JavaScript, WebAssembly and native addons: modules for every loader.
+    /// JavaScript and native addons: modules for every loader.
     modules: u64,
+    /// WebAssembly: mostly read and instantiated, which no hook inside of Node.js sees.
+    #[serde(default)]
+    web_assembly: u64,
     /// JSON files: modules when required. Whether they were only read, the kernel cannot tell: it takes them for loaded.
     data_modules: u64,
     /// Those of them that tools read as settings, which the agent does not take for loaded.
@@ -74,7 +77,8 @@ impl Counts {
         let (directory, name) = path::split(path);
         let extension = memchr::memrchr(b'.', name).map_or(&b""[..], |dot| &name[dot + 1..]);
         match extension {
-            b"js" | b"mjs" | b"cjs" | b"node" | b"wasm" => self.modules += 1,
+            b"js" | b"mjs" | b"cjs" | b"node" => self.modules += 1,
+            b"wasm" => self.web_assembly += 1,
             _ if entries.iter().any(|entry| entry == path) => self.modules += 1,
             b"json" if name != super::MANIFEST => {
                 self.data_modules += 1;
@@ -88,7 +92,7 @@ impl Counts {
     }
 
     pub fn loadable(&self) -> u64 {
-        self.modules + self.data_modules + self.libraries + self.programs
+        self.modules + self.web_assembly + self.data_modules + self.libraries + self.programs
     }
 
     /// The probes that would see every kind of use of these files. A probe that would miss one must not stand here: it
@@ -96,11 +100,12 @@ impl Counts {
     pub fn observable_by(&self) -> Vec<&'static str> {
         let mut probes = Vec::new();
         let has_seen_data = self.data_modules > 0 && self.settings == 0;
-        if self.modules + self.libraries + self.programs > 0 || has_seen_data {
+        if self.modules + self.web_assembly + self.libraries + self.programs > 0 || has_seen_data {
             probes.push(probe::EBPF_FILES);
         }
         // Of what was not looked at nothing is known.
-        let is_seen_inside = !self.is_cut && self.libraries == 0 && (self.programs == 0 || self.modules > 0);
+        let only_others = self.modules == 0 && self.programs + self.web_assembly > 0;
+        let is_seen_inside = !self.is_cut && self.libraries == 0 && !only_others;
         if self.modules + self.data_modules > 0 && is_seen_inside {
             probes.push(probe::NODE_MODULE);
         }
@@ -144,6 +149,9 @@ mod tests {
     #[test]
     fn what_can_be_seen() {
         check(&["x/index.js", "x/package.json", "x/a.json"], 2, "ebpf-files,node-module");
+        check(&["x/index.js", "x/x.wasm"], 2, "ebpf-files,node-module");
+        check(&["x/x.wasm", "x/a.json", "x/package.json"], 2, "ebpf-files");
+        check(&["x/x.wasm"], 1, "ebpf-files");
         check(&["x/build/Release/addon.node"], 1, "ebpf-files,node-module");
         check(&["x/main", "x/readme"], 1, "ebpf-files,node-module");
         check(&["x/data/a.json", "x/package.json"], 1, "ebpf-files,node-module");
