@@ -86,6 +86,12 @@ fn table_of_use() {
     check(Case { seen: &[Rung::Executed], ..WATCHED }, ("used", "executed", "executing"));
     check(Case { seen: &[Rung::SymbolExecuted], ..WATCHED }, ("used", "symbol_executed", "vulnerable"));
     check(Case { seen: &[Rung::Deployed], ..WATCHED }, ("unused", "deployed", "none"));
+    check(Case { workloads: 4, ..WATCHED }, ("unused", "deployed", "the first exec; 3 more were not"));
+    let by = |change| Case { kind: "application", change, ..WATCHED };
+    check(
+        by(|_, facts, _| facts.coverage.probes = vec!["node-module".into()]),
+        ("unused", "deployed", "the first exec; the hook does not see what a program reads as text"),
+    );
     let python = Case { kind: "application", ..WATCHED };
     check(Case { seen: &[Rung::Accessed], ..python }, ("unused", "accessed", "only read"));
     check(
