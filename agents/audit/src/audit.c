@@ -2,7 +2,7 @@
  * Reports every object that the dynamic linker opens to a FIFO (rtld-audit(7)).
  * It must never block, end or change the program, nor call into any library, but for the functions of the C library that it
  * stands before (exec.h): it has only system calls. What it takes out of a program's environment is Plimsoll's own
- * (node_options.h, words.h).
+ * (node_options.h, java_options.h, words.h).
  *
  * A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
@@ -142,6 +142,7 @@ static void report(const char *kind, const char *name, size_t name_length, const
 #include "node_options.h"
 #include "symbols.h"
 #include "words.h"
+#include "java_options.h"
 #include "exec.h"
 
 /* Whether the last part of the path begins as the name of an interpreter: its arguments tell what can be expected. */
@@ -177,7 +178,7 @@ static void hello(void)
 	long length = system_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)scratch, sizeof(scratch));
 	long got = 0;
 	const char *end, *base;
-	int is_node;
+	int is_node, is_java;
 
 	if (length < 0)
 		length = 0;
@@ -185,6 +186,7 @@ static void hello(void)
 	while (base > scratch && base[-1] != '/')
 		base--;
 	is_node = begins(base, end, "node");
+	is_java = begins(base, end, "java");
 	/* Options such as -I tell whether a language's hook can be expected. */
 	if (is_interpreter(base, end)) {
 		long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
@@ -194,6 +196,8 @@ static void hello(void)
 		}
 	}
 	copy_program((size_t)length);
+	if (is_java)
+		leave_java_alone();
 	report("LH", arguments, got > 0 ? (size_t)got : 0, "", 0, scratch, (size_t)length);
 	if (is_node && leave_node_alone())
 		report("NF", node_left, sizeof(node_left) - 1, "", 0, "", 0);

@@ -110,6 +110,20 @@ static int take_out(char *variable, char *value, char *end, const char *option, 
 	return 1;
 }
 
+/* Where this program's arguments and environment lie; 0 if that is not told. */
+static int own_memory(char stat[STAT_MAX_BYTES], struct memory *arguments, struct memory *environment)
+{
+	long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+	long got;
+
+	if (file < 0)
+		return 0;
+	got = system_call(SYS_read, file, (long)stat, STAT_MAX_BYTES, 0);
+	system_call(SYS_close, file, 0, 0, 0);
+	return got > 0 && memory_of(stat, (size_t)got, STAT_ARGUMENTS, arguments) &&
+	       memory_of(stat, (size_t)got, STAT_ENVIRONMENT, environment);
+}
+
 /* Whether the hook was taken out of this program's options. */
 static int leave_node_alone(void)
 {
@@ -117,16 +131,9 @@ static int leave_node_alone(void)
 	char stat[STAT_MAX_BYTES], option[OPTION_MAX_BYTES];
 	struct memory arguments, environment;
 	size_t length = hook_option(option);
-	long file = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
-	long got;
 	int asked, taken = 0;
 
-	if (file < 0)
-		return 0;
-	got = system_call(SYS_read, file, (long)stat, sizeof(stat), 0);
-	system_call(SYS_close, file, 0, 0, 0);
-	if (!length || got <= 0 || !memory_of(stat, (size_t)got, STAT_ARGUMENTS, &arguments) ||
-	    !memory_of(stat, (size_t)got, STAT_ENVIRONMENT, &environment))
+	if (!length || !own_memory(stat, &arguments, &environment))
 		return 0;
 	asked = has_such_word(arguments.from, arguments.until);
 	for (char *at = environment.from; at < environment.until;) {

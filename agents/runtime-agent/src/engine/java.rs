@@ -191,7 +191,7 @@ impl Java {
                     .start
                     .as_ref()
                     .is_some_and(|start| procfs::maps_below(pid, start.directory()) == Some(true));
-                if has_agent || (watched.start.is_some() && age < HELLO_TIMEOUT) {
+                if has_agent || (watched.start.is_some() && !jvm.lacks_option && age < HELLO_TIMEOUT) {
                     continue;
                 }
                 if !self.config.attach {

@@ -13,7 +13,7 @@ use crate::hooks::UnseenStart;
 use crate::hooks::report::{JvmReport, Report};
 use crate::java::place::{Place, place_of};
 use crate::java::reader::Heard;
-use crate::java::{JavaCoverage, JavaReports, StartHook, text_of};
+use crate::java::{JavaCoverage, JavaReports, StartHook, archives, text_of};
 use crate::observe::{Observation, Origin};
 use crate::workload::{NO_POSITION, ObservedKey, Watch, Workload};
 use crate::{procfs, unmeasurable};
@@ -53,6 +53,8 @@ pub struct Jvm {
     /// Mount points other than its root: volumes, for containers.
     pub mounts: Vec<Vec<u8>>,
     pub helper: bool,
+    /// Its environment does not name the agent, which need not be waited for.
+    pub lacks_option: bool,
 }
 
 impl Watched {
@@ -76,8 +78,13 @@ impl Watched {
         if self.start.as_ref().is_some_and(|start| start.misleads(pid)) {
             self.coverage.lacks_library(pid, &program);
         }
+        if archives::is_written_by(pid) {
+            self.coverage.writes_archive(pid);
+        }
+        let lacks_option = self.start.as_ref().is_some_and(|start| !start.is_named_by(pid));
         let mounts = if id & TREE_ID != 0 { Vec::new() } else { procfs::mount_points(pid) };
-        let jvm = Jvm { started_ns, since: Instant::now(), program, image: None, mounts, helper: false };
+        let since = Instant::now();
+        let jvm = Jvm { started_ns, since, program, image: None, mounts, helper: false, lacks_option };
         self.jvms.insert(pid, jvm);
     }
 
@@ -268,6 +275,7 @@ mod tests {
             image: None,
             mounts: Vec::new(),
             helper: false,
+            lacks_option: false,
         };
         watched.jvms.extend((1..).take(JVMS_MAX).map(|number| (u32::MAX - number, jvm())));
         let pid = std::process::id();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use plimsoll_schemas::words::observed;
 
+use super::archives;
 use super::counted::Counted;
 use crate::hooks::UnseenStart;
 use crate::hooks::report::{JvmReport, Report};
@@ -16,7 +17,7 @@ const REASONS_MAX: usize = 16;
 const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`, or in another root directory \
     where its agent is not, and ended before it could be attached to; let what starts it (a start script with `unset` or \
     `env -i`, for example) keep that variable, or let it run for some seconds, and take it out before another root directory \
-    (`env -u JAVA_TOOL_OPTIONS`)";
+    (`env -u JAVA_TOOL_OPTIONS`), or if it writes an archive of its classes (CDS) by options in a file or an inner script";
 /// The agent's library is not where the JVM's environment says.
 const ELSEWHERE: &str = "was started in another root directory, where the agent of its JAVA_TOOL_OPTIONS is not, and so \
     refused to start; run the command behind `env -u JAVA_TOOL_OPTIONS`: its JVMs are attached to (from JDK 21 on with \
@@ -34,6 +35,8 @@ const JVMS_MAX: usize = 4_096;
 enum Jvm {
     /// It runs, and nothing is known of an agent in it.
     Found,
+    /// The same, and it can only be attached to, as it writes an archive of its classes.
+    WritesArchive,
     /// Its agent is at work.
     Working,
     /// It told everything and ended, or is given up and counted.
@@ -101,6 +104,13 @@ impl JavaCoverage {
         }
     }
 
+    /// A process that was found writes an archive of its classes, and so has no agent from its start.
+    pub fn writes_archive(&mut self, pid: u32) {
+        if self.jvms.get(&pid) == Some(&Jvm::Found) {
+            self.set(pid, Jvm::WritesArchive);
+        }
+    }
+
     /// The agent was attached, and `unloaded` classes had gone before it came.
     pub fn attached(&mut self, pid: u32, program: &str, unloaded: Option<u64>) {
         self.set(pid, Jvm::Working);
@@ -163,7 +173,7 @@ impl JavaCoverage {
     /// A process ended, and all that it wrote was read.
     pub fn gone(&mut self, pid: u32, program: &str) {
         let was = self.jvms.remove(&pid);
-        if was == Some(Jvm::Found) {
+        if matches!(was, Some(Jvm::Found | Jvm::WritesArchive)) {
             self.counted.begin(pid, observed::REFUSED);
         }
         self.counted.end(pid);
@@ -171,6 +181,13 @@ impl JavaCoverage {
             Some(Jvm::Found) => {
                 let reason = if self.starts_with_agent { WITHOUT_OPTION } else { ENDED_BEFORE };
                 self.lose(1, program, reason);
+            }
+            Some(Jvm::WritesArchive) => {
+                let (why, remedy) = (archives::WHY, archives::WITHOUT_ARCHIVE);
+                let reason = format!(
+                    "{why}, and it ended before it could be attached to; let it run for some seconds, or {remedy}"
+                );
+                self.lose(1, program, &reason);
             }
             Some(Jvm::Working) => self.lose(
                 1,
@@ -234,7 +251,7 @@ impl JavaCoverage {
 
     /// Whether its agent still has to come.
     pub fn is_expected(&self, pid: u32) -> bool {
-        self.jvms.get(&pid) == Some(&Jvm::Found)
+        matches!(self.jvms.get(&pid), Some(Jvm::Found | Jvm::WritesArchive))
     }
 
     /// Whether the probe works, and from the first exec on.
@@ -281,11 +298,12 @@ mod tests {
         Report(u32, JvmReport, &'static str),
         Lossy(u32),
         Found(u32),
+        Writes(u32),
         Attached(u32, Option<u64>),
         GiveUp(u32),
         Gone(u32),
     }
-    use Step::{Attached, Found, GiveUp, Gone, Lossy};
+    use Step::{Attached, Found, GiveUp, Gone, Lossy, Writes};
 
     /// What can be vouched for after a history.
     fn after(mut coverage: JavaCoverage, steps: &[Step]) -> JavaCoverage {
@@ -307,6 +325,7 @@ mod tests {
                     coverage.on_report(*pid, kind, &report(kind, "", 7), "/java");
                 }
                 Found(pid) => coverage.found(*pid),
+                Writes(pid) => coverage.writes_archive(*pid),
                 Attached(pid, unloaded) => coverage.attached(*pid, "/java", *unloaded),
                 GiveUp(pid) => coverage.give_up(*pid, "/java", "refuses"),
                 Gone(pid) => coverage.gone(*pid, "/java"),
@@ -365,6 +384,7 @@ mod tests {
             "was started without the JAVA_TOOL_OPTIONS of `plimsoll run`",
         );
         check_reason(false, &[Found(1), Gone(1)], "start it with `plimsoll run`");
+        check_reason(true, &[Found(1), Writes(1), Gone(1)], "run it once without that option");
         check_reason(true, &[START, Gone(1)], "; end it by SIGTERM");
         check_reason(true, &[Found(1), Attached(1, Some(3))], "; start it again");
         check_reason(true, &[Found(1), Attached(1, None)], "; start it without that option");

@@ -1,6 +1,8 @@
 //! Whether the agent may be brought into a JVM that runs, from what is known of it. Pure.
 //! It must never let a signal be sent to a JVM that would not catch it.
 
+use super::archives;
+
 /// The first version that warns of agents which come later.
 const WARNS_FROM: u32 = 21;
 
@@ -41,7 +43,13 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
         let on = |option: &&String| ["+", "-"].iter().any(|sign| **option == format!("-XX:{sign}{name}"));
         facts.options.iter().rfind(on).map(|option| option.starts_with("-XX:+"))
     };
-    let refuse = |why: &str| Verdict::Refuse(format!("{why}; {AT_START}"));
+    let archive = facts.options.iter().any(|option| archives::is_archive_option(option));
+    let refuse = |why: &str| {
+        Verdict::Refuse(match archive {
+            true => format!("{}, and {why}; {}", archives::WHY, archives::WITHOUT_ARCHIVE),
+            false => format!("{why}; {AT_START}"),
+        })
+    };
     if facts.is_openj9 {
         return refuse("is Eclipse OpenJ9, to which agents cannot be attached from outside");
     }
@@ -60,9 +68,14 @@ pub fn judge(facts: &JvmFacts, attach_from_21: bool) -> Verdict {
     let warns = facts.version.is_none_or(|version| version >= WARNS_FROM)
         && last("EnableDynamicAgentLoading") != Some(true);
     if warns && !attach_from_21 {
+        let (why, otherwise) = if archive {
+            (format!("{}, and ", archives::WHY), archives::WITHOUT_ARCHIVE)
+        } else {
+            (String::new(), AT_START)
+        };
         return Verdict::Refuse(format!(
-            "is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error; allow that with \
-             java.attach_from_21 (`plimsoll run --java-attach-from-21`), or {AT_START}"
+            "{why}is of JDK {WARNS_FROM} or newer, and would print a warning on its standard error when it is attached to; \
+             allow that with java.attach_from_21 (`plimsoll run --java-attach-from-21`), or {otherwise}"
         ));
     }
     if facts.is_stopped || (!facts.listens && !facts.catches_quit) {
@@ -145,6 +158,10 @@ mod tests {
         check(Some(21), "java Main", "", false, "java.attach_from_21");
         check(None, "java Main", "", false, "java.attach_from_21");
         check(Some(21), "java Main", "", true, "Attach");
+        let archive = "java -XX:+AutoCreateSharedArchive -XX:SharedArchiveFile=a.jsa Main";
+        check(Some(25), archive, "", false, "run it once without that option");
+        check(Some(25), archive, "", true, "Attach");
+        check(Some(17), "java -XX:ArchiveClassesAtExit=a.jsa -Xrs Main", "", true, "without that option");
         check(Some(25), "java -XX:+EnableDynamicAgentLoading Main", "", false, "Attach");
         check(Some(17), "java -XX:-EnableDynamicAgentLoading Main", "", true, "EnableDynamicAgentLoading");
         check(Some(17), "java -XX:+DisableAttachMechanism Main", "", false, "DisableAttachMechanism");

@@ -5,6 +5,7 @@
 //! process ([`helper`]); [`reader`] takes reports, [`place`] tells the archive that a class came from, and [`coverage`]
 //! what can be vouched for.
 
+pub mod archives;
 pub mod attach;
 mod counted;
 pub mod coverage;

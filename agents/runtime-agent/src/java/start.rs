@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::archives;
 use super::reader::JavaReports;
 use crate::hooks::{leftover, other_root};
 use crate::procfs;
@@ -80,6 +81,13 @@ impl StartHook {
             && root.try_exists().is_ok_and(|lives| lives)
     }
 
+    /// Whether a process has the option in its environment; where that cannot be read it is taken to have.
+    pub fn is_named_by(&self, pid: u32) -> bool {
+        procfs::environment(pid).filter(|environment| !environment.is_empty()).is_none_or(|environment| {
+            memchr::memmem::find(&environment, self.inner.as_os_str().as_bytes()).is_some()
+        })
+    }
+
     /// Directory of the library: a JVM that has a file of it mapped has the agent.
     pub fn directory(&self) -> &Path {
         &self.inner
@@ -116,7 +124,7 @@ impl JavaEnvironment {
     }
 
     /// Adds the option to a command's environment; not if it enters another root directory or other namespaces, where the
-    /// library would not be found and a JVM refuse to start: such JVMs are attached to.
+    /// library would not be found and a JVM refuse to start, nor if its JVMs write archives of classes: these are attached to.
     pub fn apply(&self, command: &mut Command) {
         // Other namespaces are another root for it: the JVM's report would have a number that means another process here.
         if let Some(entered) = other_root::entered(command) {
@@ -124,6 +132,10 @@ impl JavaEnvironment {
                 by = entered.program,
                 "the command enters another root directory or other namespaces: its JVMs are not started with the agent, but attached to"
             );
+            return;
+        }
+        if archives::writes_archive(command) {
+            tracing::info!("a JVM of the command {}: its JVMs are attached to", archives::WHY);
             return;
         }
         let name = OsStr::new(plimsoll_jvmti::VARIABLE);

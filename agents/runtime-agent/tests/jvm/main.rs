@@ -6,6 +6,7 @@
 mod support;
 
 mod applications;
+mod cds;
 mod classes;
 mod container;
 mod matrix;
