@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod alerts;
+pub mod claims;
 pub mod config;
 pub mod ebpf;
 mod engine;

@@ -68,16 +68,17 @@ pub enum OutputError {
 
 /// Takes events.
 pub trait Output: Send {
-    /// Delivers all events, or says that they are to be sent again. Doubles are harmless: uses are joined.
+    /// Delivers all events but those that it gives back, which can never be delivered, or says that all are to be sent
+    /// again. Doubles are harmless: uses are joined.
     ///
     /// # Errors
     /// [`OutputError`].
-    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<(), OutputError>;
+    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError>;
 }
 
 impl<F: FnMut(&[RuntimeEvent]) -> Result<(), OutputError> + Send> Output for F {
-    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<(), OutputError> {
-        self(events)
+    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError> {
+        self(events).map(|()| Vec::new())
     }
 }
 
@@ -113,16 +114,18 @@ impl BrokerOutput {
 }
 
 impl Output for BrokerOutput {
-    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<(), OutputError> {
+    fn publish(&mut self, events: &[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError> {
         let span = tracing::info_span!("publish", events = events.len());
         let _entered = span.enter();
+        let mut refused = Vec::new();
         for event in events {
             let encoded = match self.encode(event) {
                 Ok(encoded) => encoded,
                 Err(error) if error.is_retriable() => return Err(error.into()),
                 Err(error) => {
-                    // Sending it again cannot help; the workload's next event tells the same or more.
+                    // Sending it again cannot help.
                     tracing::error!(%error, workload = event.workload_id(), "an event cannot be encoded");
+                    refused.push(event.clone());
                     continue;
                 }
             };
@@ -132,7 +135,7 @@ impl Output for BrokerOutput {
             self.producer.send(&record)?;
         }
         self.producer.flush(DELIVERY_TIMEOUT)?;
-        Ok(())
+        Ok(refused)
     }
 }
 
@@ -165,52 +168,79 @@ pub fn deliver(
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => Batch::default(),
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
         };
+        spool.note(&batch.events);
         if !spool.is_empty() && Instant::now() >= next_try {
-            away = !bring_spooled(&mut spool, &mut *output);
+            away = !bring_spooled(&mut spool, &mut *output, losses);
             next_try = Instant::now() + RETRY;
         }
         // Behind what is spooled nothing may overtake: the order of a workload's events tells its end.
         let direct = spool.is_empty() && !away || spool.is_empty() && Instant::now() >= next_try;
-        let delivered = batch.events.is_empty() || direct && publish(&mut *output, &batch.events, &mut away);
-        if !delivered {
-            next_try = next_try.max(Instant::now());
-            keep(&mut spool, &batch.events, losses);
+        let refused = match batch.events.is_empty() {
+            true => Some(Vec::new()),
+            false => direct.then(|| publish(&mut *output, &batch.events, &mut away)).flatten(),
+        };
+        match refused {
+            Some(refused) => lose(&mut spool, &refused, losses),
+            None => {
+                next_try = next_try.max(Instant::now());
+                keep(&mut spool, &batch.events, losses);
+            }
         }
         if batch.acknowledge > 0 {
             acknowledge(batch.acknowledge);
         }
     }
     if !spool.is_empty() {
-        bring_spooled(&mut spool, &mut *output);
+        bring_spooled(&mut spool, &mut *output, losses);
     }
 }
 
-fn publish(output: &mut dyn Output, events: &[RuntimeEvent], away: &mut bool) -> bool {
+/// What can never be delivered; `None` if all is to be sent again.
+fn publish(output: &mut dyn Output, events: &[RuntimeEvent], away: &mut bool) -> Option<Vec<RuntimeEvent>> {
     match output.publish(events) {
-        Ok(()) => {
+        Ok(refused) => {
             if std::mem::take(away) {
                 tracing::info!("events are delivered again");
             }
-            true
+            Some(refused)
         }
         Err(error) => {
             if !std::mem::replace(away, true) {
                 tracing::warn!(%error, "events cannot be delivered: they are spooled");
             }
-            false
+            None
         }
     }
 }
 
-/// Brings what is spooled, oldest first; `true` when all of it is gone.
-fn bring_spooled(spool: &mut Spool, output: &mut dyn Output) -> bool {
-    while let Some(events) = spool.oldest() {
-        if let Err(error) = output.publish(&events) {
-            tracing::debug!(%error, "spooled events cannot be delivered yet");
-            return false;
+/// Brings what is spooled, oldest first, and then the losses; `true` when all of it is gone.
+fn bring_spooled(spool: &mut Spool, output: &mut dyn Output, losses: &OutputLosses) -> bool {
+    loop {
+        let (is_spooled, events) = match spool.oldest() {
+            Ok(Some(events)) => (true, events),
+            Ok(None) => (false, spool.losses()),
+            Err(error) => {
+                tracing::warn!(%error, "spooled events cannot be read now: trying again");
+                return false;
+            }
+        };
+        if events.is_empty() {
+            break;
         }
-        spool.remove_oldest();
+        match output.publish(&events) {
+            Ok(refused) if is_spooled => {
+                lose(spool, &refused, losses);
+                spool.remove_oldest();
+            }
+            // What cannot be told of a workload was never told.
+            Ok(_) => break,
+            Err(error) => {
+                tracing::debug!(%error, "spooled events cannot be delivered yet");
+                return false;
+            }
+        }
     }
+    spool.clear();
     tracing::info!("spooled events were delivered");
     true
 }
@@ -218,10 +248,16 @@ fn bring_spooled(spool: &mut Spool, output: &mut dyn Output) -> bool {
 fn keep(spool: &mut Spool, events: &[RuntimeEvent], losses: &OutputLosses) {
     if let Err(error) = spool.append(events) {
         tracing::error!(%error, "events are lost");
-        let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
-        for event in events.iter().filter(|event| event.weight() > 0) {
-            *losses.entry(event.workload_id().to_owned()).or_default() += event.weight();
-        }
+        lose(spool, events, losses);
+    }
+}
+
+/// Counts what is lost: for the agent, and in the spool for what the agent does not know any more, or an agent after it.
+fn lose(spool: &mut Spool, events: &[RuntimeEvent], losses: &OutputLosses) {
+    spool.lose(events);
+    let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
+    for event in events.iter().filter(|event| event.weight() > 0) {
+        *losses.entry(event.workload_id().to_owned()).or_default() += event.weight();
     }
 }
 
@@ -264,6 +300,124 @@ mod tests {
         let lost = losses.lock().unwrap().values().sum();
         let events = arrived.lock().unwrap().clone();
         (events, lost, acknowledged.into_inner().unwrap())
+    }
+
+    fn workload(id: &str, stopped_at_ms: i64) -> RuntimeEvent {
+        let watched = plimsoll_schemas::events::WatchedInterval {
+            probe: "ebpf-files".into(),
+            from_first_exec: true,
+            ..Default::default()
+        };
+        RuntimeEvent::Workload(RuntimeWorkload {
+            workload_id: id.into(),
+            artifact: "image/x".into(),
+            boot_id: "boot".into(),
+            watched: vec![watched],
+            stopped_at_ms,
+            ..Default::default()
+        })
+    }
+
+    /// Workloads with losses as they arrive at last.
+    fn losses_of(events: &[RuntimeEvent]) -> Vec<(String, i64)> {
+        let mut told = std::collections::BTreeMap::new();
+        for event in events {
+            let RuntimeEvent::Workload(event) = event else { continue };
+            told.insert(event.workload_id.clone(), event.losses.iter().map(|loss| loss.events_lost).sum());
+        }
+        told.into_iter().filter(|(_, lost)| *lost > 0).collect()
+    }
+
+    /// One life: brings batches while the output is there or not; gives what arrived.
+    fn life(spool: Spool, batches: Vec<Batch>, mut output: impl Output + 'static) -> Vec<RuntimeEvent> {
+        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        batches.into_iter().for_each(|batch| sender.send(batch).unwrap());
+        drop(sender);
+        struct Seen<F>(F);
+        impl<F: FnMut(&[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError> + Send> Output for Seen<F> {
+            fn publish(&mut self, events: &[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError> {
+                (self.0)(events)
+            }
+        }
+        let seen = Arc::clone(&arrived);
+        let output = Seen(move |events: &[RuntimeEvent]| {
+            let refused = output.publish(events)?;
+            seen.lock().unwrap().extend(events.iter().filter(|event| !refused.contains(event)).cloned());
+            Ok(refused)
+        });
+        deliver(&receiver, Box::new(output), spool, &OutputLosses::default(), |_| {});
+        arrived.lock().unwrap().clone()
+    }
+
+    fn away(_: &[RuntimeEvent]) -> Result<(), OutputError> {
+        Err(OutputError::Closed("away".into()))
+    }
+
+    fn there(_: &[RuntimeEvent]) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_lost_is_told_by_the_next_life_also_of_what_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |budget_bytes| Spool::open(directory.path(), budget_bytes).unwrap();
+        let batch = |events| Batch { events, acknowledge: 0 };
+        let begun = batch(vec![workload("ended", 0), workload("whole", 0)]);
+        let last = batch(vec![usage("ended", 3), workload("ended", 7)]);
+        // The first batch arrives, the last one finds neither broker nor room.
+        let mut deliveries = 0;
+        let breaks = move |_: &[RuntimeEvent]| {
+            deliveries += 1;
+            if deliveries == 1 { Ok(()) } else { away(&[]) }
+        };
+        assert_eq!(losses_of(&life(open(10), vec![begun, last], breaks)), []);
+        assert_eq!(life(open(10), Vec::new(), away), []);
+        let told = life(open(10), Vec::new(), there);
+        assert_eq!(losses_of(&told), [("ended".to_owned(), 4)]);
+        assert!(matches!(&told[..], [RuntimeEvent::Workload(event)] if event.stopped_at_ms == 7));
+        assert_eq!(life(open(10), Vec::new(), there), [], "told once");
+    }
+
+    #[test]
+    fn what_can_never_be_delivered_is_a_loss() {
+        struct Refuses;
+        impl Output for Refuses {
+            fn publish(&mut self, events: &[RuntimeEvent]) -> Result<Vec<RuntimeEvent>, OutputError> {
+                let is_usage = |event: &&RuntimeEvent| matches!(event, RuntimeEvent::Usage(_));
+                Ok(events.iter().filter(is_usage).cloned().collect())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path(), 1 << 20).unwrap();
+        let events = vec![workload("w", 0), usage("w", 5), workload("other", 0)];
+        let told = life(spool, vec![Batch { events, acknowledge: 1 }], Refuses);
+        assert_eq!(losses_of(&told), [("w".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_loss_of_all_whose_it_may_be() {
+        for (damage, expect) in [
+            (&b"{garbage\n"[..], &["first", "second"][..]),
+            (b"\xff\xfe\n", &["first", "second"]),
+            (b"", &["first", "second"]),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let open = || Spool::open(directory.path(), 1 << 20).unwrap();
+            let batch = |events| Batch { events, acknowledge: 0 };
+            // `delivered` was never spooled; the others wait in two segments.
+            let spooled = vec![
+                batch(vec![workload("first", 0), usage("first", 1)]),
+                batch(vec![workload("second", 0), usage("second", 1)]),
+            ];
+            assert_eq!(life(open(), spooled, away), []);
+            std::fs::write(directory.path().join(format!("{:020}.jsonl", 0)), damage).unwrap();
+            let arrived = life(open(), vec![batch(vec![workload("delivered", 0)])], there);
+            let told: Vec<String> = losses_of(&arrived).into_iter().map(|(id, _)| id).collect();
+            assert_eq!(told, expect, "{damage:?}");
+            assert!(arrived.iter().any(|event| event.workload_id() == "second" && event.weight() == 1));
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+        }
     }
 
     fn batches() -> Vec<Batch> {

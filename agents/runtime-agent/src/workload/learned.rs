@@ -12,6 +12,9 @@ use super::tools::Tools;
 /// Lengths that texts are cut to, in bytes, and most programs, until all fits into a note.
 const CUTS: [(usize, usize); 4] = [(4_096, 1_024), (512, 32), (128, 4), (32, 1)];
 
+/// Lives of an agent whose losses are noted, of each probe.
+const LOSSES_MAX: usize = 2;
+
 /// What was learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,6 +33,8 @@ pub(super) struct Learned {
     pub carriers: BTreeMap<String, bool>,
     /// Ecosystems of which tools or an application ran.
     pub tools: Tools,
+    /// Probe, boot and number of what was lost.
+    pub losses: Vec<(String, String, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +87,7 @@ pub fn noted_id(note: &[u8]) -> Option<String> {
 impl Workload {
     /// What is to be noted of it, at most so many bytes; `None` if that was noted already.
     pub fn new_note(&mut self, max_bytes: usize) -> Option<Vec<u8>> {
+        self.learned.losses = self.losses_to_note();
         if self.noted.as_ref() == Some(&self.learned) {
             return None;
         }
@@ -93,11 +99,25 @@ impl Workload {
         CUTS.into_iter().find_map(encode)
     }
 
+    /// Some of each probe: one is enough for nothing to count as unused.
+    fn losses_to_note(&self) -> Vec<(String, String, u64)> {
+        let mut kept: Vec<(String, String, u64)> = Vec::new();
+        for ((probe, boot_id), total) in self.losses.iter().filter(|(_, total)| **total > 0) {
+            if kept.iter().filter(|(known, ..)| known == probe).count() < LOSSES_MAX {
+                kept.push((probe.clone(), boot_id.clone(), *total));
+            }
+        }
+        kept
+    }
+
     /// Goes on with what an agent before this one noted.
     pub fn recall(&mut self, note: &[u8]) {
         match serde_json::from_slice::<Note>(note) {
             Ok(note) if note.id == self.id => {
                 self.learned = note.learned;
+                for (probe, boot_id, total) in self.learned.losses.clone() {
+                    self.set_loss(&probe, &boot_id, total);
+                }
                 self.noted = Some(self.learned.clone());
                 self.changed = true;
             }
@@ -124,6 +144,7 @@ mod tests {
         before.set_found(Found::Alone(hidden("npm", "/app.js needs no other file; do not bundle")));
         before.set_carries_python("opt/frozen");
         before.note_role("gem", Role::Tool("rubocop".into()));
+        before.set_loss("ebpf-files", "boot", 5);
         before.note_role("composer", Role::Application);
         let note = before.new_note(8_188).unwrap();
         assert_eq!(noted_id(&note).as_ref(), Some(&before.id));
@@ -136,6 +157,8 @@ mod tests {
         let mut after = recalled(&before.id, &note);
         assert_eq!(after.event().unavailable_probes, before.event().unavailable_probes);
         assert_eq!(after.event().unavailable_probes.len(), 3);
+        assert_eq!(after.event().losses, before.event().losses);
+        assert_eq!(after.event().losses[0].events_lost, 5);
         after.note_role("composer", Role::Tool("phpstan".into()));
         after.note_role("gem", Role::Application);
         assert_eq!(after.event().unavailable_probes.len(), 2, "an application of each of the two ran");

@@ -285,6 +285,9 @@ impl Workload {
             self.history.extend(
                 items.iter().take(room).cloned().map(|item| PendingItem { position: NO_POSITION, ..item }),
             );
+            // They will not be found under the artifact that it turns out to be.
+            let boot_id = self.base.boot_id.clone();
+            self.lose(items.len().saturating_sub(room) as u64, &boot_id);
         }
         items.into_iter().flat_map(|pending| self.placed(pending)).collect()
     }
@@ -461,6 +464,24 @@ mod tests {
         assert_eq!(moved.unidentified_reason, "docker is away");
         assert!(workload.take_move().is_none(), "said once");
         assert!(workload.events().iter().all(|event| event.moved_to.is_empty()));
+    }
+
+    #[test]
+    fn what_cannot_be_held_until_identified_is_lost() {
+        let mut workload = workload();
+        let probe = probe::EBPF_FILES;
+        let boot_id = "b".to_owned();
+        workload.watches.push(Watch { probe, boot_id, from_ms: 0, until_ms: 0, from_first_exec: true });
+        workload.unidentified("unidentified/m/c".into(), "docker is away".into());
+        for number in 0..=HELD_MAX_ITEMS {
+            if number == HELD_MAX_ITEMS {
+                assert_eq!(workload.take_pending().len(), HELD_MAX_ITEMS);
+                assert!(workload.event().losses.is_empty());
+            }
+            add(&mut workload, &number.to_string(), 1, 10);
+        }
+        assert_eq!(workload.take_pending().len(), 1);
+        assert_eq!(workload.event().losses[0].events_lost, 1);
     }
 
     #[test]
