@@ -149,3 +149,77 @@ impl Engine {
         workloads.into_iter().for_each(|id| self.leave_out_copies(id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Origin;
+    use plimsoll_schemas::events::Owner;
+
+    fn item(path: &str, kind: &str, mount: &str, origin: Origin) -> PendingItem {
+        PendingItem {
+            path: path.into(),
+            item: UsageItem {
+                kind: kind.into(),
+                mount: mount.into(),
+                rung: "loaded".into(),
+                ..UsageItem::default()
+            },
+            inode: 1,
+            origin,
+            position: NO_POSITION,
+            attempts: 1,
+            exec: None,
+        }
+    }
+
+    #[test]
+    fn what_lies_elsewhere_may_be_a_copy() {
+        let answer = |state: &str, drift: &str, kind: &str| {
+            let owners = (!kind.is_empty()).then(|| Owner { kind: kind.into(), ..Owner::default() });
+            let (state, drift) = (state.into(), drift.into());
+            Some(PackageOwnership {
+                state,
+                drift,
+                owners: owners.into_iter().collect(),
+                ..PackageOwnership::default()
+            })
+        };
+        let unowned = answer("unowned", "unknown", "");
+        let (plain, since) = (Origin::default(), 1_000);
+        let tree = |index: usize, kind: &str, origin: Origin, answer: &Option<PackageOwnership>| {
+            let pending = item("tmp/a", kind, "root", origin);
+            may_be_copy(index, &pending, answer.as_ref(), true, since)
+        };
+        // Of the host.
+        for (kind, expected) in
+            [("module", true), ("library", true), ("executable", true), ("file", false), ("class", false)]
+        {
+            assert_eq!(tree(1, kind, plain, &unowned), expected, "{kind}");
+        }
+        assert!(tree(1, "module", plain, &None));
+        assert!(tree(1, "module", plain, &answer("owned", "unknown", "application")));
+        let of_system = answer("owned", "unknown", "os");
+        assert!(!tree(1, "module", plain, &of_system));
+        assert!(tree(1, "module", Origin { other_mounts: true, ..plain }, &of_system));
+        assert!(!tree(1, "module", Origin { of_tool: true, ..plain }, &unowned));
+        // Of the component: what the run made.
+        assert!(!tree(0, "module", Origin { changed_ms: 999, ..plain }, &unowned));
+        assert!(tree(0, "module", Origin { changed_ms: 1_000, ..plain }, &unowned));
+        assert!(!tree(
+            0,
+            "module",
+            Origin { changed_ms: 1_000, ..plain },
+            &answer("owned", "unknown", "application")
+        ));
+        // Of a container.
+        let container = |path: &str, mount: &str, answer: &Option<PackageOwnership>| {
+            may_be_copy(0, &item(path, "module", mount, plain), answer.as_ref(), false, since)
+        };
+        assert!(container("data/a.py", "other", &None));
+        assert!(!container("data/node_modules/a/b.js", "other", &None), "said of all of its language");
+        assert!(container("tmp/a.py", "root", &answer("unowned", "new", "")));
+        assert!(!container("app/a.py", "root", &answer("unowned", "unchanged", "")));
+        assert!(!container("?=/data/a.py", "root", &answer("unowned", "new", "")));
+    }
+}

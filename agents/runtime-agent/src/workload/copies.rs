@@ -60,3 +60,35 @@ impl Workload {
         !std::mem::replace(&mut self.copies.left_out, true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ArtifactView;
+    use super::super::tests::{observation, workload};
+    use super::*;
+
+    #[test]
+    fn each_file_is_asked_about_once_up_to_the_bound() {
+        let mut workload = workload();
+        workload.identified(vec![
+            ArtifactView { key: "component/a/b/1".into(), root: b"srv/app".to_vec() },
+            ArtifactView { key: "host/m".into(), root: Vec::new() },
+        ]);
+        workload.add(observation("tmp/a.js", 1), "ebpf-files", String::new(), 1, 0, None);
+        let (index, first) = workload.take_pending().remove(0);
+        assert_eq!(index, 1);
+        assert_eq!(workload.ask_for_copy(&first), ToAsk::Asked);
+        assert_eq!(workload.ask_for_copy(&first), ToAsk::Nothing);
+        // Another file of that name.
+        assert_eq!(workload.ask_for_copy(&PendingItem { inode: 2, ..first.clone() }), ToAsk::Asked);
+        let asked = workload.take_pending();
+        assert_eq!((asked.len(), asked[0].0, asked[0].1.item.path.as_slice()), (2, 0, &b"?=/tmp/a.js"[..]));
+        for inode in 3..=ASKED_MAX as u64 {
+            workload.pending.clear();
+            assert_eq!(workload.ask_for_copy(&PendingItem { inode, ..first.clone() }), ToAsk::Asked);
+        }
+        assert_eq!(workload.ask_for_copy(&PendingItem { inode: 0, ..first.clone() }), ToAsk::LeftOut);
+        assert!(workload.leaves_out_copies() && !workload.leaves_out_copies());
+        assert!(workload.tells_copy(b"?=/pkg:npm/a@1#0") && !workload.tells_copy(b"?=/pkg:npm/a@1#0"));
+    }
+}

@@ -254,10 +254,9 @@ impl OwnershipIndex {
 
     /// Files that application packages list one by one.
     pub fn application_files(&self) -> impl Iterator<Item = Vec<u8>> {
-        let files = self.paths.iter().filter_map(|(directory, name, claims)| {
+        self.paths.iter().filter_map(|(directory, name, claims)| {
             self.is_any_application(claims).then(|| path::join(directory, name))
-        });
-        files
+        })
     }
 
     fn is_any_application(&self, mut claims: impl Iterator<Item = Claim>) -> bool {
