@@ -370,10 +370,13 @@ impl Workload {
 
     /// Observations were lost between the probes and those who read them: any probe's at work.
     pub fn lose(&mut self, observations: u64, boot_id: &str) {
+        if observations == 0 {
+            return;
+        }
         for watch in &self.watches {
             *self.losses.entry((watch.probe.to_owned(), boot_id.to_owned())).or_default() += observations;
         }
-        self.changed |= observations > 0;
+        self.changed = true;
     }
 
     /// Whether a probe has watched since before the workload's first program.
@@ -478,7 +481,7 @@ mod tests {
                 assert_eq!(workload.take_pending().len(), HELD_MAX_ITEMS);
                 assert!(workload.event().losses.is_empty());
             }
-            add(&mut workload, &number.to_string(), 1, 10);
+            add(&mut workload, &format!("{number}.so"), 1, 10);
         }
         assert_eq!(workload.take_pending().len(), 1);
         assert_eq!(workload.event().losses[0].events_lost, 1);
