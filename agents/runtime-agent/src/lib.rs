@@ -13,6 +13,7 @@ mod engine;
 pub mod hooks;
 pub mod identity;
 pub mod java;
+mod meters;
 pub mod observe;
 pub mod output;
 pub mod probes;

@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::config::{AgentConfig, RuntimeAgentConfig, UseEbpf};
 use crate::ebpf::PinConfig;
 use crate::java::JavaConfig;
+use crate::meters::Metered;
 use crate::output::{BrokerOutput, producer_options};
 
 /// Runs until the end is asked for. Observing begins before the broker is reachable: what is seen meanwhile is
@@ -27,7 +28,7 @@ pub fn run(config: RuntimeAgentConfig, context: ServiceContext) -> anyhow::Resul
         .broker
         .producer(producer_options(format!("runtime-agent-{node_id}")))
         .context("opening the producer")?;
-    let output = BrokerOutput::new(connections.codec(), producer);
+    let output = Metered::new(BrokerOutput::new(connections.codec(), producer), &context.metrics);
     let readiness = context.health.readiness("runtime-agent");
     readiness.not_ready("loading eBPF programs");
     let agent = Agent::start(agent_config(&config, node_id), Box::new(output))?;
