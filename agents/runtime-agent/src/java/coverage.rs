@@ -23,8 +23,8 @@ const ELSEWHERE: &str = "was started in another root directory, where the agent 
     refused to start; run the command behind `env -u JAVA_TOOL_OPTIONS`: its JVMs are attached to (from JDK 21 on with \
     --java-attach-from-21)";
 /// The same where nothing was set.
-const ENDED_BEFORE: &str =
-    "ended before its agent was at work; start it with `plimsoll run`, which sets JAVA_TOOL_OPTIONS";
+const ENDED_BEFORE: &str = "ended before its agent was at work; let it run for some seconds, or start it with `plimsoll run` outside of a \
+     container, which sets JAVA_TOOL_OPTIONS";
 /// What helps where the agent came too late.
 const RESTART: &str = "start it again while it is watched, or with `plimsoll run`";
 /// JVMs of a workload that are remembered.

@@ -198,7 +198,9 @@ impl Jvm {
     /// Its /tmp. A file system there that another process answers for could keep this one for ever, so that not even a
     /// signal would end it.
     fn temporary(&self) -> Result<OwnedFd, String> {
-        let missing = || told("has no /tmp, through which agents are attached; give it one (a tmpfs)");
+        let missing = || {
+            told("has no /tmp, through which agents are attached; give it one (a tmpfs: --tmpfs /tmp:exec)")
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&self.root, "tmp", flags, Mode::empty(), resolve | ResolveFlags::NO_XDEV) {
@@ -311,7 +313,7 @@ impl Jvm {
             Err(rustix::io::Errno::EXIST) => {}
             Err(error) => {
                 return Err(told(
-                    "has a /tmp that its user cannot write, through which agents are attached; give it one (a tmpfs)",
+                    "has a /tmp that its user cannot write, through which agents are attached; give it one (a tmpfs: --tmpfs /tmp:exec)",
                 )(error));
             }
         }

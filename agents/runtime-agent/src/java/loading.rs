@@ -33,7 +33,11 @@ impl<'a> Place<'a> {
     /// Why not, and what to do.
     pub fn create(temporary: &'a OwnedFd, library: &[u8]) -> Result<Self, String> {
         let name = format!("{}{}", leftover::PREFIX, plimsoll_kit::host::random_id());
-        let fail = || told("has a /tmp in which no file can be made; give it a writable one (a tmpfs)");
+        let fail = || {
+            told(
+                "has a /tmp in which no file can be made; give it a writable one (a tmpfs: --tmpfs /tmp:exec)",
+            )
+        };
         rustix::fs::mkdirat(temporary, &name, Mode::from_raw_mode(0o700)).map_err(fail())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(temporary, &name, flags, Mode::empty()).map_err(fail())?;
@@ -51,7 +55,7 @@ impl<'a> Place<'a> {
             Err(error) => {
                 clear(temporary, &name, &directory);
                 Err(format!(
-                    "has a /tmp in which no file can be made ({error}); give it a writable one (a tmpfs)"
+                    "has a /tmp in which no file can be made ({error}); give it a writable one (a tmpfs: --tmpfs /tmp:exec)"
                 ))
             }
         }
