@@ -194,6 +194,39 @@ fn a_container_that_ran_before_is_late_and_a_volume_is_other() {
     assert!(workload.watched.iter().all(|watch| !watch.from_first_exec), "{workload:?}");
 }
 
+#[test]
+fn a_container_is_one_workload_to_agents_with_a_gap_between_them() {
+    let Some(docker) = Docker::with_image("between") else { return };
+    let (first, collected) = support::start(docker.config());
+    let id = docker.run(&["-d", "--rm"], "while :; do cat /name; sleep 0.05; done");
+    let is_identified = |collected: &support::Collected| {
+        let workload = collected.workload_of_container(&id);
+        workload.is_some_and(|workload| workload.artifact == format!("image/{}", docker.image))
+    };
+    collected.wait("its identity", is_identified);
+    first.stop(true);
+    let before = collected.workload_of_container(&id).unwrap();
+    let (second, collected) = support::start(docker.config());
+    collected.wait("its identity", is_identified);
+    docker.docker(&["restart", "-t", "0", &id]);
+    collected.wait("another run", |collected| {
+        let ids: BTreeSet<String> = collected
+            .workloads()
+            .into_iter()
+            .filter(|workload| workload.container_id == id)
+            .map(|workload| workload.workload_id)
+            .collect();
+        ids.len() == 2 && ids.contains(&before.workload_id)
+    });
+    docker.docker(&["kill", &id]);
+    second.stop(true);
+    assert!(before.watched[0].from_first_exec && before.losses[0].events_lost > 0, "{before:?}");
+    for workload in collected.workloads().iter().filter(|workload| workload.container_id == id) {
+        let is_first_run = workload.workload_id == before.workload_id;
+        assert_eq!(workload.watched.iter().all(|watch| !watch.from_first_exec), is_first_run, "{workload:?}");
+    }
+}
+
 /// A resolver that says `new` of what lies below tmp/, and where each frame's descriptors are.
 fn fake_resolver(socket: &Path) -> std::thread::JoinHandle<(usize, usize)> {
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
