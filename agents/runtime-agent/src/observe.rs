@@ -40,9 +40,11 @@ pub struct Origin {
 /// Endings of files that each interpreter loads as code. Files that it reads as data, archives among them, are accessed.
 /// A `.py` counts as loaded even where valid bytecode lies beside it, which the import system would take instead: that may
 /// be parsing (`ast.parse`), but `exec(compile(text, path, "exec"))` opens it alike, and that runs it.
-const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so"];
-const NODE_MODULES: &[&[u8]] =
-    &[b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json"];
+const PYTHON_MODULES: &[&[u8]] = &[b".py", b".pyc", b".so", b".pyw"];
+const NODE_MODULES: &[&[u8]] = &[
+    b".js", b".mjs", b".cjs", b".node", b".wasm", b".ts", b".mts", b".cts", b".jsx", b".tsx", b".json",
+    b".es6",
+];
 const RUBY_MODULES: &[&[u8]] = &[b".rb", b".so", b".ru", b".rake"];
 /// What JRuby and Jython read; `$py.class` is what Jython keeps of a `.py`.
 const JVM_MODULES: &[&[u8]] = &[b".rb", b".py", COMPILED_BY_JYTHON];
@@ -64,6 +66,27 @@ const PHP_MODULES: &[&[u8]] = &[
 /// Programs of packages often have no ending; those of these directories are scripts.
 const SCRIPT_DIRECTORIES: &[&[u8]] = &[b"bin", b".bin", b"exe", b"sbin"];
 
+/// Endings of files that no interpreter runs, without their dots and in lower case: what is read of them is data. Sources of
+/// one language are data to all others. `.pth` files of Python are read at each start, whoever uses their packages.
+#[rustfmt::skip]
+const DATA: &[&str] = &[
+    // What is shown: pages are code to PHP.
+    "png", "jpg", "jpeg", "gif", "svg", "ico", "webp", "bmp", "tif", "tiff", "avif", "ttf", "otf", "woff", "woff2", "eot",
+    "afm", "pfb", "mp3", "mp4", "ogg", "wav", "webm", "css", "scss", "sass", "less", "map", "htm", "html", "xhtml", "pdf",
+    // Settings, tables, and texts.
+    "json", "json5", "jsonl", "yaml", "yml", "toml", "ini", "cfg", "conf", "properties", "csv", "tsv", "xml", "xsd", "xsl",
+    "xslt", "dtd", "rng", "plist", "txt", "md", "markdown", "rst", "adoc", "rdoc", "log", "lock", "po", "mo", "pot", "proto",
+    "graphql", "sql", "typed", "pth", "egg-link", "gemspec", "rbs", "rbi", "pyi", "pxd", "pyx", "sum", "mod",
+    // Keys.
+    "pem", "crt", "cer", "key", "der", "p12", "pub", "asc", "sig",
+    // Archives, and forms that only programs read. Of packages in archives is told otherwise.
+    "zip", "gz", "tgz", "bz2", "xz", "zst", "tar", "whl", "egg", "gem", "jar", "7z", "phar", "bin", "dat", "db", "sqlite",
+    "sqlite3", "pkl", "pickle", "npy", "npz", "h5", "parquet", "dll", "dylib", "exe", "a", "o", "h", "c", "cc", "cpp", "hpp",
+    // Sources.
+    "py", "pyc", "pyw", "rb", "php", "js", "mjs", "cjs", "node", "wasm", "ts", "mts", "cts", "jsx", "tsx", "so", "sh", "pl",
+    "lua", "java",
+];
+
 /// Who reads: the judgement of its command line where that is known, else the kernel's class.
 pub fn reader_of(event: &FileEvent, judged: Option<Reader>) -> Reader {
     match judged {
@@ -84,6 +107,33 @@ fn is_module(reader: Reader, carries: Carried, path: &[u8]) -> bool {
     Language::ALL.into_iter().any(|language| interprets(language) && is_module_of(language, path))
 }
 
+/// Whether an interpreter that opens this file may load code from it: a script without an ending, a template.
+fn may_be_module(reader: Reader, carries: Carried, path: &[u8]) -> bool {
+    if matches!(reader, Reader::Ignored | Reader::Installer) {
+        return false;
+    }
+    let interprets = |language| reader.language() == Some(language) || carries.has(language);
+    Language::ALL.into_iter().any(interprets) && !is_data(path, interprets(Language::Php))
+}
+
+/// Whether a file holds data by its name.
+fn is_data(path: &[u8], is_php: bool) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let name = String::from_utf8_lossy(name).to_lowercase();
+    // Shared libraries have their versions behind.
+    if name.contains(".so.") {
+        return true;
+    }
+    match name.rsplit_once('.') {
+        Some((_, ending)) if is_php && matches!(ending, "htm" | "html") => false,
+        // `.env`, `.gitignore`
+        Some(("", _)) => true,
+        Some((_, ending)) => DATA.contains(&ending),
+        // `LICENSE`, `README`
+        None => !path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).iter().any(u8::is_ascii_lowercase),
+    }
+}
+
 fn ends(path: &[u8], endings: &[&[u8]]) -> bool {
     endings.iter().any(|ending| path.ends_with(ending))
 }
@@ -91,7 +141,7 @@ fn ends(path: &[u8], endings: &[&[u8]]) -> bool {
 fn is_module_of(language: Language, path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     match language {
-        Language::Python => ends(path, PYTHON_MODULES),
+        Language::Python => ends(path, PYTHON_MODULES) || is_script(path),
         // A package whose main file is JSON is loaded by reading it.
         Language::Node => {
             let is_metadata =
@@ -121,6 +171,10 @@ pub fn observe(event: &FileEvent, reader: Reader) -> Option<Observation> {
         FileAction::Open => match reader {
             Reader::Ignored | Reader::Installer => return None,
             reader if is_module(reader, event.carries, &event.path) => (usage_kind::MODULE, Rung::Loaded),
+            // Whether it ran is not known: enough not to call its package unused.
+            reader if may_be_module(reader, event.carries, &event.path) => {
+                (usage_kind::MODULE, Rung::Accessed)
+            }
             _ => (usage_kind::FILE, Rung::Accessed),
         },
     };
@@ -232,6 +286,23 @@ mod tests {
             (Open, "app/x.egg", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/x.pyi", Reader::Python, Some(("file", Rung::Accessed))),
             (Open, "app/py.typed", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "venv/bin/tool", Reader::Python, Some(("module", Rung::Loaded))),
+            (Open, "app/run.pyw", Reader::Python, Some(("module", Rung::Loaded))),
+            (Open, "app/task", Reader::Python, Some(("module", Rung::Accessed))),
+            (Open, "app/task", Reader::Plain, Some(("file", Rung::Accessed))),
+            (Open, "app/task", Reader::Installer, None),
+            (Open, "app/conf.tmpl", Reader::Python, Some(("module", Rung::Accessed))),
+            (Open, "app/a.pth", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "app/LICENSE", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "app/libx.so.1", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "app/.env", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/lib/run", Reader::Node, Some(("module", Rung::Accessed))),
+            (Open, "app/node_modules/a/src/i.es6", Reader::Node, Some(("module", Rung::Loaded))),
+            (Open, "app/node_modules/a/Logo.PNG", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/vendor/a/a/error.html", Reader::Php, Some(("module", Rung::Accessed))),
+            (Open, "app/a/error.html", Reader::Python, Some(("file", Rung::Accessed))),
+            (Open, "gems/a-1/lib/tasks/a.thor", Reader::Ruby, Some(("module", Rung::Accessed))),
+            (Open, "gems/a-1/views/a.erb", Reader::Ruby, Some(("module", Rung::Accessed))),
             (Open, "app/x.py", Reader::Ignored, None),
             (Open, "app/node_modules/a/index.js", Reader::Node, Some(("module", Rung::Loaded))),
             (Open, "app/node_modules/a/index.js", Reader::Plain, Some(("file", Rung::Accessed))),

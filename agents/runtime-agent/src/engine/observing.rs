@@ -3,7 +3,7 @@
 
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::PackageOwnership;
-use plimsoll_schemas::words::{mount, probe, usage_kind};
+use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
 
 use super::{DRAIN_MAX_RECORDS, Engine, IMAGES_MAX, Image, TREE_ID, workloads::cut};
 use crate::ebpf::Kernel;
@@ -159,13 +159,14 @@ impl Engine {
                     observation.origin.other_mounts = self.mount_ns.is_some_and(|own| own != event.mount_ns);
                 }
                 observation.origin.of_tool = of_tool;
+                let is_module = observation.kind == usage_kind::MODULE && observation.rung >= Rung::Loaded;
                 if observation.mount == mount::OTHER
-                    && observation.kind == usage_kind::MODULE
+                    && is_module
                     && let Some(found) = unmeasurable::of_volume(&observation.path)
                 {
                     workload.set_unmeasurable(found);
                 }
-                if observation.kind == usage_kind::MODULE {
+                if is_module {
                     workload.remember_module(&observation, event.exec_id, &process);
                 }
                 workload.add(observation, probe, process, time_ms, position, exec);

@@ -12,6 +12,7 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
+use plimsoll_schemas::resolver_protocol::classes_within;
 use plimsoll_schemas::words::{copied_file_of, java_package_of, possible_copy_of, probe};
 
 use crate::observe::{Observation, Origin, below};
@@ -222,6 +223,7 @@ impl Workload {
             && let Some(known) = self.index.get(&key).and_then(|index| self.pending.get_mut(*index))
             && known.inode == observation.inode
             && known.item.probe == probe
+            && known.item.rung == observation.rung.as_str()
         {
             known.item.first_seen_ms = known.item.first_seen_ms.min(time_ms);
             known.item.last_seen_ms = known.item.last_seen_ms.max(time_ms);
@@ -303,7 +305,7 @@ impl Workload {
             let end = place.map_or(self.artifacts.len(), |(index, _)| index.max(1));
             return (0..end).map(|index| at((index, pending.path.clone()))).collect();
         }
-        if copied_file_of(&pending.path).is_some() {
+        if copied_file_of(&pending.path).is_some() || classes_within(&pending.path).is_some() {
             return vec![at((0, pending.path.clone()))];
         }
         self.place(&pending.path).map(at).into_iter().collect()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use plimsoll_schemas::words::usage_kind;
+use plimsoll_schemas::words::{Rung, usage_kind};
 
 use super::Workload;
 use crate::observe::Observation;
@@ -108,29 +108,26 @@ impl Workload {
         seen_ms: i64,
     ) {
         let learned = &mut self.learned;
-        if observation.kind == usage_kind::MODULE
-            && !learned.loads_packages
-            && unmeasurable::is_package(&observation.path)
-        {
+        let is_loaded = observation.rung >= Rung::Loaded;
+        let is_module = observation.kind == usage_kind::MODULE && is_loaded;
+        if is_module && !learned.loads_packages && unmeasurable::is_package(&observation.path) {
             learned.loads_packages = true;
             self.changed |= learned.alone.is_some();
         }
-        if observation.kind == usage_kind::MODULE {
+        if is_module {
             let (asks, runs) = unmeasurable::daemon_of(&observation.path);
             self.changed |= asks && !learned.asks_daemon || runs && !learned.runs_daemon;
             learned.asks_daemon |= asks;
             learned.runs_daemon |= runs;
         }
         // What is only read runs nothing.
-        if observation.kind != usage_kind::FILE
-            && let Some(found) = unmeasurable::of_path(&observation.path)
-        {
+        if is_loaded && let Some(found) = unmeasurable::of_path(&observation.path) {
             self.set_unmeasurable(found);
         }
         let may_hide = match observation.kind {
             usage_kind::EXECUTABLE => true,
             usage_kind::LIBRARY => is_program(&observation.path),
-            usage_kind::MODULE => unmeasurable::may_be_bundle(&observation.path),
+            usage_kind::MODULE if is_module => unmeasurable::may_be_bundle(&observation.path),
             _ => false,
         };
         if !may_hide || self.looked_at.contains(&observation.path) {
@@ -185,8 +182,7 @@ impl Workload {
 
 /// Whether what was mapped is a program by its name: the dynamic linker was called to run it.
 fn is_program(path: &[u8]) -> bool {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    ![&b".so"[..], b".node"].iter().any(|ending| memchr::memmem::find(name, ending).is_some())
+    !path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).contains(&b'.')
 }
 
 #[cfg(test)]

@@ -252,3 +252,65 @@ fn a_frozen_program_is_noticed_beside_others_that_carry_python() {
         }
     }
 }
+
+/// Code by other names than the language's own: scripts of programs are loaded, and of the rest it is told that it may be
+/// code. What is data by its name, and what tools read, is neither.
+#[test]
+fn what_may_be_code_is_told_from_data() {
+    const CASES: &[(&str, &[&str], &[&str], &[&str], &[&str])] = &[
+        (
+            "python3",
+            &["-c", "import sys; [open(name).read() for name in sys.argv[1:]]"],
+            &["venv/bin/tool", "pack/run.pyw"],
+            &["pack/task", "pack/conf.tmpl"],
+            &["pack/data.csv", "pack/LICENSE", "pack/a.pth", "pack/error.html"],
+        ),
+        (
+            "node",
+            &["-e", "process.argv.slice(1).forEach((name) => require('fs').readFileSync(name))", "--"],
+            &["node_modules/.bin/tool", "node_modules/a/src/i.es6"],
+            &["node_modules/a/lib/run", "node_modules/a/cli"],
+            &["node_modules/a/logo.PNG", "node_modules/a/package.json", "node_modules/a/README"],
+        ),
+        (
+            "ruby",
+            &["-e", "ARGV.each { |name| File.read(name) }"],
+            &["gems/a-1/exe/tool"],
+            &["gems/a-1/lib/tasks/deploy.thor", "gems/a-1/views/a.erb", "gems/a-1/lib/Runfile"],
+            &["gems/a-1/a.gemspec", "gems/a-1/sig/a.rbs", "gems/a-1/app.css"],
+        ),
+        (
+            "php",
+            &["-r", "foreach (array_slice($argv, 1) as $name) file_get_contents($name);", "--"],
+            &["vendor/bin/tool"],
+            &["vendor/a/a/templates/error.html", "vendor/a/a/x.class", "vendor/a/a/a.tpl"],
+            &["vendor/a/a/composer.json", "vendor/a/a/app.js", "vendor/a/a/a.xml"],
+        ),
+    ];
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    for (who, words, loaded, may_be_code, data) in CASES {
+        let directory = tempfile::tempdir().unwrap();
+        let names: Vec<&str> = [*loaded, *may_be_code, *data].concat();
+        write(directory.path(), &names.iter().map(|name| (*name, "1\n")).collect::<Vec<_>>());
+        let mut command = match *who {
+            "python3" => support::python(),
+            _ => {
+                let Some(found) = program(who, &format!("apt install {who}")) else { continue };
+                Command::new(found)
+            }
+        };
+        command.args(*words).args(&names);
+        let measured = measure(Way::Ebpf, directory.path(), vec![command]);
+        let told = |kind: &str, rung: &str| -> BTreeSet<String> {
+            let items = measured.collected.items().into_iter().map(|(_, item)| item);
+            let told = items.filter(|item| item.kind == kind && item.rung == rung);
+            let paths = told.map(|item| String::from_utf8(item.path).unwrap());
+            paths.filter(|path| names.contains(&path.as_str())).collect()
+        };
+        assert_eq!(told("module", "loaded"), set(loaded), "{who}");
+        assert_eq!(told("module", "accessed"), set(may_be_code), "{who}");
+        assert_eq!(told("file", "accessed"), set(data), "{who}");
+    }
+}

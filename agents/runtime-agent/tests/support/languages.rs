@@ -56,12 +56,16 @@ impl Measured {
         Self { collected, output: String::new(), root: fs::canonicalize(root).unwrap() }
     }
 
-    /// Absolute paths of the component's files that were reported as this kind.
+    /// Absolute paths of the component's files that were reported as this kind; what was only read, and may be a module, is a
+    /// file.
     pub fn paths(&self, kind: &str) -> BTreeSet<PathBuf> {
         self.collected
             .items()
             .into_iter()
-            .filter(|(_, item)| item.kind == kind)
+            .filter(|(_, item)| match (item.kind.as_str(), item.rung.as_str()) {
+                ("module", "accessed") => kind == "file",
+                (own, _) => own == kind,
+            })
             .map(|(artifact, item)| {
                 let path = String::from_utf8(item.path).unwrap();
                 if artifact.starts_with("component/") {

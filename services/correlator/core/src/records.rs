@@ -205,7 +205,9 @@ impl Artifact {
 }
 
 fn is_class(file: &UsedFile) -> bool {
-    file.kind == usage_kind::CLASS || file.kind == usage_kind::MODULE
+    // What was only read, and may be a module, is a file.
+    let is_loaded = file.rung != Rung::Accessed.as_str();
+    file.kind == usage_kind::CLASS || file.kind == usage_kind::MODULE && is_loaded
 }
 
 fn rung_word(number: u8) -> String {

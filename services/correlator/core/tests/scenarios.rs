@@ -453,3 +453,27 @@ fn owners_that_could_not_all_be_named_hold_back_what_may_be_one_of_them() {
     // Who could not look at all takes nothing back.
     check(&[cut, not_owned(&path, "unresolved")], ["used", "not_measured", "not_measured"]);
 }
+
+#[test]
+fn what_was_read_and_may_be_code_is_not_known_to_be_unused() {
+    for (kind, role, expected, files) in [
+        ("module", "code", "not_measured", 1),
+        ("module", "data", "not_measured", 1),
+        ("module", "documentation", "unused", 0),
+        ("file", "code", "unused", 1),
+    ] {
+        let packages = [package("s1", "six", "application", &[])];
+        let mut events = vec![Event::Manifest(manifest("s1", &packages))];
+        events.extend(packages.into_iter().map(Event::Package));
+        events.push(Event::Ownership(owned("venv/bin/six", "image", "six", role)));
+        events.push(Event::Workload(workload("w", "web", T0, T0 + 60_000, true)));
+        events.push(Event::Usage(usage("w", "web", vec![item("venv/bin/six", kind, "accessed", T0 + 1)])));
+        let got = run(events.into_iter().enumerate().map(|(offset, event)| (event, order(offset as i64))));
+        let six = got.package("six");
+        assert_eq!(six.r#use, expected, "{kind} {role}: {}", six.use_reason);
+        let named = six.use_reason.contains("may be code: venv/bin/six");
+        assert_eq!(named, expected == "not_measured", "{}", six.use_reason);
+        let usage = got.usage("web", "six").unwrap();
+        assert_eq!((usage.file_count, usage.class_count), (files, 0), "{kind} {role}");
+    }
+}
