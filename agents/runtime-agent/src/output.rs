@@ -190,8 +190,8 @@ pub fn deliver(
             acknowledge(batch.acknowledge);
         }
     }
-    if !spool.is_empty() {
-        bring_spooled(&mut spool, &mut *output, losses);
+    if !spool.is_empty() && !bring_spooled(&mut spool, &mut *output, losses) {
+        tracing::warn!("events stay in the spool until an agent with the same one reaches the broker");
     }
 }
 

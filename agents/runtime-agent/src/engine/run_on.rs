@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, TREE_ID};
 use crate::procfs;
-use crate::workload::RunOn;
+use crate::workload::{Identity, RunOn};
 
 /// How long a process may take to end once its tree's observation ends.
 const END_MAX: Duration = Duration::from_secs(2);
@@ -47,6 +47,13 @@ impl Engine {
                     running.entry(tracked.workload).or_default().push(pid);
                 }
             }
+            let is_told = |id: &&u64| {
+                self.workloads.get(id).is_some_and(|workload| workload.identity != Identity::Pending)
+            };
+            let containers = running.keys().filter(is_told).count();
+            if containers > 0 {
+                tracing::warn!(containers, "not measured: they run on when the observation ends");
+            }
             for (container, pids) in &mut running {
                 pids.sort_unstable();
                 self.runs_on(*container, pids);
@@ -77,7 +84,10 @@ impl Engine {
         let name = program.rsplit('/').next().unwrap_or_default().to_owned();
         let in_container = id & TREE_ID == 0;
         let run_on = RunOn { processes: running.len() as u64, first: *first, name, in_container };
-        tracing::warn!(workload = workload.id, reason = run_on.reason(), "not measured");
+        match in_container {
+            true => tracing::debug!(workload = workload.id, reason = run_on.reason(), "not measured"),
+            false => tracing::warn!(reason = run_on.reason(), "not measured"),
+        }
         workload.run_on = Some(run_on);
         workload.changed = true;
     }
