@@ -101,6 +101,9 @@ static __always_inline bool is_ignored(__u32 reader)
 	return reader == READER_IGNORED || reader == READER_INSTALLER;
 }
 
+/* Makes another command line of one below a reader whose reads do not count. */
+#define BELOW_IGNORED 0x9e3779b97f4a7c15ull
+
 /* `before`: how what calls exec reads. */
 static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch *s, struct tracked *before)
 {
@@ -129,6 +132,9 @@ static __always_inline __u32 classify(struct linux_binprm *bprm, struct scratch 
 		return READER_PLAIN;
 	if (before->reader & READER_PROVISIONAL)
 		hash ^= before->command_hash;
+	/* What a bundler executes is its worker or an application: not judged as the same command line elsewhere. */
+	if (before->reader == READER_IGNORED)
+		hash ^= BELOW_IGNORED;
 	for (int i = 0; i < HASHED_ARGUMENT_BYTES; i++) {
 		if (i >= s->argument_bytes)
 			break;

@@ -184,11 +184,12 @@ impl Engine {
         if event.resync {
             return self.images.get(&event.exec_id).map(|image| image.reader);
         }
-        let by_installer =
-            self.images.get(&event.parent_exec_id).is_some_and(|image| image.reader == Reader::Installer);
-        let reader = match by_installer {
-            true => Reader::Installer,
-            false => sweep::judge(&event.path, &event.arguments),
+        let reader = match self.images.get(&event.parent_exec_id) {
+            Some(parent) if parent.reader == Reader::Installer => Reader::Installer,
+            Some(parent) if sweep::may_start_application(&parent.executable, parent.reader) => {
+                sweep::judge_below_tool(&event.path, &event.arguments)
+            }
+            _ => sweep::judge(&event.path, &event.arguments),
         };
         if event.command_hash != 0 {
             kernel.set_verdict(event.command_hash, reader.class());

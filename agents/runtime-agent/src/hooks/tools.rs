@@ -1,7 +1,7 @@
 //! Which processes of a tree are tools, whose loads do not count: installers, compilers, linters, and what these start.
 //! It must never take an application for a tool for want of room: what finds none counts as an application.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::report::Report;
 use crate::sweep::{self, Reader, Role};
@@ -9,10 +9,18 @@ use crate::sweep::{self, Reader, Role};
 /// Processes of tools that are remembered, and as many of what only starts others.
 const PROCESSES_MAX: usize = 16_384;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    /// What it executes is a tool.
+    Installer,
+    /// What it executes is judged by itself.
+    Starter,
+}
+
 /// The tools of one tree.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
-    tools: HashSet<u32>,
+    tools: HashMap<u32, Tool>,
     /// Package managers that start what they run in processes of their own, and interpreters that load nothing.
     others: HashSet<u32>,
 }
@@ -27,33 +35,44 @@ impl Tools {
     ) -> Option<(&'static str, Role)> {
         self.tools.remove(&report.pid);
         self.others.remove(&report.pid);
+        // What has ended by now is not known to be a tool's: npm's own scripts tell it by themselves.
+        let below = parent(report.pid).and_then(|parent| self.tools.get(&parent).copied());
+        let program = sweep::linked(&report.path, arguments).map_or(&report.path[..], |(program, _)| program);
         // Without its words a tool that can run an application is not known to install.
-        let installs = !arguments.is_empty() && sweep::judge(&report.path, arguments) == Reader::Installer;
-        if installs {
-            insert(&mut self.tools, report.pid);
-        } else {
-            // What has ended by now is not known to be a tool's: npm's own scripts tell it by themselves.
-            self.follow(report.pid, parent);
+        let judged = match below {
+            Some(Tool::Installer) => Reader::Installer,
+            _ if arguments.is_empty() => Reader::Plain,
+            Some(Tool::Starter) => sweep::judge_below_tool(&report.path, arguments),
+            None => sweep::judge(&report.path, arguments),
+        };
+        if judged == Reader::Installer {
+            insert(&mut self.tools, report.pid, Tool::Installer);
+        } else if sweep::may_start_application(program, judged)
+            || below.is_some() && judged == Reader::Ignored
+        {
+            insert(&mut self.tools, report.pid, Tool::Starter);
         }
         if self.is_tool(report.pid) {
             return sweep::role_of(&report.path, arguments, Reader::Installer);
         }
         if !sweep::is_application(&report.path, arguments) {
-            insert(&mut self.others, report.pid);
+            if self.others.len() < PROCESSES_MAX {
+                self.others.insert(report.pid);
+            }
         }
         None
     }
 
-    /// What a tool starts or forks is a tool.
+    /// What a tool forks is a tool.
     pub fn follow(&mut self, pid: u32, parent: impl Fn(u32) -> Option<u32>) {
-        if parent(pid).is_some_and(|parent| self.tools.contains(&parent)) {
-            insert(&mut self.tools, pid);
+        if let Some(tool) = parent(pid).and_then(|parent| self.tools.get(&parent).copied()) {
+            insert(&mut self.tools, pid, tool);
         }
     }
 
     /// Whether what this process loads is no use.
     pub fn is_tool(&self, pid: u32) -> bool {
-        self.tools.contains(&pid)
+        self.tools.contains_key(&pid)
     }
 
     /// Whether what this process loads is an application's.
@@ -62,9 +81,9 @@ impl Tools {
     }
 }
 
-fn insert(processes: &mut HashSet<u32>, pid: u32) {
+fn insert(processes: &mut HashMap<u32, Tool>, pid: u32, tool: Tool) {
     if processes.len() < PROCESSES_MAX {
-        processes.insert(pid);
+        processes.insert(pid, tool);
     }
 }
 
@@ -103,6 +122,11 @@ mod tests {
             // Another program in the same process.
             (30, "/usr/bin/node", "node server.js", (None, !tool, application)),
             (40, "/usr/bin/npm", "", (None, !tool, application)),
+            (50, "/usr/bin/node", "node /app/node_modules/.bin/tsup", (Some("npm"), tool, !application)),
+            (51, "/usr/bin/node", "node /app/node_modules/x/worker.js", (Some("npm"), tool, !application)),
+            (52, "/usr/bin/node", "node a.js", (None, !tool, application)),
+            (50, "/usr/bin/node", "node /app/node_modules/.bin/tsup", (Some("npm"), tool, !application)),
+            (51, "/usr/bin/sh", "sh -c x", (None, !tool, application)),
         ] {
             assert_eq!(start(pid, program, line), expected, "{pid} {line}");
         }

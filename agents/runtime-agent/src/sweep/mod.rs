@@ -13,6 +13,7 @@ mod ruby;
 
 pub use carried::Carried;
 pub use jvm::language_of as language_on_jvm;
+pub use node::{judge_below_tool, may_start_application};
 pub use python::is_python;
 pub use role::{Role, is_application, role_of};
 
@@ -36,8 +37,8 @@ pub enum Reader {
     Java,
     /// Not at all.
     Ignored,
-    /// Not at all, nor do those of the programs that it executes: scripts of packages that `npm ci` runs, the workers of
-    /// a bundler. Package managers of systems are none: what they execute may be a service that stays.
+    /// Not at all, nor do those of the programs that it executes: scripts of packages that `npm ci` runs. Package
+    /// managers of systems are none, nor are bundlers: what they execute may be a service that stays, or an application.
     Installer,
 }
 

@@ -6,6 +6,7 @@ use super::node_words::{
     RUNTIME_OPTIONS, YARN_INSTALLING, YARN_OPTIONS,
 };
 use super::{Options, Reader, base_name, is_in_bin};
+use crate::hooks::language::Language;
 
 /// Options that take the next word.
 const OPTIONS_WITH_VALUE: &[&str] = &[
@@ -31,7 +32,8 @@ const OPTIONS_WITH_VALUE: &[&str] = &[
     "--test-reporter-destination",
 ];
 
-/// Bundlers, compilers and linters that only ever read what they are given.
+/// Bundlers, compilers and linters that only ever read what they are given. They may start an application: `tsup
+/// --onSuccess "node app.js"`.
 const READING_TOOLS: &[&str] = &[
     "webpack-cli",
     "rollup",
@@ -53,11 +55,15 @@ const READING_TOOLS: &[&str] = &[
     "stylelint",
     "tslint",
     "standard",
-    "depcheck",
-    "license-checker",
     "madge",
     "typedoc",
     "jsdoc",
+];
+
+/// Tools of installation, and those that ask a package manager: what they start is theirs.
+const INSTALLING_TOOLS: &[&str] = &[
+    "depcheck",
+    "license-checker",
     "npm-check",
     "npm-check-updates",
     "ncu",
@@ -223,6 +229,8 @@ pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
     let other_than = |options: Options, installing: &[&str]| {
         options.any_reading(rest, |rest| rest.first().is_some_and(|word| !has(installing, word)))
     };
+    // What a package manager starts when it installs is no application.
+    let mut tool_reader = Reader::Installer;
     let runs = match tool {
         "npm" => other_than(NPM_OPTIONS, NPM_INSTALLING),
         "yarn" | "yarnpkg" => other_than(YARN_OPTIONS, YARN_INSTALLING),
@@ -238,6 +246,18 @@ pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
                 _ => Reader::Installer,
             };
         }
+        tool if INSTALLING_TOOLS.contains(&tool) => false,
+        tool => {
+            tool_reader = Reader::Ignored;
+            is_serving(tool, rest)
+        }
+    };
+    if runs { Reader::Node } else { tool_reader }
+}
+
+/// Whether a bundler, compiler or linter serves the application; what is none of them is the application.
+fn is_serving(tool: &str, rest: &[String]) -> bool {
+    match tool {
         "webpack" => BUILDER_OPTIONS
             .any_reading(rest, |rest| rest.first().is_some_and(|word| has(WEBPACK_SERVING, word))),
         tool if READING_TOOLS.contains(&tool) => false,
@@ -246,8 +266,31 @@ pub(super) fn judge_tool(tool: &str, rest: &[String]) -> Reader {
                 .any_reading(rest, |rest| !rest.first().is_some_and(|word| has(building, word))),
             None => true,
         },
+    }
+}
+
+/// Whether a program, judged as this reader, is a tool of Node.js that may start an application.
+pub fn may_start_application(program: &[u8], reader: Reader) -> bool {
+    reader == Reader::Ignored && Language::of_program(program) == Some(Language::Node)
+}
+
+/// Judges what such a tool starts: interpreters whose script lies in a package are its workers, others an application.
+pub fn judge_below_tool(executable: &[u8], arguments: &[String]) -> Reader {
+    let (program, words) = super::linked(executable, arguments).unwrap_or((executable, arguments));
+    let rest = words.get(1..).unwrap_or_default();
+    let script = match Language::of_program(program) {
+        Some(Language::Node) => script_of(rest).ok(),
+        _ => super::script(rest),
     };
-    if runs { Reader::Node } else { Reader::Installer }
+    match super::judge(executable, arguments) {
+        reader if reader.language().is_none() => reader,
+        _ if script.is_some_and(|at| is_of_package(&rest[at])) => Reader::Ignored,
+        reader => reader,
+    }
+}
+
+fn is_of_package(script: &str) -> bool {
+    script.split('/').any(|part| part == "node_modules")
 }
 
 fn has(words: &[&str], word: &str) -> bool {
@@ -266,7 +309,7 @@ fn tool_of(script: &str) -> String {
     if stem.strip_prefix("yarn-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
         return "yarn".to_owned();
     }
-    let of_package = || script.split('/').any(|part| part == "node_modules") || is_in_bin(script);
+    let of_package = || is_of_package(script) || is_in_bin(script);
     match stem {
         "npm-cli" => "npm",
         "npx-cli" => "npx",

@@ -61,13 +61,14 @@ fn judges_command_lines() {
         ("usr/bin/node", "node /usr/bin/corepack pnpm install", Installer),
         ("usr/bin/node", "node /usr/bin/corepack yarn start", Node),
         ("usr/bin/node", "node /usr/bin/corepack enable", Installer),
-        ("usr/bin/node", "node node_modules/.bin/webpack --mode production", Installer),
+        ("usr/bin/node", "node node_modules/.bin/webpack --mode production", Ignored),
         ("usr/bin/node", "node node_modules/.bin/webpack serve", Node),
-        ("usr/bin/node", "node node_modules/typescript/bin/tsc -p .", Installer),
-        ("usr/bin/node", "node node_modules/.bin/next build", Installer),
+        ("usr/bin/node", "node node_modules/typescript/bin/tsc -p .", Ignored),
+        ("usr/bin/node", "node node_modules/.bin/next build", Ignored),
         ("usr/bin/node", "node node_modules/.bin/next start", Node),
+        ("usr/bin/node", "node node_modules/.bin/node-gyp rebuild", Installer),
         ("usr/bin/node", "node node_modules/.bin/next", Node),
-        ("usr/bin/node", "node node_modules/.bin/vite build", Installer),
+        ("usr/bin/node", "node node_modules/.bin/vite build", Ignored),
         ("usr/bin/node", "node node_modules/.bin/pm2 start app.js", Node),
         ("usr/local/bin/node_exporter", "node_exporter", Plain),
         ("usr/bin/bun", "bun install", Installer),
@@ -173,7 +174,7 @@ fn judges_command_lines() {
         ("usr/bin/node", "node node_modules/.bin/next -p 3000", Node),
         ("usr/bin/node", "node node_modules/.bin/next ./web", Node),
         ("usr/bin/node", "node node_modules/.bin/vite --host 0.0.0.0", Node),
-        ("usr/bin/node", "node node_modules/.bin/vite --mode production build", Installer),
+        ("usr/bin/node", "node node_modules/.bin/vite --mode production build", Ignored),
         ("usr/bin/node", "node node_modules/.bin/webpack --config x.js serve", Node),
         ("usr/bin/node", "node /app/standard.js", Node),
         ("usr/bin/bun", "bun --cwd /app install", Installer),
@@ -220,6 +221,35 @@ fn judges_command_lines() {
     for (executable, command, expected) in cases {
         let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
         assert_eq!(judge(executable.as_bytes(), &arguments), expected, "{executable} {command}");
+    }
+}
+
+#[test]
+fn judges_what_a_bundler_starts() {
+    use Reader::{Ignored, Installer, Node, Plain, Python};
+    for (executable, command, expected) in [
+        ("usr/bin/node", "node a.js", Node),
+        ("usr/bin/node", "node -r ./x.js /app/dist/a.js", Node),
+        ("usr/bin/node", "node -e 1", Node),
+        ("usr/bin/node", "node /app/node_modules/jest-worker/build/workers/processChild.js", Ignored),
+        ("usr/bin/node", "node /app/node_modules/.bin/eslint .", Ignored),
+        ("usr/bin/node", "node /usr/lib/node_modules/npm/bin/npm-cli.js ci", Installer),
+        ("usr/bin/python3", "python3 app.py", Python),
+        ("usr/bin/python3", "python3 /app/node_modules/x/gyp_main.py", Ignored),
+        ("app/node_modules/@esbuild/linux-x64/bin/esbuild", "esbuild --service", Plain),
+    ] {
+        let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        assert_eq!(judge_below_tool(executable.as_bytes(), &arguments), expected, "{executable} {command}");
+    }
+    for (executable, command, expected) in [
+        ("usr/bin/node", "node /app/node_modules/.bin/tsup", true),
+        ("usr/bin/node", "node /usr/bin/npm-cli.js ci", false),
+        ("usr/bin/node", "node a.js", false),
+        ("usr/bin/dpkg", "dpkg -i x", false),
+    ] {
+        let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        let reader = judge(executable.as_bytes(), &arguments);
+        assert_eq!(may_start_application(executable.as_bytes(), reader), expected, "{command}");
     }
 }
 

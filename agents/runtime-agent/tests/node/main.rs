@@ -11,3 +11,4 @@ mod permission;
 mod preloads;
 mod programs;
 mod runners;
+mod tools;
