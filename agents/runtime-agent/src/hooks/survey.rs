@@ -127,10 +127,10 @@ fn judge(pid: u32, program: &[u8], directory: &Path) -> Unaudited {
             || carried.iter().any(|path| Language::of_library(path) == Some(*language))
     };
     let unhooked = |language: Language| {
-        if let Some(why) = language.unseen_by_hook(program, &arguments) {
+        if let Some(why) = language.unseen_by_hook(program, arguments) {
             return Some((language, why.to_owned()));
         }
-        let why = language.expects(program, &arguments)?;
+        let why = language.expects(program, arguments)?;
         let hooked = environment_has(pid, language.variable(), directory);
         // With the variable it says hello, unless its own words keep it from that.
         (!hooked || !why.starts_with("took no ")).then_some((language, why))
