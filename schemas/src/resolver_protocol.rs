@@ -92,3 +92,14 @@ pub enum ResolverReply {
         reason: String,
     },
 }
+/// Begins a question whether an archive, or directory of classes, has classes of a Java package (`?@/srv/a.jar!/org/example`:
+/// the archive's path within the artifact, and the Java package's directory). The answer names nobody, and is never
+/// published: state `owned` if it has, or nobody can tell, and `unowned` if it has none.
+pub const CLASSES_WITHIN: &[u8] = b"?@/";
+
+/// The archive and the directory of the Java package that such a question names.
+pub fn classes_within(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = path.strip_prefix(CLASSES_WITHIN)?;
+    let end = rest.windows(2).rposition(|step| step == b"!/")?;
+    Some((&rest[..end], &rest[end + 2..]))
+}

@@ -287,6 +287,83 @@ fn bundles_that_were_installed_from_a_stream_are_held_back_with_their_copies() {
     }
 }
 
+/// A loader that names its own archive as the source of all that it defines, from wherever its bytes are.
+const DEFINER: &str = r#"
+package org.app;
+import java.util.jar.*;
+public class Definer extends ClassLoader {
+    Class<?> define(String jar, String name) throws Exception {
+        try (JarFile archive = new JarFile(jar)) {
+            byte[] bytes = archive.getInputStream(archive.getEntry(name.replace('.', '/') + ".class")).readAllBytes();
+            return defineClass(name, bytes, 0, bytes.length, Definer.class.getProtectionDomain());
+        }
+    }
+    public static void main(String[] arguments) throws Exception {
+        for (int i = 0; i < arguments.length; i += 2)
+            new Definer().define(arguments[i], arguments[i + 1]).getConstructor().newInstance();
+    }
+}"#;
+
+/// The archive that such a class names does not have its Java package: those that have it are not called unused. And it is
+/// no reason to hold back others, nor are classes of the archive's own Java packages.
+#[test]
+fn classes_defined_as_another_archives_are_held_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = directory.path().join("app");
+    let sources = [
+        ("app", "org.app", "Definer", DEFINER.to_owned()),
+        ("plain", "org.plain.lib", "Thing", String::new()),
+        ("never", "org.never", "Thing", String::new()),
+        // A part of its Java package is elsewhere.
+        ("part", "org.app", "Part", String::new()),
+    ];
+    if Command::new("javac").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have a JDK");
+        return println!("skipped: needs a JDK");
+    }
+    std::fs::create_dir(&app).unwrap();
+    for (name, package, class, text) in sources {
+        let content = directory.path().join(name);
+        let info = content.join(format!("META-INF/maven/org.{name}/{name}"));
+        std::fs::create_dir_all(&info).unwrap();
+        let properties = format!("groupId=org.{name}\nartifactId={name}\nversion=1\n");
+        std::fs::write(info.join("pom.properties"), properties).unwrap();
+        let plain = format!("package {package}; public class {class} {{ public {class}() {{}} }}");
+        std::fs::write(content.join(format!("{class}.java")), if text.is_empty() { plain } else { text })
+            .unwrap();
+        tool("javac", &content, &["-d", ".", &format!("{class}.java")]);
+        std::fs::remove_file(content.join(format!("{class}.java"))).unwrap();
+        let jar = app.join(format!("{name}-1.jar"));
+        tool("jar", &content, &["--create", "--file", jar.to_str().unwrap(), "."]);
+    }
+    let ways: &[&[&str]] = if has_ebpf() { &[&["--no-ebpf"], &[]] } else { &[&["--no-ebpf"]] };
+    for (index, way) in ways.iter().enumerate() {
+        let cases = [
+            (&["plain-1.jar", "org.plain.lib.Thing"][..], [("plain", "not_measured"), ("never", "unused")]),
+            (&[], [("plain", "unused"), ("never", "unused")]),
+            // Whose it is, its Java package does not tell: a limit.
+            (&["part-1.jar", "org.app.Part"], [("plain", "unused"), ("part", "unused")]),
+        ];
+        // The rest is the same in each.
+        for (defined, expected) in cases.into_iter().take(if index == 0 { 3 } else { 1 }) {
+            let state = tempfile::tempdir().unwrap();
+            let run = |arguments: &[&str]| {
+                plimsoll(state.path()).args(arguments).current_dir(&app).output().unwrap()
+            };
+            ok(&run(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat()));
+            let java = [&["--", "java", "-cp", "app-1.jar", "org.app.Definer"], defined].concat();
+            let text = ok(&run(&[&["run"][..], &NAMES, way, &["-o", "json"], &java].concat()));
+            let report: Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
+            let packages = report["packages"].as_array().unwrap();
+            for (name, used) in expected.into_iter().chain([("app", "used")]) {
+                let found = packages.iter().find(|one| one["name"] == format!("org.{name}:{name}"));
+                let found = found.unwrap_or_else(|| panic!("no {name}: {report:#}"));
+                assert_eq!(found["use"], used, "{way:?} {defined:?}: {found:#}");
+            }
+        }
+    }
+}
+
 #[test]
 fn relocated_classes_are_their_components_and_ambiguous_ones_are_named_so() {
     let Some(jars) = kafka() else { return };

@@ -12,7 +12,7 @@ use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::identity::Sha256Digest;
-use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::resolver_protocol::{PathQuery, classes_within};
 use plimsoll_schemas::words::{
     COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, copied_file_of, drift, java_package_of,
     ownership_state,
@@ -133,6 +133,13 @@ impl Question<'_> {
         }
         if let Some(used) = copied_file_of(path) {
             return self.possible_copy(asked, used);
+        }
+        if let Some((archive, directory)) = classes_within(path) {
+            let resolved = self.tree.resolve(archive).ok().map(|resolved| resolved.path);
+            let place = resolved.or_else(|| place_in_archive(self.tree, archive).map(|place| place.canonical));
+            let index = &self.found.current.index;
+            let places = [place.as_deref().unwrap_or(archive), archive];
+            return java_package::within(self.artifact, index, places, path, directory, self.now_ms);
         }
         self.answer_own(path)
     }
@@ -425,6 +432,9 @@ pub fn without_root(
     let Some(indexed) = indexed.filter(|_| copied_file_of(path).is_none()) else {
         return unresolved(artifact, path, reason, now_ms);
     };
+    if let Some((archive, directory)) = classes_within(path) {
+        return java_package::within(artifact, &indexed.index, [archive; 2], path, directory, now_ms);
+    }
     if let Some(directory) = java_package_of(path) {
         return java_package::answer(artifact, indexed, &[], path, directory, now_ms);
     }
@@ -472,6 +482,7 @@ fn refuse(artifact: &str, path: &[u8], now_ms: i64) -> Option<PackageOwnership> 
 /// Whether an event may carry the path of this answer. That a file is no copy is no news but to who asked.
 pub fn is_publishable(entry: &PackageOwnership) -> bool {
     let is_news = copied_file_of(&entry.path).is_none() || !entry.owners.is_empty();
+    let is_news = is_news && classes_within(&entry.path).is_none();
     is_news && !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
 }
 

@@ -119,6 +119,13 @@ fn places_within_archives_have_owners() {
             "?!/",
             "?/tmp/jetty-*/gone.jar!/org/slf4j",
             "?/tmp/jetty-*/gone.jar!/com/nobody",
+            "?@/srv/app.jar!/com/acme",
+            "?@/srv/app.jar!/org/slf4j",
+            "?@/srv/app.jar!/com/nobody",
+            "?@/srv/app.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar!/org/slf4j",
+            "?@/srv/app.jar!/BOOT-INF/lib/slf4j-api-1.7.36.jar!/com/acme",
+            "?@/srv/current.jar!/com/nobody",
+            "?@/srv/nobodys.jar!/com/acme",
         ],
     );
     let found: Vec<String> = of_java_packages.iter().map(brief).collect();
@@ -133,6 +140,14 @@ fn places_within_archives_have_owners() {
             // The same, whatever was copied.
             "unresolved org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36+org.slf4j:slf4j-api@1.7.36 image unknown",
             "unowned  image unknown",
+            // Whether the archive has it; if nobody knows, as if.
+            "owned  image unknown",
+            "unowned  image unknown",
+            "unowned  image unknown",
+            "owned  image unknown",
+            "unowned  image unknown",
+            "unowned  image unknown",
+            "owned  image unknown",
         ]
     );
 

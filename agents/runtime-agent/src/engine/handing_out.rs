@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
-use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::resolver_protocol::{PathQuery, classes_within};
 use plimsoll_schemas::words::{copied_file_of, drift, java_package_of, mount, ownership_state, usage_kind};
 
 use super::inspecting::Inspector;
@@ -209,7 +209,14 @@ impl Engine {
             if copied_file_of(&pending.path).is_some() && !self.take_copy(id, index, &mut pending, answer) {
                 continue;
             }
+            if classes_within(&pending.path).is_some() {
+                if answer.is_none_or(|answer| answer.state != ownership_state::OWNED) {
+                    self.hold_back_copies(id, &pending);
+                }
+                continue;
+            }
             self.ask_for_copies(id, index, &pending, answer);
+            self.ask_for_java_package(id, index, &pending, answer);
             if pending.item.kind == usage_kind::EXECUTABLE
                 && let (Some(workload), Some(entry)) = (self.workloads.get_mut(&id), entries.get(position))
             {
@@ -270,12 +277,41 @@ impl Engine {
         }
     }
 
-    /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look.
+    /// A class may name an archive as its source that does not have it (the code that defines it says which): asks whether
+    /// a listed archive has its Java package at all.
+    fn ask_for_java_package(
+        &mut self,
+        id: u64,
+        index: usize,
+        pending: &PendingItem,
+        answer: Option<&PackageOwnership>,
+    ) {
+        let is_listed = |answer: &PackageOwnership| {
+            answer.state == ownership_state::OWNED
+                && answer.owners.iter().any(|owner| owner.ecosystem == "maven")
+        };
+        if index == 0
+            && pending.item.kind == usage_kind::CLASS
+            && java_package_of(&pending.path).is_none()
+            && answer.is_some_and(is_listed)
+            && let Some(workload) = self.workloads.get_mut(&id)
+        {
+            let item = &pending.item;
+            self.java.defined(id, &item.path, &item.name, &item.process, workload);
+        }
+    }
+
+    /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look. Or it
+    /// does not have the class's Java package.
     fn hold_back_copies(&mut self, id: u64, pending: &PendingItem) {
         if pending.item.kind == usage_kind::CLASS
             && java_package_of(&pending.path).is_none()
             && let Some(workload) = self.workloads.get_mut(&id)
         {
+            if classes_within(&pending.path).is_some() {
+                self.java.placeless(id, &pending.item.name, &pending.item.process, workload);
+                return;
+            }
             self.java.unlisted(id, &pending.path, &pending.item.name, &pending.item.process, workload);
         }
     }

@@ -94,6 +94,22 @@ impl Java {
         }
     }
 
+    /// A class names a listed archive as its source: to be asked whether that has its Java package.
+    pub fn defined(&mut self, id: u64, place: &[u8], class: &str, process: &str, workload: &mut Workload) {
+        if let Some(watched) = self.workloads.get_mut(&id) {
+            let told = watched.java_packages.within(&class.replace('.', "/"), place, Instant::now());
+            watched.add_java_package(told, &format!("/{process}"), workload, now_ms());
+        }
+    }
+
+    /// A class's archive does not have its Java package: whoever has may have defined it.
+    pub fn placeless(&mut self, id: u64, class: &str, process: &str, workload: &mut Workload) {
+        if let Some(watched) = self.workloads.get_mut(&id) {
+            let told = watched.java_packages.placeless(&class.replace('.', "/"), Instant::now());
+            watched.add_java_package(told, &format!("/{process}"), workload, now_ms());
+        }
+    }
+
     /// Forgets a workload.
     pub fn forget(&mut self, id: u64) {
         self.adopted.remove(&id);

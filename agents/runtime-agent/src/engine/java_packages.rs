@@ -2,9 +2,10 @@
 //! once, by one of its classes. Pure.
 //! It must never leave one out without saying so: whoever has it would be called unused.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use plimsoll_schemas::resolver_protocol::CLASSES_WITHIN;
 use plimsoll_schemas::words::{ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, usage_kind};
 
 use crate::observe::{Observation, Origin};
@@ -12,6 +13,9 @@ use crate::observe::{Observation, Origin};
 /// Java packages of one workload of which classes without a place, or from what may be copies, are told; beyond, its JVMs are
 /// not measured.
 pub const JAVA_PACKAGES_MAX: usize = 4_096;
+/// Pairs of an archive and a Java package of which it is asked whether the one has the other; beyond, its JVMs are not
+/// measured.
+const PAIRS_MAX: usize = 65_536;
 /// After this long they are told again: archives that came meanwhile may have brought others of them. JVMs tell all their
 /// classes as often.
 const AGAIN_AFTER: Duration = Duration::from_secs(3_600);
@@ -25,6 +29,9 @@ pub struct JavaPackages {
     placeless: HashSet<String>,
     /// A class came from an archive that may be a copy of a listed one.
     copied: HashSet<String>,
+    /// Directories by the listed archives that classes named as their source.
+    asked: HashMap<Vec<u8>, HashSet<String>>,
+    pairs: usize,
     /// There was one too many.
     left_out: bool,
     /// Of the first of them.
@@ -72,10 +79,29 @@ impl JavaPackages {
         told
     }
 
+    /// A class that names a listed archive or directory as its source, which whoever defines a class can: asks whether that has
+    /// the class's Java package.
+    pub fn within(&mut self, class: &str, place: &[u8], now: Instant) -> ToTell {
+        self.begin_anew_after_a_while(now);
+        let directory = directory_of(class);
+        if self.asked.get(place).is_some_and(|asked| asked.contains(directory)) {
+            return ToTell::Nothing;
+        }
+        let path = [CLASSES_WITHIN, place, b"!/", directory.as_bytes()].concat();
+        if self.pairs >= PAIRS_MAX || path.len() > PATH_MAX_BYTES {
+            return self.leave_out();
+        }
+        self.pairs += 1;
+        self.asked.entry(place.to_vec()).or_default().insert(directory.to_owned());
+        ToTell::Class(observation(path, class))
+    }
+
     fn begin_anew_after_a_while(&mut self, now: Instant) {
         if now.saturating_duration_since(*self.since.get_or_insert(now)) >= AGAIN_AFTER {
             self.placeless.clear();
             self.copied.clear();
+            self.asked.clear();
+            self.pairs = 0;
             self.since = Some(now);
         }
     }
@@ -83,18 +109,26 @@ impl JavaPackages {
     fn tell(&mut self, mut path: Vec<u8>, class: &str) -> ToTell {
         path.extend_from_slice(directory_of(class).as_bytes());
         if self.placeless.len() + self.copied.len() >= JAVA_PACKAGES_MAX || path.len() > PATH_MAX_BYTES {
-            let was_said = std::mem::replace(&mut self.left_out, true);
-            return if was_said { ToTell::Nothing } else { ToTell::LeftOut };
+            return self.leave_out();
         }
-        ToTell::Class(Observation {
-            kind: usage_kind::CLASS,
-            rung: Rung::Loaded,
-            path,
-            mount: mount::ROOT,
-            inode: 0,
-            name: class.replace('/', "."),
-            origin: Origin::default(),
-        })
+        ToTell::Class(observation(path, class))
+    }
+
+    fn leave_out(&mut self) -> ToTell {
+        let was_said = std::mem::replace(&mut self.left_out, true);
+        if was_said { ToTell::Nothing } else { ToTell::LeftOut }
+    }
+}
+
+fn observation(path: Vec<u8>, class: &str) -> Observation {
+    Observation {
+        kind: usage_kind::CLASS,
+        rung: Rung::Loaded,
+        path,
+        mount: mount::ROOT,
+        inode: 0,
+        name: class.replace('/', "."),
+        origin: Origin::default(),
     }
 }
 
@@ -132,6 +166,13 @@ mod tests {
             class("?/tmp/a.jar!/org/x", "org.x.A")
         );
         assert_eq!(packages.copied("org/x/B", b"tmp/b.jar", now), ToTell::Nothing);
+        for (place, expected) in [
+            ("srv/a.jar", class("?@/srv/a.jar!/org/x", "org.x.A")),
+            ("srv/a.jar", None),
+            ("srv/b.jar!/in.jar", class("?@/srv/b.jar!/in.jar!/org/x", "org.x.A")),
+        ] {
+            assert_eq!(path(packages.within("org/x/A", place.as_bytes(), now)), expected);
+        }
         for number in 2..JAVA_PACKAGES_MAX {
             assert!(path(packages.placeless(&format!("org/x{number}/A"), now)).is_some());
         }
