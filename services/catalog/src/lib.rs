@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod golang;
 mod java;
 mod json;
+mod linked;
 mod node;
 mod os_release;
 pub mod ownership;

@@ -12,7 +12,7 @@ use crate::record::PackageRecord;
 use crate::role::is_shared_library;
 use crate::tree::{FileKind, FileTree, Walk, path};
 use crate::warning::Warnings;
-use crate::{CatalogOutcome, ECOSYSTEMS};
+use crate::{CatalogOutcome, ECOSYSTEMS, linked};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -250,6 +250,7 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> Found {
     let mut binaries = Vec::new();
     let mut markers: Vec<Vec<Vec<u8>>> = ECOSYSTEMS.iter().map(|_| Vec::new()).collect();
     let mut links = KnownLinks::default();
+    let mut links_to_packages = Vec::new();
     let mut count = 0;
     let summary = tree.walk(b"", &mut |path, kind| {
         let marked_as = match kind {
@@ -257,6 +258,9 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> Found {
             FileKind::Directory => FileKind::Directory,
             FileKind::Symlink => {
                 links.add(path);
+                if linked::is_of_packages(path) && links_to_packages.len() < MAX_MARKERS {
+                    links_to_packages.push(path.to_vec());
+                }
                 FileKind::Regular
             }
             // Links to a database are followed when it is read (uv, Bazel and Nix install so); a pipe or device in its
@@ -279,6 +283,7 @@ fn find_markers(tree: &dyn FileTree, warnings: &mut Warnings) -> Found {
         }
         Walk::Continue
     });
+    linked::warn(tree, &links_to_packages, warnings);
     let remedy = "scan a part of the artifact";
     match summary {
         Ok(summary) => {

@@ -12,7 +12,7 @@ use crate::purl::Purl;
 use crate::record::{Location, PackageKind, PackageRecord};
 use crate::survey::Survey;
 use crate::tree::{FileKind, path};
-use crate::{Ecosystem, Wanted};
+use crate::{Ecosystem, Wanted, linked};
 use files::{Counts, MAX_COUNTED_FILES};
 use manifest::{Manifest, ManifestDigest};
 use std::collections::{HashMap, HashSet};
@@ -124,16 +124,18 @@ impl Ecosystem for Node {
     }
 
     fn survey(&self, survey: &mut Survey<'_>, markers: &[Vec<u8>]) {
-        let is_in_modules = path::file_name(survey.tree.root_path()) == MODULES;
-        let mut run = Run { is_in_modules, installers: HashMap::new(), linked: HashSet::new() };
-        if is_in_modules {
-            run.add_below_root(survey);
+        let mut run = Run { modules: HashSet::new(), installers: HashMap::new(), linked: HashSet::new() };
+        if path::file_name(survey.tree.root_path()) == MODULES {
+            run.add_below(survey, b"");
         }
         for marker in markers {
             match path::file_name(marker) {
                 _ if pnp::is_pnp(marker) => pnp::survey(survey, marker),
                 MANIFEST => run.add(survey, path::parent(marker), marker),
-                _ if is_modules_directory(marker) => enter(survey, marker),
+                _ if is_modules_directory(marker) => {
+                    enter(survey, marker);
+                    run.follow_modules(survey, marker);
+                }
                 _ => run.follow(survey, marker),
             }
         }
@@ -151,8 +153,9 @@ fn enter(survey: &mut Survey<'_>, modules: &[u8]) {
 
 /// What one survey remembers from package to package.
 struct Run {
-    /// Whether the root of the tree is itself a `node_modules`, whose packages no path tells.
-    is_in_modules: bool,
+    /// Directories that hold packages as a `node_modules` does, which their paths do not tell: the root of the tree, and
+    /// what links of that name lead to.
+    modules: HashSet<Vec<u8>>,
     /// Outermost modules directory → what installed it.
     installers: HashMap<Vec<u8>, &'static str>,
     /// Directories outside of any `node_modules` that links led to.
@@ -160,19 +163,34 @@ struct Run {
 }
 
 impl Run {
-    /// The packages that stand directly in the root.
-    fn add_below_root(&mut self, survey: &mut Survey<'_>) {
+    /// A link in place of a whole `node_modules`.
+    fn follow_modules(&mut self, survey: &mut Survey<'_>, marker: &[u8]) {
+        if !survey.tree.metadata(marker).is_ok_and(|found| found.kind == FileKind::Symlink) {
+            return;
+        }
+        // One that leads out of the tree is warned of for all ecosystems.
+        let Some(target) = linked::directory_of(survey.tree, marker) else { return };
+        if !target.is_empty() && !is_modules_directory(&target) && !self.modules.contains(&target) {
+            enter(survey, &target);
+            self.add_below(survey, &target);
+        }
+    }
+
+    /// The packages that stand directly in a directory.
+    fn add_below(&mut self, survey: &mut Survey<'_>, directory: &[u8]) {
+        self.modules.insert(directory.to_vec());
         let tree = survey.tree;
         if let Some(index) = &mut survey.index {
-            index.watch(tree, b"");
+            index.watch(tree, directory);
         }
         // What cannot be listed was warned of by the walk.
-        for entry in tree.list(b"").unwrap_or_default() {
+        for entry in tree.list(directory).unwrap_or_default() {
+            let place = path::join(directory, &entry.name);
             let places = if entry.name.starts_with(b"@") {
-                let scoped = tree.list(&entry.name).unwrap_or_default();
-                scoped.iter().map(|inner| path::join(&entry.name, &inner.name)).collect()
+                let scoped = tree.list(&place).unwrap_or_default();
+                scoped.iter().map(|inner| path::join(&place, &inner.name)).collect()
             } else {
-                vec![entry.name]
+                vec![place]
             };
             for place in places {
                 let marker = path::join(&place, MANIFEST);
@@ -189,12 +207,14 @@ impl Run {
         }
     }
 
-    /// As [`modules_directory_of`], for the packages in the root, too.
+    /// As [`modules_directory_of`], for the packages in [`Run::modules`], too.
     fn modules_of<'d>(&self, directory: &'d [u8]) -> Option<&'d [u8]> {
         modules_directory_of(directory).or_else(|| {
-            let is_in_root =
-                self.is_in_modules && modules_directory_of(&path::join(MODULES, directory)) == Some(MODULES);
-            is_in_root.then_some(&[])
+            let (parent, name) = path::split(directory);
+            let (above, scope) = path::split(parent);
+            let holder = if scope.starts_with(b"@") { above } else { parent };
+            let is_package = !name.is_empty() && !name.starts_with(b".") && !name.starts_with(b"@");
+            (is_package && self.modules.contains(holder)).then_some(holder)
         })
     }
 
@@ -273,10 +293,8 @@ impl Run {
     }
 
     fn installer(&mut self, survey: &Survey<'_>, directory: &[u8]) -> &'static str {
-        let outermost = match self.is_in_modules {
-            true => Some(&[][..]),
-            false => path::ancestors(directory).filter(|up| path::file_name(up) == MODULES).last(),
-        };
+        let is_outermost = |up: &&[u8]| path::file_name(up) == MODULES || self.modules.contains(*up);
+        let outermost = path::ancestors(directory).filter(is_outermost).last();
         let Some(outermost) = outermost else { return "" };
         if let Some(known) = self.installers.get(outermost) {
             return known;

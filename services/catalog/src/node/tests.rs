@@ -104,6 +104,53 @@ fn the_root_may_itself_be_node_modules() {
 }
 
 #[test]
+fn a_link_in_place_of_node_modules() {
+    let nodes = [
+        ("app/node_modules", Link("deps")),
+        ("app/sub/node_modules", Link("/srv/scanned/app/deps")),
+        ("app/deps/.package-lock.json", File(b"{}")),
+        ("app/deps/.bin/a", Link("../a/cli.js")),
+        ("app/deps/a/package.json", File(br#"{"name":"a","version":"1.0.0","bin":"cli.js"}"#)),
+        ("app/deps/a/cli.js", File(b"")),
+        ("app/deps/a/node_modules/b/package.json", File(br#"{"name":"b","version":"1.0.0"}"#)),
+        ("app/deps/@s/c/package.json", File(br#"{"name":"@s/c","version":"3.0.0"}"#)),
+        ("other/node_modules", Link("../app/node_modules")),
+        // Out of the root: what has the same name in it is another.
+        ("up/node_modules", Link("../../up/deps")),
+        ("up/deps/d/package.json", File(br#"{"name":"d","version":"1.0.0"}"#)),
+        ("gone/node_modules", Link("/opt/elsewhere")),
+        ("v/lib/python3.11/site-packages", Link("/opt/site-packages")),
+        ("own/node_modules", Link("../app/deps/a/node_modules")),
+    ];
+    let mut tree = tree(&nodes);
+    tree.set_root_path(b"/srv/scanned");
+    assert_eq!(
+        listed(&tree),
+        [
+            "pkg:npm/%40s/c@3.0.0 app/deps/@s/c",
+            "pkg:npm/a@1.0.0 app/deps/a",
+            "pkg:npm/b@1.0.0 app/deps/a/node_modules/b"
+        ]
+    );
+    let outcome = catalog(&tree);
+    assert_eq!(package(&outcome, "a").installer, "npm");
+    let warned: Vec<String> = outcome.warnings.iter().map(ToString::to_string).collect();
+    let subjects: Vec<&str> = outcome.warnings.iter().map(|warning| warning.subject.as_str()).collect();
+    assert_eq!(subjects, ["gone/node_modules", "up/node_modules", "v/lib/python3.11/site-packages"]);
+    assert!(warned[0].contains("/opt/elsewhere") && warned[0].contains("; scan the directory"), "{warned:?}");
+    let index = OwnershipIndex::build(&tree);
+    check_owners(
+        &index,
+        &[
+            ("app/deps/a/cli.js", "a package.json code"),
+            ("app/node_modules/a/cli.js", "a package.json code"),
+            ("app/deps/.bin/a", "a package.json code"),
+            ("app/deps/a/node_modules/b/package.json", "b package.json metadata"),
+        ],
+    );
+}
+
+#[test]
 fn links_of_pnpm_and_of_workspaces() {
     check(
         &[
