@@ -55,10 +55,8 @@ impl Tools {
         if self.is_tool(report.pid) {
             return sweep::role_of(&report.path, arguments, Reader::Installer);
         }
-        if !sweep::is_application(&report.path, arguments) {
-            if self.others.len() < PROCESSES_MAX {
-                self.others.insert(report.pid);
-            }
+        if self.others.len() < PROCESSES_MAX && !sweep::is_application(&report.path, arguments) {
+            self.others.insert(report.pid);
         }
         None
     }
