@@ -257,7 +257,8 @@ fn a_frozen_program_is_noticed_beside_others_that_carry_python() {
 /// code. What is data by its name, and what tools read, is neither.
 #[test]
 fn what_may_be_code_is_told_from_data() {
-    const CASES: &[(&str, &[&str], &[&str], &[&str], &[&str])] = &[
+    type Words = &'static [&'static str];
+    const CASES: &[(&str, Words, Words, Words, Words)] = &[
         (
             "python3",
             &["-c", "import sys; [open(name).read() for name in sys.argv[1:]]"],
