@@ -84,10 +84,12 @@ fn classes_of_a_shaded_jar_have_their_owners() {
     let owners = index.lookup(b"kafka-clients-4.4.0.jar").unwrap().owners;
     let described: Vec<(&str, &[String])> =
         owners.iter().map(|owner| (owner.package.name.as_str(), owner.class_prefixes)).collect();
-    let [("commons-net:commons-net", [prefix]), ("org.apache.kafka:kafka-clients", [])] = described[..]
+    let [("commons-net:commons-net", [prefix]), ("org.apache.kafka:kafka-clients", [rest, own])] =
+        described[..]
     else {
         panic!("{described:?}")
     };
+    assert_eq!((rest.as_str(), own.as_str()), ("", "org.apache.kafka.clients."));
     assert!(prefix.ends_with("org.apache.commons.net.") || prefix.contains("commons.net."), "{prefix}");
     let alone = index.lookup(b"slf4j-api-1.7.36.jar").unwrap().owners;
     assert_eq!((alone.len(), alone[0].class_prefixes.len()), (1, 0));

@@ -2,8 +2,8 @@
 //! bundle as the source of them all. Never takes a Java package from any that has it: what several have is ambiguous.
 
 use super::archive::ArchiveDigest;
-use super::classes::{MAX_PARTS, outermost, prefixes};
-use super::{METHOD, components_with, place_in};
+use super::classes::{MAX_PARTS, main_prefixes, outermost, prefixes};
+use super::{METHOD, claims_of, components_with, place_in};
 use crate::bounds::LeftOut;
 use crate::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,7 +51,15 @@ pub(super) fn claim_class_paths(
         let Some(own) = parts.get(facts.path.as_str()).filter(|_| !nested.is_empty()) else { continue };
         let place = place_in(path, &facts.path);
         let mut left_out = LeftOut::default();
-        let claims = claims(*own, &nested, &mut left_out);
+        let mut claims = claims(*own, &nested, &mut left_out);
+        if let [(package, prefixes)] = own.components
+            && claims_of(prefixes).is_empty()
+            && !claims.contains_key(package)
+        {
+            // Its own classes are known, so they are no rest that may be anyone's.
+            let directories = directories_of(*own).remove(package).unwrap_or_default();
+            claims.insert(*package, main_prefixes(&outermost(directories), &mut left_out));
+        }
         survey.left_out(&place, &left_out);
         let Some(index) = &mut survey.index else { return };
         for (package, prefixes) in claims {
@@ -87,7 +95,7 @@ fn claims(bundle: Part<'_>, nested: &[Part<'_>], left_out: &mut LeftOut) -> BTre
         claim(&mut by_prefix, package, directories);
     }
     for (package, prefixes) in bundle.components {
-        for prefix in prefixes {
+        for prefix in claims_of(prefixes) {
             by_prefix.entry(prefix.clone()).or_default().insert(*package);
         }
     }
@@ -95,7 +103,8 @@ fn claims(bundle: Part<'_>, nested: &[Part<'_>], left_out: &mut LeftOut) -> BTre
         for directory in &directories {
             owners.entry(directory).or_default().insert(package);
         }
-        let claims_nothing = bundle.components.iter().any(|(other, own)| *other == package && own.is_empty());
+        let claims_nothing =
+            bundle.components.iter().any(|(other, own)| *other == package && claims_of(own).is_empty());
         let is_crossed = |directory: &&str| longest(&by_prefix, directory).is_some();
         if claims_nothing && directories.iter().any(is_crossed) {
             claim(&mut by_prefix, package, directories);

@@ -75,6 +75,35 @@ pub(crate) fn directories_of<'a>(pom: &Pom, directories: &Directories<'a>) -> Ve
     Vec::new()
 }
 
+/// Those of the archive's main component, as far as its coordinates tell; of guessed ones, the group tells only where the
+/// main class is of it, since it may be guessed from classes of what is merged into the archive.
+pub(crate) fn own_directories<'a>(
+    pom: &Pom,
+    is_guess: bool,
+    main_class: &str,
+    directories: &Directories<'a>,
+) -> Vec<&'a str> {
+    let mut found = directories_of(pom, directories);
+    let is_of_group = !pom.group.is_empty() && main_class.starts_with(&format!("{}.", pom.group));
+    if is_guess && !is_of_group {
+        let group = pom.group.replace('.', "/");
+        found.retain(|directory| !directory.ends_with(&group));
+    }
+    found
+}
+
+/// What a component claims: nothing, if it is the main one, whose list begins with the empty prefix; the rest of that list
+/// says only which Java packages are its own beyond doubt, and it gets whatever nobody else claims.
+pub(crate) fn claims_of(prefixes: &[String]) -> &[String] {
+    if prefixes.first().is_some_and(String::is_empty) { &[] } else { prefixes }
+}
+
+/// The list of the main component: the empty prefix and its own ones; empty if none is its own.
+pub(crate) fn main_prefixes(own: &[&str], left_out: &mut LeftOut) -> Vec<String> {
+    let own = prefixes(own, left_out);
+    if own.is_empty() { own } else { std::iter::once(String::new()).chain(own).collect() }
+}
+
 /// Drops directories that lie within others of the list.
 pub(crate) fn outermost(mut found: Vec<&str>) -> Vec<&str> {
     found.sort_unstable();

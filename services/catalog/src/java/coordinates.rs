@@ -31,7 +31,8 @@ pub(crate) struct Component {
     /// Empty if nothing tells.
     pub version: String,
     pub identified_by: &'static str,
-    /// Class-name prefixes that are its own; empty for the only component, and for the one that owns the rest.
+    /// Class-name prefixes that are its own; empty for the only component, and for those that nothing tells of. The list of
+    /// the main one, which owns the rest, begins with the empty prefix.
     pub prefixes: Vec<String>,
 }
 
@@ -107,6 +108,9 @@ pub(crate) fn identify(
     let claims: Vec<Vec<&str>> =
         facts.poms.iter().map(|pom| classes::directories_of(pom, &directories)).collect();
     let main = main_pom(facts, &name);
+    let manifest = &facts.manifest;
+    let main_class =
+        if manifest.start_class.is_empty() { &manifest.main_class } else { &manifest.start_class };
     let mut found: Vec<Component> = facts
         .poms
         .iter()
@@ -123,7 +127,11 @@ pub(crate) fn identify(
                 } else {
                     identified_by::POM_PROPERTIES
                 },
-                prefixes: if is_main { Vec::new() } else { classes::prefixes(claimed, left_out) },
+                prefixes: if is_main {
+                    classes::main_prefixes(claimed, left_out)
+                } else {
+                    classes::prefixes(claimed, left_out)
+                },
             }
         })
         .collect();
@@ -139,7 +147,11 @@ pub(crate) fn identify(
         let only_renamed =
             found.len() == 1 && (!names_itself || (claimed.is_empty() && may_be_it(&facts.poms[0])));
         if found.is_empty() || (unclaimed > 0 && !only_renamed) {
-            found.push(fallback(facts, &name, &claimed, groups_in_names));
+            let mut whole = fallback(facts, &name, &claimed, groups_in_names);
+            let pom = Pom { group: whole.group.clone(), artifact: whole.artifact.clone(), ..Pom::default() };
+            let own = classes::own_directories(&pom, true, main_class, &directories);
+            whole.prefixes = classes::main_prefixes(&own, left_out);
+            found.push(whole);
         }
     }
     if found.len() == 1 {

@@ -100,7 +100,7 @@ fn merged_components() {
         "",
         &[
             "commons-net:commons-net:3.6 by pom.properties [org.apache.commons.net.]",
-            "org.apache.kafka:kafka-clients:4.4.0 by file name []",
+            "org.apache.kafka:kafka-clients:4.4.0 by file name [,org.apache.kafka.clients.]",
         ],
     );
     check(
@@ -109,7 +109,7 @@ fn merged_components() {
         &["com/acme", "org/slf4j"],
         "",
         &[
-            "com.acme:service:1.0 by pom.properties []",
+            "com.acme:service:1.0 by pom.properties [,com.acme.]",
             "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
             "com.acme.other:mystery:2 by pom.properties []",
         ],
@@ -120,10 +120,31 @@ fn merged_components() {
         &["com/acme/web", "org/slf4j"],
         "Main-Class: com.acme.web.Main\n",
         &[
-            "com.acme:service:1.0 by pom.properties []",
+            "com.acme:service:1.0 by pom.properties [,com.acme.]",
             "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
         ],
     );
+}
+
+/// A group that is guessed from the classes may be that of what is merged into the archive.
+#[test]
+fn the_main_components_own_packages() {
+    let of = |main_class: &str, expect: &str| {
+        check(
+            "app.jar",
+            &["org.slf4j:slf4j-api:1.7.36", "org.glassfish:jakarta.el:4.0.2"],
+            &["com/acme/shop", "com/acme/shop/web", "org/slf4j"],
+            main_class,
+            &[
+                "org.slf4j:slf4j-api:1.7.36 by pom.properties [org.slf4j.]",
+                "org.glassfish:jakarta.el:4.0.2 by pom.properties []",
+                expect,
+            ],
+        );
+    };
+    of("Main-Class: com.acme.shop.web.Main\n", "com.acme.shop:app: by file name [,com.acme.shop.]");
+    of("Main-Class: launcher.Main\n", "com.acme.shop:app: by file name []");
+    of("", "com.acme.shop:app: by file name []");
 }
 
 #[test]
@@ -186,7 +207,7 @@ fn jars_of_maven_central() {
         "",
         &[
             "com.google.protobuf:protobuf-java:3.17.3 by pom.properties []",
-            "org.apache.orc:orc-core:1.8.4 by pom.properties []",
+            "org.apache.orc:orc-core:1.8.4 by pom.properties [,org.apache.orc.]",
         ],
     );
     for (file_name, directory, expect) in [

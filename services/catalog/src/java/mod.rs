@@ -21,6 +21,7 @@ use crate::survey::Survey;
 use crate::tree::{FileKind, MAX_PATH_BYTES, path};
 use crate::{Ecosystem, Wanted};
 use archive::{ArchiveDigest, Facts};
+pub(crate) use classes::claims_of;
 use coordinates::Component;
 use manifest::MAX_MANIFEST_BYTES;
 use plimsoll_schemas::words::probe;
@@ -269,7 +270,11 @@ fn claim_java_packages(
 fn components_with(directory: &str, components: &[(u32, Vec<String>)]) -> Vec<u32> {
     let name = directory.replace('/', ".") + ".";
     let of = |is_it: &dyn Fn(&[String]) -> bool| -> Vec<u32> {
-        components.iter().filter(|(_, prefixes)| is_it(prefixes)).map(|(package, _)| *package).collect()
+        components
+            .iter()
+            .filter(|(_, prefixes)| is_it(claims_of(prefixes)))
+            .map(|(package, _)| *package)
+            .collect()
     };
     let claiming = of(&|prefixes| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str())));
     let rest = if claiming.is_empty() { of(&<[String]>::is_empty) } else { claiming };

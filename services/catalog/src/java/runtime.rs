@@ -4,6 +4,7 @@
 
 use super::IMAGES;
 use super::archive::{ArchiveDigest, Facts};
+use super::claims_of;
 use super::coordinates::{self, Component, identified_by};
 use super::properties::acceptable;
 use crate::bounds::LeftOut;
@@ -149,7 +150,7 @@ fn components(facts: &Facts, left_out: &mut LeftOut) -> Vec<Component> {
         if component.identified_by == identified_by::FILE_NAME {
             component.identified_by = identified_by::MODULE;
         }
-        if component.prefixes.is_empty() {
+        if claims_of(&component.prefixes).is_empty() {
             let packages = facts.class_directories.keys().filter(|directory| !directory.is_empty());
             component.prefixes = packages.map(|name| format!("{}.", name.replace('/', "."))).collect();
         }

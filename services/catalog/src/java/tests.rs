@@ -211,7 +211,7 @@ fn merged_components_share_a_jar_by_class_prefixes() {
     assert_eq!(
         described,
         [
-            r#"com.acme:agent []"#,
+            r#"com.acme:agent ["", "com.acme."]"#,
             r#"org.apache.logging.log4j:log4j-core ["com.acme.shaded.org.apache.logging.log4j.core."]"#,
             r#"org.slf4j:slf4j-api ["org.slf4j."]"#,
         ]

@@ -117,6 +117,14 @@ impl IndexBuilder {
             return;
         }
         let known = self.class_prefixes.entry(package).or_default();
+        // What it claims in one place is no rest of another: a main component's list says less.
+        let is_main = |list: &[String]| list.first().is_some_and(String::is_empty);
+        if !known.is_empty() && is_main(known) != is_main(&prefixes) {
+            if is_main(&prefixes) {
+                return;
+            }
+            known.clear();
+        }
         known.extend(prefixes);
         known.sort();
         known.dedup();

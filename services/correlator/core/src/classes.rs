@@ -65,6 +65,7 @@ impl Artifact {
         let key =
             ClassesKey { at: item.at, package: package.to_owned(), component: item.component.to_owned() };
         let kept = self.classes.get(&key);
+        let is_first = kept.is_none();
         let new = kept.is_none_or(|kept| !kept.by_name.contains_key(name));
         if new {
             let waits = owner.is_none() && !self.cache.waiting.contains(&key.at);
@@ -90,7 +91,11 @@ impl Artifact {
         for owner in owner.iter().flat_map(|ownership| &ownership.owners) {
             let credits = self.cache.credits.get(&key.at);
             let os = owner.kind == plimsoll_schemas::words::package_kind::OS;
-            if os || credits.is_none_or(|credits| credits.credited(package).contains(&owner.package_id)) {
+            // The first of a Java package may be held against those that it is not credited to.
+            if os
+                || is_first
+                || credits.is_none_or(|credits| credits.credited(package).contains(&owner.package_id))
+            {
                 self.cache.dirty_packages.insert(owner.package_id.clone());
             }
         }

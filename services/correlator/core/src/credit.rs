@@ -9,6 +9,32 @@ use plimsoll_schemas::words::package_kind;
 /// Ecosystems of which all packages in one binary are used together: sharing a path raises no doubt.
 const LINKED_TOGETHER: &[&str] = &["golang", "cargo"];
 
+/// Java packages below a main component's own that may hold what was merged in under another name.
+const RELOCATED: &[&str] = &[
+    "com",
+    "org",
+    "net",
+    "io",
+    "javax",
+    "jakarta",
+    "edu",
+    "gov",
+    "shaded",
+    "shade",
+    "shadow",
+    "repackaged",
+    "repackage",
+    "relocated",
+    "thirdparty",
+    "third_party",
+    "vendor",
+    "embedded",
+    "bundled",
+];
+
+/// Words of an artifact's name that say nothing of which Java packages it has.
+const SAYS_NOTHING: &[&str] = &["api", "core", "all", "spi", "impl", "main"];
+
 /// The application packages of a path that several own, by the class names that they claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Credits {
@@ -18,6 +44,10 @@ pub(crate) struct Credits {
     rest: Vec<String>,
     /// Prefixes by package id.
     claims: BTreeMap<String, Vec<String>>,
+    /// Package ids of main components, which get the rest, by the Java packages that are their own beyond doubt.
+    mains: BTreeMap<String, Vec<String>>,
+    /// Whether prefixes are guesses by names; those of modules in a runtime image are not.
+    guessed: bool,
 }
 
 impl Credits {
@@ -31,13 +61,18 @@ impl Credits {
         let mut credits = Self::default();
         for owner in &applications {
             let claims = credits.claims.entry(owner.package_id.clone()).or_default();
+            let is_main = owner.class_prefixes.iter().any(String::is_empty);
             for prefix in owner.class_prefixes.iter().filter(|prefix| !prefix.is_empty()) {
                 let prefix = if prefix.ends_with('.') { prefix.clone() } else { format!("{prefix}.") };
                 claims.push(prefix);
             }
             claims.sort();
             claims.dedup();
+            if is_main {
+                credits.mains.insert(owner.package_id.clone(), std::mem::take(claims));
+            }
         }
+        credits.guessed = applications.iter().all(|owner| owner.ecosystem == "maven");
         for (id, prefixes) in &credits.claims {
             for prefix in prefixes {
                 credits.by_prefix.entry(prefix.clone()).or_default().push(id.clone());
@@ -75,10 +110,73 @@ impl Credits {
         self.claims.get(package_id).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// How many packages share the path.
+    pub fn count(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Whether classes of a Java package that are not credited to `owner` may be its own all the same: that a Java package
+    /// resembles the name of a component is a guess.
+    pub fn may_be_its(&self, owner: &Owner, java_package: &str) -> bool {
+        let id = &owner.package_id;
+        // Nothing that is in a Java package can use classes of none: no library has any.
+        if !self.guessed || java_package.is_empty() || self.mains.contains_key(id) {
+            return false;
+        }
+        let Some(claims) = self.claims.get(id) else { return false };
+        let closest = self.longest(java_package);
+        if closest.is_none() && self.is_mains(owner, java_package) {
+            return false;
+        }
+        if claims.is_empty() || says_only_its_group(owner, claims) {
+            return true;
+        }
+        let is_below =
+            |prefix: &String| java_package.strip_prefix(prefix).is_some_and(|rest| !may_be_relocated(rest));
+        closest.is_none() || claims.iter().any(is_below)
+    }
+
+    /// Whether a Java package is a main component's own, and surely not `owner`'s.
+    fn is_mains(&self, owner: &Owner, java_package: &str) -> bool {
+        let group = format!("{}.", group_of(owner));
+        self.mains.values().flatten().any(|own| {
+            let is_kin = own.starts_with(&group) || group.starts_with(own.as_str());
+            !is_kin && java_package.strip_prefix(own).is_some_and(|rest| !may_be_relocated(rest))
+        })
+    }
+
     /// Whether a package gets what nobody claims.
     pub fn gets_rest(&self, package_id: &str) -> bool {
         self.rest.iter().any(|id| id == package_id)
     }
+}
+
+/// The Maven group of an owner; empty if it has none.
+fn group_of(owner: &Owner) -> &str {
+    owner.name.split_once(':').map_or("", |(group, _)| group)
+}
+
+/// Whether all that a component claims is the Java package of its group, though its name says more: the group is that of
+/// many, and its own classes may stand anywhere.
+fn says_only_its_group(owner: &Owner, claims: &[String]) -> bool {
+    let Some((group, artifact)) = owner.name.split_once(':') else { return false };
+    let group = format!("{}.", group.replace('-', "_"));
+    let is_group = |prefix: &String| *prefix == group || prefix.ends_with(&format!(".{group}"));
+    let bare = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase();
+    let is_said = |word: &str| {
+        SAYS_NOTHING.contains(&bare(word).as_str()) || group.split('.').any(|part| bare(part) == bare(word))
+    };
+    claims.iter().all(is_group) && !artifact.split(['-', '.', '_']).all(is_said)
+}
+
+/// Whether what follows a prefix looks like a Java package that was renamed to stand there.
+fn may_be_relocated(rest: &str) -> bool {
+    let parts: Vec<&str> = rest.split('.').filter(|part| !part.is_empty()).collect();
+    parts.iter().enumerate().any(|(at, part)| {
+        // An application's own package for input and output is called so as well.
+        let is_own = ["io", "net"].contains(part) && at + 1 == parts.len();
+        !is_own && RELOCATED.contains(part)
+    })
 }
 
 /// The owners of a path that a use of it, not of a class in it, may belong to instead of `package_id`.
@@ -134,6 +232,46 @@ mod tests {
         check(&jar, "shaded.guava.", &["guava-a"]);
         check(&jar, "com.example.", &["app"]);
         check(&jar, "", &["app"]);
+    }
+
+    #[test]
+    fn whose_a_class_may_be_besides() {
+        let named = |name: &str, prefixes: &[&str]| Owner {
+            name: name.into(),
+            ..owner(name, "application", prefixes)
+        };
+        let mut jar = vec![
+            named("com.acme:app", &["", "com.acme."]),
+            named("com.acme.parts:hidden", &[]),
+            named("com.sun.activation:jakarta.activation", &["com.sun.activation."]),
+            named("jakarta.activation:jakarta.activation-api", &["jakarta.activation."]),
+            named("org.glassfish:jakarta.el", &[]),
+            named("org.slf4j:slf4j-api", &["org.slf4j."]),
+        ];
+        let may_be = |jar: &[Owner], java_package: &str| -> Vec<String> {
+            let credits = Credits::of(jar).unwrap();
+            let artifact = |owner: &Owner| owner.name.split(':').nth(1).unwrap().to_owned();
+            jar.iter().filter(|owner| credits.may_be_its(owner, java_package)).map(artifact).collect()
+        };
+        let nothing = [""; 0];
+        // Of the main component's group, though nothing resembles it.
+        assert_eq!(may_be(&jar, "com.acme.web."), ["hidden"]);
+        assert_eq!(
+            may_be(&jar, "org.slf4j.spi."),
+            ["hidden", "jakarta.activation", "jakarta.el", "slf4j-api"]
+        );
+        assert_eq!(
+            may_be(&jar, "jakarta.activation."),
+            ["hidden", "jakarta.activation", "jakarta.activation-api", "jakarta.el"]
+        );
+        let all = ["hidden", "jakarta.activation", "jakarta.activation-api", "jakarta.el", "slf4j-api"];
+        assert_eq!(may_be(&jar, "com.sun.el."), all);
+        assert_eq!(may_be(&jar, ""), nothing);
+        // The credits are as if the main component's list were empty.
+        check(&jar, "com.acme.web.", &["com.acme.parts:hidden", "com.acme:app", "org.glassfish:jakarta.el"]);
+        // In a runtime image the modules' packages are known.
+        jar.push(Owner { ecosystem: "openjdk".into(), ..named("openjdk", &[]) });
+        assert_eq!(may_be(&jar, "com.sun.el."), nothing);
     }
 
     #[test]

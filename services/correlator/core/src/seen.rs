@@ -12,6 +12,7 @@ use plimsoll_schemas::words::{package_kind, path_role, usage_kind};
 use crate::artifact::Artifact;
 use crate::credit::rivals;
 use crate::entity::{Classes, ClassesKey, Evidence, EvidenceKey, Ownership, PathKey, Span};
+use crate::usage::Merged;
 
 /// A piece of evidence.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +178,26 @@ impl Artifact {
                 items.chain(self.classes_of(package_id, path, ownership))
             })
             .filter(move |credit| self.counts_for(credit.seen.component(), component))
+    }
+
+    /// Classes that are not credited to a package, and that may be its own: which of merged components a class is of is a
+    /// guess.
+    pub(crate) fn merged_classes_of(&self, package_id: &str, component: Option<&str>) -> Option<Merged<'_>> {
+        let paths = self.cache.owned.get(package_id).into_iter().flatten();
+        paths
+            .filter_map(|path| {
+                let credits = self.cache.credits.get(path)?;
+                let owners = &self.ownership.get(path)?.owners;
+                let owner = owners.iter().find(|owner| owner.package_id == package_id)?;
+                self.classes_below(path, "").find_map(|seen| {
+                    let Seen::Classes(key, _) = seen else { return None };
+                    let may_be =
+                        self.counts_for(&key.component, component) && credits.may_be_its(owner, &key.package);
+                    let others = credits.count().saturating_sub(1);
+                    may_be.then_some(Merged { archive: &path.path, java_package: &key.package, others })
+                })
+            })
+            .next()
     }
 
     /// The classes of a path that are credited to one of its owners.

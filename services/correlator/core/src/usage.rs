@@ -109,6 +109,18 @@ pub(crate) struct PackageEvidence<'a> {
     pub rivals: BTreeSet<&'a str>,
     /// A file that an interpreter of its language read, and that may be code by its name.
     pub may_be_code: Option<&'a [u8]>,
+    /// Classes of an archive that others are merged into as well, which may be its own.
+    pub merged: Option<Merged<'a>>,
+}
+
+/// Classes that may be a package's own, without being credited to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Merged<'a> {
+    pub archive: &'a [u8],
+    /// With its trailing dot.
+    pub java_package: &'a str,
+    /// How many other packages lie in the archive.
+    pub others: usize,
 }
 
 impl PackageEvidence<'_> {
@@ -131,6 +143,9 @@ impl Artifact {
             }
             joined.certain |= credit.rivals.is_empty();
             joined.rivals.extend(credit.rivals.iter().map(|owner| owner.purl.as_str()));
+        }
+        if !joined.certain && joined.rivals.is_empty() {
+            joined.merged = self.merged_classes_of(package.id, component);
         }
         joined
     }
@@ -435,6 +450,19 @@ fn judge_lack(
         let path = String::from_utf8_lossy(path);
         let reason = format!("an interpreter read a file of it that may be code: {path}");
         let remedy = format!("treat it as used, unless {path} is data only");
+        return (usage::NOT_MEASURED, reason, remedy);
+    }
+    if let Some(Merged { archive, java_package, others }) = evidence.merged {
+        let archive = String::from_utf8_lossy(archive);
+        let others = if others == 1 { "1 other".to_owned() } else { format!("{others} others") };
+        let java_package = java_package.trim_end_matches('.');
+        let reason = format!(
+            "it lies merged with {others} in {archive}, and what was loaded of {java_package} may be its own: which class is \
+             whose cannot be told"
+        );
+        let remedy =
+            "scan and run the application with its libraries as jars of their own, or treat it as used"
+                .to_owned();
         return (usage::NOT_MEASURED, reason, remedy);
     }
     let watched = coverage.workload_count_from_first_exec;

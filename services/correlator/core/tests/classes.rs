@@ -76,7 +76,7 @@ fn a_tie_credits_all_and_says_so() {
         &["jv-one", "jv-two", "jv-app"],
         vec![Event::Ownership(shaded(
             jar,
-            &[("jv-one", &["org.x.", "org.one."]), ("jv-two", &["org.x."]), ("jv-app", &[])],
+            &[("jv-one", &["org.x.", "org.one."]), ("jv-two", &["org.x."]), ("jv-app", &["", "org.app."])],
         ))],
         vec![class(jar, "org.x.A", T0 + 1), class(jar, "org.one.B", T0 + 2)],
     );
@@ -93,6 +93,48 @@ fn a_tie_credits_all_and_says_so() {
     assert_eq!(one.use_reason, "code of it was loaded");
     assert_eq!(one.ambiguous_with, ["pkg:maven/jv-two@1"]);
     assert_eq!(got.package("jv-app").r#use, "unused");
+}
+
+/// That Java packages resemble the name of a component is a guess: what was used is never called unused for it.
+#[test]
+fn merged_components_are_unused_only_where_no_class_may_be_theirs() {
+    let jar = "app/shaded.jar";
+    let check = |loaded: &[&str], expect: [&str; 4]| {
+        // The main component, two whose Java packages resemble them, and one that resembles none.
+        let owners: [(&str, &[&str]); 4] = [
+            ("jv-app", &["", "com.acme."]),
+            ("jv-log", &["org.log."]),
+            ("jv-core", &["org.log.core."]),
+            ("jv-el", &[]),
+        ];
+        let items = loaded.iter().zip(1..).map(|(name, at)| class(jar, name, T0 + at)).collect();
+        let names = owners.map(|(name, _)| name);
+        let got = events(&names, vec![Event::Ownership(shaded(jar, &owners))], items);
+        let uses = names.map(|name| got.usage("web", name).unwrap().r#use.clone());
+        assert_eq!(uses, expect, "{loaded:?}");
+        got
+    };
+    let (used, unused, held) = ("used", "unused", "not_measured");
+    check(&[], [unused; 4]);
+    // What resembles none is credited as ever: to all that claim nothing, the main component among them.
+    check(&["com.acme.Main"], [used, unused, unused, used]);
+    check(&["Main"], [used, unused, unused, used]);
+    let got = check(&["com.sun.el.Factory"], [used, held, held, used]);
+    let log = got.usage("web", "jv-log").unwrap();
+    assert_eq!(
+        log.use_reason,
+        "it lies merged with 3 others in app/shaded.jar, and what was loaded of com.sun.el may be its own: which class is \
+         whose cannot be told"
+    );
+    assert!(log.use_remedy.contains("jars of their own"), "{}", log.use_remedy);
+    // Renamed by the plugin, and nobody's by name.
+    check(&["com.acme.shaded.sun.el.Factory"], [used, held, held, used]);
+    check(&["com.acme.io.Reader"], [used, unused, unused, used]);
+    check(&["com.acme.io.sundry.Reader"], [used, held, held, used]);
+    // A class of `jv-core` by its name may be of `jv-log` as well; and of `jv-el`, which has none by its name.
+    check(&["org.log.core.Logger"], [unused, held, used, held]);
+    check(&["org.log.Logger"], [unused, used, unused, held]);
+    check(&["org.log.core.Logger", "org.log.Logger"], [unused, used, used, held]);
 }
 
 #[test]
