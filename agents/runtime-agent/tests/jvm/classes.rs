@@ -71,7 +71,7 @@ fn run_late(
     command: Command,
     tree: &plimsoll_runtime_agent::agent::Tree,
     ready: impl FnOnce(),
-) -> std::process::Output {
+) -> (u32, std::process::Output) {
     let mut wrapped = Command::new("env");
     wrapped.args(["-u", "JAVA_TOOL_OPTIONS"]).arg(command.get_program()).args(command.get_args()).arg("wait");
     wrapped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -79,7 +79,7 @@ fn run_late(
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut input = child.stdin.take().unwrap();
     talk(&mut input, &mut output, ready);
-    child.wait_with_output().unwrap()
+    (child.id(), child.wait_with_output().unwrap())
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_jvm_that_runs_is_attached_to() {
         let (agent, collected) = support::start(config);
         let tree = support::tree(&agent, application.root.path());
         let log = application.root.path().join("log");
-        let output = run_late(application.command(&home, &log), &tree, || {
+        let (pid, output) = run_late(application.command(&home, &log), &tree, || {
             collected.wait("the attach", |collected| {
                 collected.items().iter().any(|(_, item)| item.name == "lib.One")
             });
@@ -114,9 +114,7 @@ fn a_jvm_that_runs_is_attached_to() {
         assert!(!watch.from_first_exec || !unloaded, "{workload:?}");
         let lossy = workload.losses.iter().any(|loss| loss.probe == "jvmti");
         assert_eq!(lossy, !watch.from_first_exec, "{workload:?}");
-        let left = std::fs::read_dir("/tmp").unwrap().flatten();
-        let attach_file = |name: &str| name.starts_with(".attach_pid");
-        assert!(!left.map(|entry| entry.file_name()).any(|name| attach_file(name.to_str().unwrap_or(""))));
+        assert!(!std::path::Path::new("/tmp").join(format!(".attach_pid{pid}")).exists());
     }
 }
 
@@ -141,7 +139,7 @@ fn jvms_that_refuse_are_named() {
         let log = application.root.path().join("log");
         let mut command = Command::new(home.join("bin/java"));
         command.arg(option).args(application.command(&home, &log).get_args());
-        let output = run_late(command, &tree, || {
+        let (_, output) = run_late(command, &tree, || {
             collected.wait("the reason", |collected| {
                 let workloads = collected.workloads();
                 workloads.iter().any(|workload| workload.unavailable_probes.contains_key("jvmti"))
