@@ -136,7 +136,8 @@ impl Question<'_> {
         }
         if let Some((archive, directory)) = classes_within(path) {
             let resolved = self.tree.resolve(archive).ok().map(|resolved| resolved.path);
-            let place = resolved.or_else(|| place_in_archive(self.tree, archive).map(|place| place.canonical));
+            let place =
+                resolved.or_else(|| place_in_archive(self.tree, archive).map(|place| place.canonical));
             let index = &self.found.current.index;
             let places = [place.as_deref().unwrap_or(archive), archive];
             return java_package::within(self.artifact, index, places, path, directory, self.now_ms);
