@@ -118,11 +118,14 @@ impl Collected {
         self.workloads().into_iter().rfind(|workload| workload.container_id == container_id)
     }
 
-    /// Paths (with leading slash) of items whose kind is one of `kinds`.
+    /// Paths (with leading slash) of items whose kind is one of `kinds`; what was only read, and may be a module, is a file.
     pub fn paths(&self, kinds: &[&str]) -> BTreeSet<PathBuf> {
         self.items()
             .into_iter()
-            .filter(|(_, item)| kinds.contains(&item.kind.as_str()))
+            .filter(|(_, item)| match (item.kind.as_str(), item.rung.as_str()) {
+                ("module", "accessed") => kinds.contains(&"file"),
+                (own, _) => kinds.contains(&own),
+            })
             .map(|(_, item)| PathBuf::from(format!("/{}", String::from_utf8(item.path).unwrap())))
             .collect()
     }
