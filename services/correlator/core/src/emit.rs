@@ -205,8 +205,12 @@ impl Artifact {
         }
         match kept.copies.get(&package.name_of_all_versions()) {
             Some(purls) if purls.values().any(|purl| purl == package.purl) => judged.of_copied(),
-            Some(purls) => judged.of_other_version(purls.values().min().map_or("", String::as_str)),
-            None => judged,
+            // Of a host each scan may list other versions. An image has the same ones for ever: another one is a
+            // replica's own, and what the image lists is unused; a component's runs are told apart by their packages.
+            Some(purls) if self.key.starts_with(HOST_PREFIX) => {
+                judged.of_other_version(purls.values().min().map_or("", String::as_str))
+            }
+            _ => judged,
         }
     }
 

@@ -88,7 +88,7 @@ impl Use {
         }
     }
 
-    /// Not used as the scan lists it, but in another version: it was upgraded between the scan and the run.
+    /// Not used as the scan of a host lists it, but in another version: it was upgraded between the scan and the run.
     pub(crate) fn of_other_version(self, purl: &str) -> Self {
         Self {
             usage: usage::NOT_MEASURED,
