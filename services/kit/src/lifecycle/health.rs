@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 struct Checks {
     /// `None`: ready; else why not.
     readiness: BTreeMap<String, Option<String>>,
+    /// Without a check the process is not ready: it has not come so far.
+    are_expected: bool,
     liveness: BTreeMap<String, LivenessState>,
 }
 
@@ -41,6 +43,12 @@ impl Health {
         Self { inner: Arc::new(Inner { checks: Mutex::default(), started: Instant::now() }) }
     }
 
+    /// From now on a process without any readiness check is not ready: a service that serves its pages before it has
+    /// registered one.
+    pub(super) fn expect_checks(&self) {
+        self.lock().are_expected = true;
+    }
+
     /// Registers a readiness check, not ready until told so.
     pub fn readiness(&self, name: impl Into<String>) -> Readiness {
         let check = Readiness { health: self.clone(), name: name.into() };
@@ -59,6 +67,9 @@ impl Health {
     /// Why the process is not ready, one line each; empty: ready.
     pub fn unready_reasons(&self) -> Vec<String> {
         let checks = self.lock();
+        if checks.are_expected && checks.readiness.is_empty() {
+            return vec!["service: starting".to_owned()];
+        }
         let reason = |(name, reason): (&String, &Option<String>)| {
             reason.as_ref().map(|reason| format!("{name}: {reason}"))
         };
@@ -130,6 +141,8 @@ mod tests {
     fn reasons_come_and_go() {
         let health = Health::new();
         assert!(health.unready_reasons().is_empty());
+        health.expect_checks();
+        assert_eq!(health.unready_reasons(), ["service: starting"]);
         let check = health.readiness("kafka");
         assert_eq!(health.unready_reasons(), ["kafka: starting"]);
         check.not_ready("broker is away");

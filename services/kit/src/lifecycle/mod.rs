@@ -89,6 +89,7 @@ pub fn run_service<T: ServiceConfig>(
         tracing::warn!("{warning}");
     }
     let context = ServiceContext::detached(info);
+    context.health.expect_checks();
     let runtime = match start(&context, loaded.value.admin()) {
         Ok(runtime) => runtime,
         Err(error) => {
