@@ -2,9 +2,8 @@
 //! Never answers "unowned" when it could not look, and never follows a link out of the root.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use plimsoll_catalog::ownership::{archive_of, place_in_archive};
@@ -17,18 +16,15 @@ use plimsoll_schemas::words::{
     COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, copied_file_of, drift, java_package_of,
     ownership_state,
 };
-use rustix::fs::Stat;
 
 use crate::beneath;
-use crate::bounded::BoundedMap;
+use crate::contents::Contents;
 use crate::copies::{Origin, Places, Used};
 use crate::drift::{Facts, Lower, Upper, Verdict, decide};
 use crate::index_cache::{Found, Indexed};
 use crate::java_package;
 use crate::roots::Root;
 
-/// Most digests of files remembered.
-const CONTENTS_MAX_ENTRIES: usize = 50_000;
 /// Most bytes of the owners of one path that are named, about 4,000 of them: programs are linked from thousands of crates
 /// or modules, and the event has to fit into a record of 1 MiB, in the topic and in the correlator's state.
 pub(crate) const OWNERS_MAX_BYTES: usize = 700 * 1024;
@@ -37,72 +33,6 @@ const OWNER_FRAME_BYTES: usize = 32;
 
 /// Digits that tell apart the packages of which files may be copies, where they are called the same.
 const COPY_DIGITS: usize = 12;
-
-/// Which state of which file: device, inode, size, and time of the last change in seconds and nanoseconds.
-type FileState = (u64, u64, i64, i64, i64);
-
-fn state_of(stat: &Stat) -> FileState {
-    (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec as i64)
-}
-
-/// Artifact, canonical path, and state of the file that the container wrote.
-type ContentKey = (String, Vec<u8>, FileState);
-
-#[derive(Clone, Copy)]
-struct Content {
-    digest: Sha256Digest,
-    lower: Lower,
-}
-
-/// What files hold, so that each state of a file is read once.
-pub struct Contents {
-    known: Mutex<BoundedMap<ContentKey, Content>>,
-    max_bytes: u64,
-}
-
-impl Contents {
-    /// Reads files of at most `max_bytes`.
-    pub fn new(max_bytes: u64) -> Self {
-        Self { known: Mutex::new(BoundedMap::new(CONTENTS_MAX_ENTRIES)), max_bytes }
-    }
-
-    fn digest(&self, file: Option<File>) -> io::Result<Option<Sha256Digest>> {
-        match file {
-            None => Ok(None),
-            Some(mut file) => match beneath::digest(&mut file, self.max_bytes)? {
-                Some(digest) => Ok(Some(digest)),
-                None => Err(io::Error::other(format!(
-                    "it is longer than {} bytes; raise resolver.compared_file_max_bytes",
-                    self.max_bytes
-                ))),
-            },
-        }
-    }
-
-    /// Digest of a file that the container has written, and how it compares with the image's; `None`: no regular file.
-    fn written(&self, artifact: &str, root: &Root, path: &[u8], upper: &Stat) -> io::Result<Option<Content>> {
-        let layers = root.layers();
-        let key = (artifact.to_owned(), path.to_vec(), state_of(upper));
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
-        if let Some(content) = known
-            && (content.lower != Lower::Unknown || layers.is_none())
-        {
-            return Ok(Some(content));
-        }
-        // Through the root, not the upper directory: overlayfs may have copied up no more than the metadata.
-        let file = beneath::open_regular(root.directory(), path)?;
-        let Some(digest) = self.digest(file)? else { return Ok(None) };
-        let lower = match layers.map(|layers| layers.open_regular(path).and_then(|file| self.digest(file))) {
-            None | Some(Err(_)) => Lower::Unknown,
-            Some(Ok(None)) => Lower::Absent,
-            Some(Ok(Some(image))) if image == digest => Lower::Same,
-            Some(Ok(Some(_))) => Lower::Different,
-        };
-        let content = Content { digest, lower };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, content);
-        Ok(Some(content))
-    }
-}
 
 /// One root, ready to be asked.
 pub struct Question<'q> {

@@ -7,7 +7,8 @@ use plimsoll_schemas::resolver_protocol::PathQuery;
 use plimsoll_schemas::words::ownership_state::UNRESOLVED;
 
 use super::*;
-use crate::answer::{Contents, Question};
+use crate::answer::Question;
+use crate::contents::Contents;
 use crate::roots::{Announcement, Roots};
 
 /// A jar with classes of several components.

@@ -10,6 +10,7 @@ mod asked;
 pub mod beneath;
 mod bounded;
 pub mod config;
+pub mod contents;
 mod copies;
 pub mod deadline;
 pub mod drift;

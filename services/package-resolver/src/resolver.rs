@@ -14,8 +14,9 @@ use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply};
 use plimsoll_schemas::words::{copied_file_of, java_package_of, ownership_state};
 
-use crate::answer::{self, Contents, Question};
+use crate::answer::{self, Question};
 use crate::config::ResolverSettings;
+use crate::contents::Contents;
 use crate::deadline::{Deadlines, Ticket};
 use crate::index_cache::{Archives, IndexCache};
 use crate::published::Published;
