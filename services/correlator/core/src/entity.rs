@@ -186,10 +186,11 @@ pub struct Ownership {
     pub role: String,
     pub drift: String,
     pub resolved_at_ms: i64,
+    /// Of a Java package: any archive may have it, since more was said than is kept, or a version before this one kept no
+    /// producers. Stored by position: it stands where that version had the same.
+    pub any_archive: bool,
     /// Of a Java package: producers that did not know all archives that may have it, by their last answers.
     pub incomplete: BTreeSet<String>,
-    /// Of a Java package: more was said than is kept, so any archive may have it.
-    pub any_archive: bool,
 }
 
 /// A running or stopped instance.
@@ -437,5 +438,9 @@ mod tests {
         };
         assert_eq!(read.folded.probes, [("ebpf-files".to_owned(), share)].into());
         assert_eq!((read.component_version.as_str(), read.folded.last_seen_ms), ("1", 8));
+        let owners: Vec<Owner> = Vec::new();
+        let stored = (Order::default(), "unresolved", "why", owners, "", "", 9_i64, true);
+        let read: Ownership = decode(&encode(&stored)).unwrap();
+        assert_eq!((read.resolved_at_ms, read.any_archive, read.incomplete.len()), (9, true, 0));
     }
 }

@@ -182,7 +182,8 @@ impl Artifact {
                 };
                 let is_unknown =
                     ownership.state == ownership_state::UNRESOLVED && ownership.owners.is_empty();
-                unresolved.any_archive |= !ownership.incomplete.is_empty() || is_unknown;
+                unresolved.any_archive |=
+                    ownership.any_archive || !ownership.incomplete.is_empty() || is_unknown;
                 for owner in &ownership.owners {
                     let id = owner.package_id.clone();
                     unresolved.classes.entry(id).or_insert_with(|| (class.clone(), copy_in(&path.path)));
