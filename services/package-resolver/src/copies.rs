@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 
 use plimsoll_catalog::ownership::bytecode_source;
-use plimsoll_catalog::tree::{Walk, path as paths};
+use plimsoll_catalog::tree::{TreeError, Walk, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, role_of, tree::FileKind};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Stat};
 
@@ -16,7 +16,7 @@ use crate::beneath;
 
 /// Most files of one artifact's application packages that are kept to be compared with.
 const FILES_MAX: usize = 300_000;
-/// Most files that one is compared with, the likeliest first.
+/// Most files that one is compared with, the likeliest first; of more that are called so nobody can tell.
 const COMPARED_MAX: usize = 4_096;
 /// Bytes at the begin and at the end of a file that are compared: what differs elsewhere only counts as a copy.
 const COMPARED_BYTES: u64 = 64 * 1024;
@@ -45,8 +45,8 @@ pub struct Files {
     by_inode: Vec<u32>,
     by_size: Vec<u32>,
     by_name: Vec<u32>,
-    /// There are more.
-    is_cut: bool,
+    /// There are more than are kept, or could be listed.
+    is_incomplete: bool,
 }
 
 impl Files {
@@ -64,13 +64,18 @@ impl Files {
                 continue;
             }
             walked = Some(directory);
-            // What cannot be listed is gone, or nobody can use it either.
-            let _ = tree.walk(directory, &mut |path, kind| {
+            let walked = tree.walk(directory, &mut |path, kind| {
                 if kind == FileKind::Regular {
                     files.add(tree, path, &mut known);
                 }
-                if files.is_cut { Walk::Stop } else { Walk::Continue }
+                if files.is_incomplete { Walk::Stop } else { Walk::Continue }
             });
+            files.is_incomplete |= match walked {
+                Ok(summary) => summary.incomplete || summary.unreadable_count > 0,
+                // What is gone, or hidden by a mount, is used by nobody under this path.
+                Err(TreeError::OtherMount { .. }) => false,
+                Err(error) => !error.is_not_found(),
+            };
         }
         for path in index.application_files() {
             files.add(tree, &path, &mut known);
@@ -89,7 +94,7 @@ impl Files {
 
     fn add(&mut self, tree: &DirectoryTree, path: &[u8], known: &mut HashMap<Vec<u8>, u32>) {
         let is_never_loaded = NEVER_LOADED.iter().any(|ending| path.ends_with(ending));
-        if self.is_cut || is_never_loaded || !role_of(path).can_be_used() {
+        if self.is_incomplete || is_never_loaded || !role_of(path).can_be_used() {
             return;
         }
         let Ok(found) = tree.metadata(path) else { return };
@@ -97,7 +102,7 @@ impl Files {
             return;
         }
         if self.entries.len() >= FILES_MAX {
-            self.is_cut = true;
+            self.is_incomplete = true;
             return;
         }
         let (directory, name) = paths::split(path);
@@ -181,8 +186,10 @@ pub struct Places<'p, O, U> {
 impl<O: AsFd, U: AsFd> Places<'_, O, U> {
     /// Judges one file. May take as long as the file systems do.
     pub fn judge(&self, files: &Files, used: &Used<'_>) -> Origin {
-        if files.is_cut {
-            return Origin::Unknown("the artifact's packages have more files than can be compared");
+        if files.is_incomplete {
+            return Origin::Unknown(
+                "not all files of the artifact's packages could be listed and kept, to be compared",
+            );
         }
         let is_it = |stat: &Stat| used.inode == 0 || stat.st_ino == used.inode;
         let opened = open_used(self.used, used.path).filter(|(_, stat)| is_it(stat));
@@ -228,6 +235,9 @@ impl<O: AsFd, U: AsFd> Places<'_, O, U> {
     }
 
     fn origin(&self, used: &[u8], mut copies: Vec<Vec<u8>>) -> Origin {
+        if copies.len() > COMPARED_MAX {
+            return Origin::Unknown("it may be a copy of more files than can be compared");
+        }
         copies.retain(|own| !self.is_other_version(used, own));
         copies.sort();
         copies.dedup();

@@ -33,7 +33,10 @@ impl Published {
     }
 
     /// Those of `entries` that say something new; they count as published from now on.
-    pub fn take_new(&self, entries: &[PackageOwnership]) -> Vec<PackageOwnership> {
+    pub fn take_new<'e>(
+        &self,
+        entries: impl IntoIterator<Item = &'e PackageOwnership>,
+    ) -> Vec<PackageOwnership> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = |entry: &&PackageOwnership| {
             let (key, says) = (self.key(entry), self.known_of(entry));
@@ -45,7 +48,7 @@ impl Published {
                 }
             }
         };
-        entries.iter().filter(is_new).cloned().collect()
+        entries.into_iter().filter(is_new).cloned().collect()
     }
 
     /// They could not be queued after all, or are no longer known.

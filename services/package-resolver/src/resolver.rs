@@ -287,8 +287,7 @@ impl Resolver {
     }
 
     fn publish(&self, entries: &[PackageOwnership], may_wait: bool) -> Result<(), QueueFull> {
-        let mut new = self.published.take_new(entries);
-        new.retain(answer::is_publishable);
+        let new = self.published.take_new(entries.iter().filter(|entry| answer::is_publishable(entry)));
         if new.is_empty() {
             return Ok(());
         }
