@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::RuntimeEvent;
 
-/// Most workloads whose last event is remembered; those that ended make room.
+/// Most workloads whose last event is remembered; those that ended make room. Losses of more are told by the agent alone,
+/// while it lives.
 const KNOWN_MAX: usize = 4_096;
 /// Most workloads of which the spool may hold events. Losses of more are told by the agent alone, while it lives.
 const CLAIMS_MAX: usize = 16_384;
@@ -26,6 +27,17 @@ struct Claim {
     events: Events,
 }
 
+/// What an earlier life left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// No file: nothing was spooled, or an older version spooled it.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// Not all of it can be read: losses may be among the rest.
+    Damaged,
+}
+
 /// The claims, and the workloads that were seen on their way out.
 #[derive(Debug, Default)]
 pub struct Claims {
@@ -33,28 +45,38 @@ pub struct Claims {
     path: Option<PathBuf>,
     claims: BTreeMap<String, Claim>,
     known: HashMap<String, Events>,
+    /// It was said that there is no room for more.
+    is_full_told: bool,
 }
 
 impl Claims {
-    /// Those that an earlier life left, and whether these can all be read.
-    pub fn open(path: PathBuf) -> (Self, bool) {
-        let mut claims = BTreeMap::new();
-        let text = fs::read_to_string(&path);
-        let complete = text.as_ref().is_ok_and(|text| {
-            text.lines().all(|line| match serde_json::from_str::<Claim>(line) {
-                Ok(claim) => {
-                    claims.insert(claim.workload_id.clone(), claim);
-                    true
-                }
-                Err(_) => false,
-            })
-        });
-        if let Err(error) = &text
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::error!(path = %path.display(), %error, "whose events the spool holds cannot be read");
+    /// Those that an earlier life left, and how much of them can be read.
+    pub fn open(path: PathBuf) -> (Self, Left) {
+        let (mut claims, mut damage) = (BTreeMap::new(), None);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                damage = Some(error.to_string());
+                None
+            }
+        };
+        let left = if bytes.is_some() { Left::Whole } else { Left::Nothing };
+        let lines = bytes.iter().flat_map(|bytes| bytes.split(|byte| *byte == b'\n'));
+        for line in lines.filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Claim>(line) {
+                Ok(claim) => drop(claims.insert(claim.workload_id.clone(), claim)),
+                Err(error) => drop(damage.get_or_insert_with(|| error.to_string())),
+            }
         }
-        (Self { path: Some(path), claims, known: HashMap::new() }, complete)
+        let left = match &damage {
+            None => left,
+            Some(error) => {
+                tracing::error!(path = %path.display(), error, "whose events the spool holds cannot be read");
+                Left::Damaged
+            }
+        };
+        (Self { path: Some(path), claims, known: HashMap::new(), is_full_told: false }, left)
     }
 
     /// Remembers the workloads of events on their way out.
@@ -64,6 +86,7 @@ impl Claims {
             if !self.known.contains_key(&event.workload_id) && self.known.len() >= KNOWN_MAX {
                 self.known.retain(|_, events| events.values().any(|event| event.stopped_at_ms == 0));
                 if self.known.len() >= KNOWN_MAX {
+                    self.tell_full(&event.workload_id);
                     continue;
                 }
             }
@@ -157,13 +180,22 @@ impl Claims {
         }
         // Of one of which no event went out nothing is said that could be wrong.
         let Some(events) = self.known.get(workload_id) else { return false };
-        if self.claims.len() >= CLAIMS_MAX {
-            tracing::error!(workload_id, "too many workloads wait for the broker: losses may not be told");
-            return false;
+        if self.claims.len() < CLAIMS_MAX {
+            let claim = Claim { workload_id: workload_id.to_owned(), lost: 0, events: events.clone() };
+            self.claims.insert(workload_id.to_owned(), claim);
+            return true;
         }
-        let claim = Claim { workload_id: workload_id.to_owned(), lost: 0, events: events.clone() };
-        self.claims.insert(workload_id.to_owned(), claim);
-        true
+        self.tell_full(workload_id);
+        false
+    }
+
+    fn tell_full(&mut self, workload_id: &str) {
+        if !std::mem::replace(&mut self.is_full_told, true) {
+            tracing::error!(
+                workload_id,
+                "too many workloads to remember: what this one and more lose is told by this agent alone, while it lives"
+            );
+        }
     }
 
     fn save(&self) {

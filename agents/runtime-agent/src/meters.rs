@@ -2,19 +2,26 @@
 //! It must never hold an event back, nor count one that was not delivered.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::RuntimeWorkload;
 
 use crate::output::{Output, OutputError, RuntimeEvent};
 
-/// What is kept of a live workload, so that its next event is counted by what is new in it.
-#[derive(Default)]
+/// Most workloads that are remembered; those that ended make room, and what is told of them again counts again.
+const KNOWN_MAX: usize = 16_384;
+/// A live workload is told of every 10 s: one of an earlier life of the agent, whose end nobody saw, is not.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
+
+/// What is kept of a workload, so that its next event is counted by what is new in it.
 struct Known {
     /// Lost observations by probe.
     lost: BTreeMap<String, u64>,
     /// Probes that could not observe it, or not all of it.
     unavailable: BTreeSet<String>,
+    /// When it was last told of; `None` once it has ended.
+    live_at: Option<Instant>,
 }
 
 /// An output that is counted.
@@ -26,7 +33,7 @@ pub struct Metered<O> {
     lost: ByLabels<Counter>,
     workloads: Gauge,
     unavailable: ByLabels<Gauge>,
-    live: HashMap<String, Known>,
+    known: HashMap<String, Known>,
 }
 
 impl<O: Output> Metered<O> {
@@ -48,14 +55,14 @@ impl<O: Output> Metered<O> {
                 "Live workloads that a probe could not observe, or not all of; the reasons stand in the reports",
                 &["probe"],
             ),
-            live: HashMap::new(),
+            known: HashMap::new(),
         }
     }
 
-    fn count(&mut self, event: &RuntimeEvent) {
+    fn count(&mut self, event: &RuntimeEvent, now: Instant) {
         let kind = match event {
             RuntimeEvent::Workload(workload) => {
-                self.look_at(workload);
+                self.look_at(workload, now);
                 "workload"
             }
             RuntimeEvent::Usage(_) => "usage",
@@ -65,29 +72,43 @@ impl<O: Output> Metered<O> {
         self.delivered.with(&[kind]).inc();
     }
 
-    fn look_at(&mut self, workload: &RuntimeWorkload) {
+    fn look_at(&mut self, workload: &RuntimeWorkload, now: Instant) {
         let mut lost: BTreeMap<String, u64> = BTreeMap::new();
         for loss in &workload.losses {
             *lost.entry(loss.probe.clone()).or_default() += u64::try_from(loss.events_lost).unwrap_or(0);
         }
+        let before = self.known.remove(&workload.workload_id);
+        for (probe, lost) in &mut lost {
+            let known = before.as_ref().and_then(|before| before.lost.get(probe)).copied().unwrap_or(0);
+            self.lost.with(&[probe.as_str()]).inc_by(lost.saturating_sub(known));
+            *lost = known.max(*lost);
+        }
         // `jvmti:/usr/bin/java` is about one program.
         let probe_of = |key: &String| key.split(':').next().unwrap_or(key).to_owned();
-        let now = Known { lost, unavailable: workload.unavailable_probes.keys().map(probe_of).collect() };
-        let before = self.live.remove(&workload.workload_id).unwrap_or_default();
-        for (probe, lost) in &now.lost {
-            let known = before.lost.get(probe).copied().unwrap_or(0);
-            self.lost.with(&[probe.as_str()]).inc_by(lost.saturating_sub(known));
+        let unavailable = workload.unavailable_probes.keys().map(probe_of).collect();
+        let live_at = (workload.stopped_at_ms == 0).then_some(now);
+        if self.known.len() >= KNOWN_MAX {
+            self.known.retain(|_, known| known.live_at.is_some());
         }
-        for probe in &before.unavailable {
-            self.unavailable.with(&[probe.as_str()]).dec();
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(workload.workload_id.clone(), Known { lost, unavailable, live_at });
         }
-        if workload.stopped_at_ms == 0 {
-            for probe in &now.unavailable {
-                self.unavailable.with(&[probe.as_str()]).inc();
+    }
+
+    /// What live workloads there are now.
+    fn set_gauges(&mut self, now: Instant) {
+        let (mut live, mut counts) = (0, BTreeMap::new());
+        for known in self.known.values_mut() {
+            known.live_at = known.live_at.filter(|at| now.duration_since(*at) < SILENT_AFTER);
+            live += i64::from(known.live_at.is_some());
+            for probe in &known.unavailable {
+                *counts.entry(probe.as_str()).or_insert(0) += i64::from(known.live_at.is_some());
             }
-            self.live.insert(workload.workload_id.clone(), now);
         }
-        self.workloads.set(i64::try_from(self.live.len()).unwrap_or(i64::MAX));
+        self.workloads.set(live);
+        for (probe, count) in counts {
+            self.unavailable.with(&[probe]).set(count);
+        }
     }
 }
 
@@ -99,9 +120,11 @@ impl<O: Output> Output for Metered<O> {
         }
         let refused = published?;
         self.undeliverable.inc_by(refused.len() as u64);
+        let now = Instant::now();
         for event in events.iter().filter(|event| !refused.contains(event)) {
-            self.count(event);
+            self.count(event, now);
         }
+        self.set_gauges(now);
         Ok(refused)
     }
 }
@@ -139,18 +162,24 @@ mod tests {
         assert!(metered.publish(&first).is_err());
         metered.publish(&first).unwrap();
         metered.publish(&[workload("w", 5, &java, 0), RuntimeEvent::Usage(RuntimeUsage::default())]).unwrap();
-        metered.publish(&[workload("x", 0, &["jvmti"], 9)]).unwrap();
+        // An end may be told more than once.
+        metered.publish(&[workload("x", 3, &["jvmti"], 9)]).unwrap();
+        metered.publish(&[workload("x", 3, &["jvmti"], 9)]).unwrap();
         let text = metrics.encode();
         for line in [
-            "plimsoll_runtime_agent_events_delivered_total{kind=\"workload\"} 4",
+            "plimsoll_runtime_agent_events_delivered_total{kind=\"workload\"} 5",
             "plimsoll_runtime_agent_events_delivered_total{kind=\"usage\"} 1",
             "plimsoll_runtime_agent_events_refused_total 0",
             "plimsoll_runtime_agent_deliveries_failed_total 1",
-            "plimsoll_runtime_agent_observations_lost_total{probe=\"ebpf-files\"} 5",
+            "plimsoll_runtime_agent_observations_lost_total{probe=\"ebpf-files\"} 8",
             "plimsoll_runtime_agent_workloads 1",
             "plimsoll_runtime_agent_workloads_not_fully_observed{probe=\"jvmti\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        // Nobody tells of the other one any more.
+        metered.set_gauges(Instant::now() + SILENT_AFTER);
+        let text = metrics.encode();
+        assert!(text.lines().any(|line| line == "plimsoll_runtime_agent_workloads 0"), "{text}");
     }
 }

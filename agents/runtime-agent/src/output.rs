@@ -227,6 +227,10 @@ fn bring_spooled(spool: &mut Spool, output: &mut dyn Output, losses: &OutputLoss
         if events.is_empty() {
             break;
         }
+        if is_spooled {
+            // Losses are told in a workload's last event, which may be among these.
+            spool.note(&events);
+        }
         match output.publish(&events) {
             Ok(refused) if is_spooled => {
                 lose(spool, &refused, losses);
@@ -377,6 +381,45 @@ mod tests {
         assert_eq!(losses_of(&told), [("ended".to_owned(), 4)]);
         assert!(matches!(&told[..], [RuntimeEvent::Workload(event)] if event.stopped_at_ms == 7));
         assert_eq!(life(open(10), Vec::new(), there), [], "told once");
+    }
+
+    #[test]
+    fn a_loss_that_the_next_life_tells_leaves_a_spooled_end_as_it_is() {
+        const BUDGET_BYTES: u64 = 10_000;
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Spool::open(directory.path(), BUDGET_BYTES).unwrap();
+        let batch = |events| Batch { events, acknowledge: 0 };
+        let mut deliveries = 0;
+        let breaks = move |_: &[RuntimeEvent]| {
+            deliveries += 1;
+            if deliveries == 1 { Ok(()) } else { away(&[]) }
+        };
+        // For the second batch there is no room.
+        let events = [vec![workload("w", 0)], vec![usage("w", 1_000)], vec![workload("w", 7)]];
+        assert_eq!(losses_of(&life(open(), events.map(batch).into(), breaks)), []);
+        let told = life(open(), Vec::new(), there);
+        assert_eq!(losses_of(&told), [("w".to_owned(), 1_000)]);
+        let ended =
+            |event: &RuntimeEvent| matches!(event, RuntimeEvent::Workload(event) if event.stopped_at_ms == 7);
+        assert!(told.len() == 2 && told.iter().all(ended), "{told:?}");
+    }
+
+    #[test]
+    fn a_damaged_list_of_workloads_is_a_loss_of_all_that_can_still_be_named() {
+        for damage in [&b"{garbage\n"[..], b"\xff\xfe\n"] {
+            let directory = tempfile::tempdir().unwrap();
+            let open = || Spool::open(directory.path(), 1 << 20).unwrap();
+            let batch = |events| Batch { events, acknowledge: 0 };
+            let spooled = vec![batch(vec![workload("a", 0)]), batch(vec![workload("b", 0)])];
+            assert_eq!(life(open(), spooled, away), []);
+            let list = directory.path().join("workloads");
+            let whole = std::fs::read(&list).unwrap();
+            // The first line is damaged: what stands behind it is read all the same.
+            std::fs::write(&list, [damage, &whole].concat()).unwrap();
+            let told: Vec<String> =
+                losses_of(&life(open(), Vec::new(), there)).into_iter().map(|(id, _)| id).collect();
+            assert_eq!(told, ["a", "b"], "{damage:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::claims::Claims;
+use crate::claims::{Claims, Left};
 use crate::output::RuntimeEvent;
 
 /// Tries to read a segment, at least [`crate::output`]'s wait between two deliveries apart, before it is given up.
@@ -89,14 +89,17 @@ impl Spool {
         found.sort_by_key(|(number, _)| *number);
         let next = found.last().map_or(0, |(number, _)| number + 1);
         let segments: VecDeque<Segment> = found.into_iter().map(|(_, segment)| segment).collect();
-        let (mut claims, is_complete) = Claims::open(directory.join(CLAIMS));
-        if !is_complete {
+        let (mut claims, left) = Claims::open(directory.join(CLAIMS));
+        if left != Left::Whole {
             // What can be read tells most of it.
             for segment in &segments {
                 let (events, _) = parse(&fs::read(&segment.path).unwrap_or_default());
                 claims.note(&events);
                 claims.claim(&events);
             }
+        }
+        if left == Left::Damaged {
+            claims.lose_of_all();
         }
         Ok(Self { directory: Some(directory.to_owned()), budget_bytes, segments, next, claims })
     }

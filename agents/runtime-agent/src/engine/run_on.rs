@@ -10,6 +10,8 @@ use crate::workload::{Identity, RunOn};
 
 /// How long a process may take to end once its tree's observation ends.
 const END_MAX: Duration = Duration::from_secs(2);
+/// How long the end of a watch may take to read what containers still do.
+const READ_MAX: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Observes trees until their processes have ended, or for a moment: what runs on then keeps everything of its
@@ -38,7 +40,7 @@ impl Engine {
     /// ended before this look has left all its events by then, so that the reading after it finds them.
     pub(super) fn leave_containers(&mut self) {
         let Some(kernel) = self.kernel.clone().filter(|kernel| !kernel.is_pinned()) else { return };
-        let deadline = Instant::now() + END_MAX;
+        let deadline = Instant::now() + READ_MAX;
         let mut left: HashSet<u64> = HashSet::new();
         loop {
             let mut running: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
@@ -63,15 +65,17 @@ impl Engine {
             while more && Instant::now() < deadline {
                 more = self.drain();
             }
-            if more {
+            // Those that began meanwhile may run on, too.
+            let are_all_left = self.workloads.keys().all(|id| left.contains(id));
+            let is_late = more || !are_all_left && Instant::now() >= deadline;
+            if is_late {
                 // They go with the programs.
                 tracing::warn!("events are lost: more came than could be read before the end");
                 for workload in self.workloads.values_mut() {
                     workload.lose(1, self.stamper.boot_id());
                 }
             }
-            // Those that began meanwhile, and may have run on, too.
-            if more || self.workloads.keys().all(|id| left.contains(id)) {
+            if is_late || are_all_left {
                 return;
             }
         }

@@ -343,6 +343,8 @@ impl Workload {
                 self.pending.push_back(item);
             }
             self.index.clear();
+            // What was asked and told there is asked and told again of the artifact that it is.
+            self.copies = Copies::default();
         }
         self.base.unidentified_reason.clear();
         self.artifacts = artifacts;
