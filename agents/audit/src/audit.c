@@ -6,9 +6,10 @@
  *
  * A report is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
+ * pid: of the process that the report is about; 0 if it is not known.
  * kind: LH = this program has started (name: its arguments, for interpreters only), LO = an object, LE = the application
- * started a program (path) without
- * some of Plimsoll's variables (name: which, NUL, the application's program), NF = Node.js goes without its hook (name: why).
+ * started a program (path) without some of Plimsoll's variables (name: which, NUL, the application's program), or, with no
+ * path and no variables, what it starts cannot be watched; NF = Node.js goes without its hook (name: why).
  * lost: reports that failed since the last one that did not, and that could not be written to the file of losses. */
 
 #include "system_calls.h"
@@ -35,6 +36,7 @@ __attribute__((used)) static const volatile char loss_slot[SLOT_BYTES] = "\036pl
  * stack because a thread that calls dlopen may have little. */
 static char record[REPORT_MAX_BYTES];
 static char scratch[REPORT_MAX_BYTES];
+/* Reports that failed and were not told of; any thread that starts a program (exec.h) may add one. */
 static unsigned long lost;
 
 static int is_set(const volatile char *slot)
@@ -92,11 +94,9 @@ static void lose(void)
 
 	if (!failed && limit[0] >= FILE_SIZE_MIN_BYTES && write_once(loss_slot, O_WRONLY | O_APPEND, "L", 1))
 		return;
-	lost++;
-	if (!told_of_itself && !is_in_sight()) {
-		told_of_itself = 1;
+	__atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+	if (!is_in_sight() && !__atomic_exchange_n(&told_of_itself, 1, __ATOMIC_RELAXED))
 		tell_unseen("");
-	}
 }
 
 static size_t put_head(char *to, const char *kind, unsigned long pid, unsigned long lost_before, size_t name_length,
@@ -121,20 +121,22 @@ static void report(const char *kind, const char *name, size_t name_length, const
 {
 	size_t slash = directory_bytes ? 1 : 0;
 	size_t total = directory_bytes + slash + path_length;
+	unsigned long lost_before = __atomic_load_n(&lost, __ATOMIC_RELAXED);
 	size_t at;
 
 	if (HEAD_MAX_BYTES + name_length + total > sizeof(record)) {
 		lose();
 		return;
 	}
-	at = put_head(record, kind, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0), lost, name_length, total);
+	at = put_head(record, kind, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0), lost_before, name_length, total);
 	at = put_bytes(record, at, name, name_length);
 	at = put_bytes(record, at, directory, directory_bytes);
 	at = put_bytes(record, at, "/", slash);
 	at = put_bytes(record, at, path, path_length);
 	/* For reading too: a FIFO without a reader would answer with SIGPIPE when the agent dies just now. */
 	if (write_once(report_slot, O_RDWR | O_NONBLOCK, record, at))
-		lost = 0;
+		/* What was lost meanwhile is still to be told. */
+		__atomic_fetch_sub(&lost, lost_before, __ATOMIC_RELAXED);
 	else
 		lose();
 }
@@ -238,8 +240,9 @@ __attribute__((visibility("default"))) unsigned int la_objopen(struct link_map *
 		base = i + 1;
 	}
 	/* The one that the program itself is bound to; others (dlmopen) have variables of their own. */
-	if (list == LM_ID_BASE && !real[EXECVE][0] && begins(map->name + base, map->name + length, "libc.so."))
-		watch_starts(map, main_program);
+	if (list == LM_ID_BASE && !real[EXECVE][0] && begins(map->name + base, map->name + length, "libc.so.") &&
+	    !watch_starts(map, main_program))
+		tell_unwatched();
 	if (map->name[0] == '/') {
 		report("LO", "", 0, "", 0, map->name, length);
 	} else if (has_slash) {

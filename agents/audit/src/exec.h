@@ -24,6 +24,9 @@ static char ***environ_at;
 /* What is tried along a PATH, by the program itself, is not there as a rule. */
 static int can_start(const char *path)
 {
+	/* The system refuses it. */
+	if (!path)
+		return 0;
 	for (const char *at = path; *at; at++)
 		if (*at == '/')
 			return !system_call(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0);
@@ -63,14 +66,21 @@ static enum environment judge(const char *path, texts environment, struct looked
 	return found->has[AUDIT_WORD] ? AS_IT_IS : EMPTIED;
 }
 
-/* The same for functions that do not come back. */
-static int needs_copy(const char *path, texts environment, struct looked_at *found)
+/* The same where an emptied environment must be told of before the start: nobody comes back to tell the new process's number.
+ * `pid`: of the process that it will be; 0 if that is not known. */
+static int needs_copy(const char *path, texts environment, struct looked_at *found, unsigned long pid)
 {
 	enum environment how = judge(path, environment, found);
 
 	if (how == EMPTIED && can_start(path))
-		tell_emptied(found, path, (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0));
+		tell_emptied(found, path, pid);
 	return how == WITHOUT_WORDS;
+}
+
+/* An exec stays in its process. */
+static unsigned long own_pid(void)
+{
+	return (unsigned long)system_call(SYS_getpid, 0, 0, 0, 0);
 }
 
 #define COPY_WITHOUT_WORDS(environment, found)                     \
@@ -84,7 +94,7 @@ static int start(enum function function, const char *path, texts arguments, text
 {
 	struct looked_at found;
 
-	if (needs_copy(path, environment, &found)) {
+	if (needs_copy(path, environment, &found, own_pid())) {
 		COPY_WITHOUT_WORDS(environment, found);
 		return ((execve_function)real[function][0])(path, arguments, copy);
 	}
@@ -149,12 +159,15 @@ static int our_execle(const char *path, const char *first, ...)
 	return start(EXECVE, path, (texts)arguments, __builtin_va_arg(again, texts));
 }
 
+/* What is started, where no path tells. */
+static const char opened_file[] = "a file that it had opened";
+
 static int our_fexecve(int file, texts arguments, texts environment)
 {
 	struct looked_at found;
 	int (*next)(int, texts, texts) = (int (*)(int, texts, texts))real[FEXECVE][0];
 
-	if (needs_copy("a file that it had opened", environment, &found)) {
+	if (needs_copy(opened_file, environment, &found, own_pid())) {
 		COPY_WITHOUT_WORDS(environment, found);
 		return next(file, arguments, copy);
 	}
@@ -165,8 +178,10 @@ static int our_execveat(int directory, const char *path, texts arguments, texts 
 {
 	struct looked_at found;
 	int (*next)(int, const char *, texts, texts, int) = (int (*)(int, const char *, texts, texts, int))real[EXECVEAT][0];
+	/* Others begin at a directory that it had opened. */
+	int is_plain = !path || path[0] == '/' || (directory == AT_FDCWD && path[0]);
 
-	if (needs_copy("a file that it had opened", environment, &found)) {
+	if (needs_copy(is_plain ? path : opened_file, environment, &found, own_pid())) {
 		COPY_WITHOUT_WORDS(environment, found);
 		return next(directory, path, arguments, copy, flags);
 	}
@@ -215,7 +230,7 @@ static void before_shell(void)
 	texts environment = *environ_at;
 	char **copy;
 
-	if (!needs_copy(shell, environment, &found))
+	if (!needs_copy(shell, environment, &found, 0))
 		return;
 	copy = map_memory((found.entries + 1) * sizeof(char *) + found.changed_bytes, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -283,33 +298,49 @@ static char ***find_environ(const struct link_map *map)
 	return (char ***)(tables.address + symbol->value);
 }
 
-/* Puts ours in front of the functions of the C library, which was just opened beside `main_program`. */
-static void watch_starts(const struct link_map *library, const struct link_map *main_program)
+/* Puts ours in front of the functions of the C library, which was just opened beside `main_program`; whether all that it has
+ * are called through ours. */
+static int watch_starts(const struct link_map *library, const struct link_map *main_program)
 {
 	struct diverted diverted[FUNCTIONS * VERSIONS_MAX];
 	struct tables tables;
 	size_t count = 0;
+	int has_all = 1;
 
 	/* A program that refers to the variable has it (copy relocation). */
 	environ_at = find_environ(main_program);
 	if (!environ_at)
 		environ_at = find_environ(library);
 	if (!environ_at || !tables_of(library, &tables))
-		return;
+		return 0;
 	for (enum function function = 0; function < FUNCTIONS; function++) {
 		struct symbol *versions[VERSIONS_MAX];
 		size_t found = find_symbols(&tables, function_names[function], versions, VERSIONS_MAX);
 
 		/* Those that others are made of must be there, and of two only what has two of ours. */
 		if ((function == EXECVE || function == EXECVPE) && found != 1)
-			return;
-		if (found > VERSIONS_MAX || (found > 1 && ours(function, 0) == ours(function, 1)))
+			return 0;
+		if (found > VERSIONS_MAX || (found > 1 && ours(function, 0) == ours(function, 1))) {
+			has_all = 0;
 			continue;
+		}
 		for (size_t version = 0; version < found; version++) {
 			real[function][version] = tables.address + versions[version]->value;
 			diverted[count].symbol = versions[version];
 			diverted[count++].to = ours(function, version);
 		}
 	}
-	divert(&tables, diverted, count);
+	return divert(&tables, diverted, count) && has_all;
+}
+
+/* What this program starts is not watched. */
+static void tell_unwatched(void)
+{
+	char name[1 + sizeof(program)];
+	size_t length = bytes_of(program);
+
+	/* Of no variable, and by whom. */
+	name[0] = 0;
+	put_bytes(name, 1, program, length);
+	report("LE", name, 1 + length, "", 0, "", 0);
 }

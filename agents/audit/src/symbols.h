@@ -5,9 +5,11 @@
  * It must never write where there could be code, nor leave the table writable. */
 #pragma once
 
+#define DT_PLTRELSZ 2
 #define DT_STRTAB 5
 #define DT_SYMTAB 6
 #define DT_STRSZ 10
+#define DT_JMPREL 23
 #define DT_GNU_HASH 0x6ffffef5
 #define AT_PAGESZ 6
 
@@ -52,11 +54,19 @@ struct tables {
 	const char *names;
 	size_t names_bytes;
 	const unsigned int *hash;
+	/* No code lies before this: the end of the last table that linkers put in front of it. */
+	unsigned long data_until;
 };
+
+/* The linker may have put addresses there already. */
+static unsigned long loaded(const struct link_map *map, unsigned long value)
+{
+	return value < map->address ? value + map->address : value;
+}
 
 static int tables_of(const struct link_map *map, struct tables *tables)
 {
-	unsigned long symbols = 0, names = 0, bytes = 0, hash = 0;
+	unsigned long symbols = 0, names = 0, bytes = 0, hash = 0, jumps = 0, jumps_bytes = 0, jumps_until;
 
 	for (const struct dynamic *entry = map->dynamic; entry && entry->tag; entry++) {
 		if (entry->tag == DT_SYMTAB)
@@ -67,15 +77,23 @@ static int tables_of(const struct link_map *map, struct tables *tables)
 			bytes = entry->value;
 		else if (entry->tag == DT_GNU_HASH)
 			hash = entry->value;
+		else if (entry->tag == DT_JMPREL)
+			jumps = entry->value;
+		else if (entry->tag == DT_PLTRELSZ)
+			jumps_bytes = entry->value;
 	}
 	if (!symbols || !names || !bytes || !hash)
 		return 0;
-	/* The linker may have put addresses there already. */
 	tables->address = map->address;
-	tables->symbols = (struct symbol *)(symbols < map->address ? symbols + map->address : symbols);
-	tables->names = (const char *)(names < map->address ? names + map->address : names);
+	tables->symbols = (struct symbol *)loaded(map, symbols);
+	tables->names = (const char *)loaded(map, names);
 	tables->names_bytes = bytes;
-	tables->hash = (const unsigned int *)(hash < map->address ? hash + map->address : hash);
+	tables->hash = (const unsigned int *)loaded(map, hash);
+	tables->data_until = (unsigned long)tables->names + bytes;
+	/* The relocations of the procedure linkage table, which is the first code that comes. */
+	jumps_until = jumps ? loaded(map, jumps) + jumps_bytes : 0;
+	if (jumps_until > tables->data_until)
+		tables->data_until = jumps_until;
 	return 1;
 }
 
@@ -154,9 +172,9 @@ static int divert(const struct tables *tables, const struct diverted *diverted, 
 		return 0;
 	from &= ~(size - 1);
 	until = (until + size - 1) & ~(size - 1);
-	/* In older layouts one segment holds these tables and code, which comes after the names: what lies before their end can
-	 * lose the right to be executed. */
-	if (from < tables->address || until > (unsigned long)tables->names + tables->names_bytes)
+	/* In older layouts one segment holds these tables and code, which comes after them: what lies before their end can lose
+	 * the right to be executed. */
+	if (from < tables->address || until > tables->data_until)
 		return 0;
 	if (system_call(SYS_mprotect, (long)from, (long)(until - from), PROT_READ | PROT_WRITE, 0))
 		return 0;

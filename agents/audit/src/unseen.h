@@ -4,11 +4,11 @@
  * It must never be written to for anything that the FIFO could take. */
 #pragma once
 
-/* Of the file, beside the FIFO of reports; lib.rs has the same names and numbers. */
+/* Of the file, beside the FIFO of reports; unseen.rs has the same names and numbers. */
 #define UNSEEN_NAME "/unseen"
 #define UNSEEN_BYTES 4096
 #define UNSEEN_TEXT_BYTES 256
-#define UNSEEN_MAX 7
+#define NAMED_MAX 7
 
 #if defined(__x86_64__)
 #define SYS_faccessat 269
@@ -30,14 +30,14 @@
 #define MAP_ANONYMOUS 0x20
 
 struct unseen {
-	/* How many told something, of whom the first UNSEEN_MAX are named. */
+	/* How many told something, of whom the first NAMED_MAX are named. */
 	unsigned int count;
 	char reserved[2 * UNSEEN_TEXT_BYTES - sizeof(unsigned int)];
 	struct {
 		char program[UNSEEN_TEXT_BYTES];
 		/* What it started; empty if it went on by itself. */
 		char started[UNSEEN_TEXT_BYTES];
-	} named[UNSEEN_MAX];
+	} named[NAMED_MAX];
 };
 _Static_assert(sizeof(struct unseen) == UNSEEN_BYTES, "one page");
 
@@ -131,7 +131,7 @@ static void tell_unseen(const char *started)
 	if (!unseen)
 		return;
 	index = __atomic_fetch_add(&unseen->count, 1, __ATOMIC_RELAXED);
-	if (index >= UNSEEN_MAX)
+	if (index >= NAMED_MAX)
 		return;
 	copy_text(unseen->named[index].started, started);
 	copy_text(unseen->named[index].program, program);

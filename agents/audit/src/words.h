@@ -164,11 +164,14 @@ static void copy_without_words(char *const *environment, const struct looked_at 
 		size_t bytes = word == WORDS ? 0 : bytes_of(entry) + 1;
 
 		if (bytes && used + bytes <= room->changed_bytes) {
-			for (size_t b = 0; b < bytes; b++)
+			for (size_t b = 0; b + 1 < bytes; b++)
 				((volatile char *)text)[used + b] = entry[b];
+			((volatile char *)text)[used + bytes - 1] = 0;
 			entry = text + used;
 			used += bytes;
-			if (!take_word_out(entry, &words[word], word == PHP_WORD))
+			/* Of what was copied: the entry may be another one by now. */
+			word = word_of(entry);
+			if (word < WORDS && !take_word_out(entry, &words[word], word == PHP_WORD))
 				continue;
 		}
 		((char *volatile *)copy)[entries++] = entry;

@@ -20,6 +20,8 @@ struct Reported {
     objects: BTreeSet<PathBuf>,
     /// What was started without Plimsoll's variables: which, and by whom.
     emptied: Vec<(String, PathBuf)>,
+    /// The processes that `emptied` names, 0 where none is known.
+    emptied_pids: Vec<usize>,
     lost: u64,
 }
 
@@ -63,7 +65,7 @@ impl Fixture {
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let head = String::from_utf8(rest[..end].to_vec()).unwrap();
             let fields: Vec<&str> = head.split(' ').collect();
-            let [kind, _pid, lost, "-", name_bytes, path_bytes] = fields[..] else { panic!("{head}") };
+            let [kind, pid, lost, "-", name_bytes, path_bytes] = fields[..] else { panic!("{head}") };
             let number = |text: &str| text.parse::<usize>().unwrap();
             let (name, path) = rest[end + 1..].split_at(number(name_bytes));
             let (path, next) = path.split_at(number(path_bytes));
@@ -78,7 +80,10 @@ impl Fixture {
                     assert!(path.is_absolute(), "{path:?}");
                     reported.objects.insert(fs::canonicalize(path).unwrap());
                 }
-                "\u{1e}LE" => reported.emptied.push((String::from_utf8(name.to_vec()).unwrap(), path)),
+                "\u{1e}LE" => {
+                    reported.emptied.push((String::from_utf8(name.to_vec()).unwrap(), path));
+                    reported.emptied_pids.push(number(pid));
+                }
                 kind => panic!("{kind}"),
             }
             rest = next;
@@ -221,7 +226,7 @@ fn every_program_of_a_tree_says_hello() {
 }
 
 /// C programs that start `cat` in each way of the C library, with an environment of the application's own or `environ`.
-const STARTS: [(&str, &str); 14] = [
+const STARTS: [(&str, &str); 15] = [
     ("execve", "execve(p, a, e)"),
     ("execv", "environ = e; execv(p, a)"),
     ("execvp", "environ = e; execvp(\"cat\", a)"),
@@ -230,6 +235,7 @@ const STARTS: [(&str, &str); 14] = [
     ("execlp", "environ = e; execlp(\"cat\", \"cat\", \"/dev/null\", NULL)"),
     ("execle", "execle(p, \"cat\", \"/dev/null\", \"/dev/null\", NULL, e)"),
     ("fexecve", "fexecve(open(p, O_RDONLY), a, e)"),
+    ("execveat", "execveat(AT_FDCWD, p, a, e, 0)"),
     ("posix_spawn", "posix_spawn(&pid, p, 0, 0, a, e); waitpid(pid, 0, 0)"),
     ("posix_spawnp", "posix_spawnp(0, \"cat\", 0, 0, a, e); wait(0)"),
     ("vfork", "if (!(pid = vfork())) { execve(p, a, e); _exit(1); } waitpid(pid, 0, 0)"),
@@ -275,6 +281,8 @@ fn tells_of_programs_without_the_variables() {
             let by = format!("LD_AUDIT JAVA_TOOL_OPTIONS\0{}", program.display());
             assert_eq!(reported.emptied.len(), 1, "{name} {options:?}: {reported:?}");
             assert_eq!(reported.emptied[0].0, by, "{name}");
+            let by_shell = matches!(name, "system" | "popen");
+            assert_eq!(reported.emptied_pids[0] == 0, by_shell, "{name}: {:?}", reported.emptied_pids);
             assert_eq!((reported.lost, fixture.page.take().unwrap()), (0, (vec![], 0)));
         }
     }
@@ -295,6 +303,52 @@ fn says_nothing_of_programs_that_get_them() {
     let statement = "execve(\"/none/cat\", a, e); execve(\"/etc/passwd\", a, e); posix_spawnp(0, \"none-such\", 0, 0, a, e)";
     let Some(program) = starter(&fixture, "none", statement, "", &[]) else { return };
     assert_eq!(fixture.run(&mut Command::new(&program)).1.emptied, []);
+}
+
+/// The test's program ends with 3 if each call was refused as it is without the library.
+#[test]
+fn what_the_system_refuses_is_refused_as_before() {
+    let mut fixture = Fixture::new();
+    let refused = "errno = 0; if (execve(NULL, a, e) != -1 || errno != EFAULT) return 4; \
+        errno = 0; if (execv(NULL, a) != -1 || errno != EFAULT) return 5; \
+        errno = 0; if (execveat(AT_FDCWD, NULL, a, e, 0) != -1 || errno != EFAULT) return 6; \
+        errno = 0; if (execveat(AT_FDCWD, \"/none/x\", a, e, 0) != -1 || errno != ENOENT) return 7; \
+        clearenv(); if (execv(\"/none/x\", a) != -1 || errno != ENOENT) return 8; \
+        if (execve(\"/none/x\", a, NULL) != -1 || errno != ENOENT) return 9";
+    let Some(program) = starter(&fixture, "refused", refused, "", &["-include", "errno.h"]) else { return };
+    let (output, reported) = fixture.run(&mut Command::new(&program));
+    assert_eq!((output.status.code(), reported.emptied), (Some(3), vec![]), "{output:?}");
+    // No environment at all is one without the variables.
+    let Some(program) = starter(&fixture, "empty", "execve(p, a, NULL)", "", &[]) else { return };
+    assert_eq!(fixture.run(&mut Command::new(&program)).1.emptied.len(), 1);
+}
+
+/// A system that refuses to make the page of symbols writable.
+#[test]
+fn tells_where_starts_cannot_be_watched() {
+    let mut fixture = Fixture::new();
+    let program = fixture.path("refusing");
+    let source = "#include <errno.h>\n#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n\
+        #include <sys/prctl.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))\n\
+        #define IS_NOT(value, skipped) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped)\n\
+        int main(int argc, char **argv) {\n\
+        struct sock_filter filter[] = { LOAD(nr), IS_NOT(SYS_mprotect, 3), LOAD(args[2]), IS_NOT(3, 1),\n\
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };\n\
+        struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };\n\
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) return 9;\n\
+        execv(argv[1], argv + 1); return 3; }\n";
+    if compile(source, &[], &program).is_none() {
+        return;
+    }
+    let Some(cat) = system_program("cat") else { return };
+    let (output, reported) = fixture.run(Command::new(&program).arg(&cat).arg("/dev/null"));
+    if output.status.code() == Some(9) {
+        return skip("no filter of system calls can be set");
+    }
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let by = format!("\0{}", reported.programs[1].display());
+    assert_eq!(reported.emptied, [(by, PathBuf::new())]);
 }
 
 /// The root directory of this machine seen from elsewhere has no such file: words of the hooks are taken out there.
