@@ -63,7 +63,7 @@ pub enum ResolverRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathQuery {
     /// Path relative to the artifact's root, without a leading slash; or one of those that begin with a question mark
-    /// (`words::ANY_ARCHIVE`, `words::COPY_OF_ANY_ARCHIVE`, `words::COPY_OF_ANY_FILE`).
+    /// (`words::ANY_ARCHIVE`, `words::COPY_OF_ANY_ARCHIVE`, `words::COPY_OF_ANY_FILE`, `words::CLASSES_WITHIN`).
     #[serde(with = "serde_bytes")]
     pub path: Vec<u8>,
     /// Inode as the workload sees it; 0 if unknown.
@@ -91,15 +91,4 @@ pub enum ResolverReply {
         /// What went wrong and what to do.
         reason: String,
     },
-}
-/// Begins a question whether an archive, or directory of classes, has classes of a Java package (`?@/srv/a.jar!/org/example`:
-/// the archive's path within the artifact, and the Java package's directory). The answer names nobody, and is never
-/// published: state `owned` if it has, or nobody can tell, and `unowned` if it has none.
-pub const CLASSES_WITHIN: &[u8] = b"?@/";
-
-/// The archive and the directory of the Java package that such a question names.
-pub fn classes_within(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = path.strip_prefix(CLASSES_WITHIN)?;
-    let end = rest.windows(2).rposition(|step| step == b"!/")?;
-    Some((&rest[..end], &rest[end + 2..]))
 }

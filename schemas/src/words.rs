@@ -215,6 +215,18 @@ pub fn possible_copy_of(path: &[u8]) -> Option<&[u8]> {
 /// Begins what names packages behind [`COPY_OF_ANY_FILE`].
 pub const COPY_OF_PACKAGES: &[u8] = b"pkg:";
 
+/// Begins a question whether an archive, or directory of classes, has classes of a Java package (`?@/srv/a.jar!/org/example`:
+/// the archive's path within the artifact, and the Java package's directory). The answer names nobody, and is never
+/// published: state `owned` if it has, or nobody can tell, and `unowned` if it has none.
+pub const CLASSES_WITHIN: &[u8] = b"?@/";
+
+/// The archive and the directory of the Java package that such a question names.
+pub fn classes_within(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = path.strip_prefix(CLASSES_WITHIN)?;
+    let end = rest.windows(2).rposition(|step| step == b"!/")?;
+    Some((&rest[..end], &rest[end + 2..]))
+}
+
 /// What a path with [`COPY_OF_ANY_FILE`] names: the used file without its leading slash, or the packages; empty where
 /// nobody could tell.
 pub fn copied_file_of(path: &[u8]) -> Option<&[u8]> {

@@ -11,7 +11,8 @@ use plimsoll_catalog::tree::{TreeError, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
 use plimsoll_schemas::identity::Sha256Digest;
-use plimsoll_schemas::resolver_protocol::{PathQuery, classes_within};
+use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::words::classes_within;
 use plimsoll_schemas::words::{
     COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, copied_file_of, drift, java_package_of,
     ownership_state,
@@ -19,7 +20,7 @@ use plimsoll_schemas::words::{
 
 use crate::beneath;
 use crate::contents::Contents;
-use crate::copies::{Origin, Places, Used};
+use crate::copies::{Judged, Places, Used};
 use crate::drift::{Facts, Lower, Upper, Verdict, decide};
 use crate::index_cache::{Found, Indexed};
 use crate::java_package;
@@ -112,10 +113,10 @@ impl Question<'_> {
         let used = Used { path, inode: asked.inode, changed_ms: asked.changed_ms };
         let places = Places { own: self.root.directory(), used: used_in.directory() };
         let copies = match places.judge(self.found.current.files(self.tree), &used) {
-            Origin::Own(own) => return self.answer_own(&own),
-            Origin::Copies(copies) => copies,
-            Origin::Nothing => Vec::new(),
-            Origin::Unknown(reason) => return unresolved(&asked.path, reason),
+            Judged::Own(own) => return self.answer_own(&own),
+            Judged::Copies(copies) => copies,
+            Judged::Nothing => Vec::new(),
+            Judged::Unknown(reason) => return unresolved(&asked.path, reason),
         };
         let index = &self.found.current.index;
         let found: Vec<_> = copies.iter().filter_map(|own| index.lookup(own)).collect();

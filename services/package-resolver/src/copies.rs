@@ -166,7 +166,7 @@ pub struct Used<'u> {
 
 /// Which of an artifact's files a used one is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Judged {
     /// This one: it was seen from elsewhere.
     Own(Vec<u8>),
     /// It may be a copy of each of these.
@@ -185,9 +185,9 @@ pub struct Places<'p, O, U> {
 
 impl<O: AsFd, U: AsFd> Places<'_, O, U> {
     /// Judges one file. May take as long as the file systems do.
-    pub fn judge(&self, files: &Files, used: &Used<'_>) -> Origin {
+    pub fn judge(&self, files: &Files, used: &Used<'_>) -> Judged {
         if files.is_incomplete {
-            return Origin::Unknown(
+            return Judged::Unknown(
                 "not all files of the artifact's packages could be listed and kept, to be compared",
             );
         }
@@ -234,18 +234,18 @@ impl<O: AsFd, U: AsFd> Places<'_, O, U> {
         slashes.map(|slash| &used.path[slash + 1..]).find(is_it)
     }
 
-    fn origin(&self, used: &[u8], mut copies: Vec<Vec<u8>>) -> Origin {
+    fn origin(&self, used: &[u8], mut copies: Vec<Vec<u8>>) -> Judged {
         if copies.len() > COMPARED_MAX {
-            return Origin::Unknown("it may be a copy of more files than can be compared");
+            return Judged::Unknown("it may be a copy of more files than can be compared");
         }
         copies.retain(|own| !self.is_other_version(used, own));
         copies.sort();
         copies.dedup();
-        if copies.is_empty() { Origin::Nothing } else { Origin::Copies(copies) }
+        if copies.is_empty() { Judged::Nothing } else { Judged::Copies(copies) }
     }
 
     /// The artifact's file that is this very one; a copy where it has several names, as in the stores of pnpm and uv.
-    fn same(&self, files: &Files, used: &[u8], name: &[u8], identity: (u64, i64)) -> Option<Origin> {
+    fn same(&self, files: &Files, used: &[u8], name: &[u8], identity: (u64, i64)) -> Option<Judged> {
         let is_same = |path: &[u8]| {
             let found = beneath::look(self.own, path).ok().flatten();
             found.filter(|stat| (stat.st_ino, changed_ms(stat)) == identity)
@@ -261,7 +261,7 @@ impl<O: AsFd, U: AsFd> Places<'_, O, U> {
         let found =
             listed.chain(compiled.filter(|_| is_bytecode)).find_map(|path| Some((is_same(&path)?, path)));
         let (stat, path) = found?;
-        Some(if stat.st_nlink > 1 { self.origin(used, vec![path]) } else { Origin::Own(path) })
+        Some(if stat.st_nlink > 1 { self.origin(used, vec![path]) } else { Judged::Own(path) })
     }
 
     /// The artifact's files with the same contents.

@@ -70,10 +70,10 @@ impl Stage {
                 .replace("lib/python3.11/site-packages", "site")
         };
         match places.judge(&files, used) {
-            Origin::Own(path) => format!("own {}", text(&[path])),
-            Origin::Copies(paths) => format!("copy {}", text(&paths)),
-            Origin::Nothing => "nothing".into(),
-            Origin::Unknown(reason) => reason.into(),
+            Judged::Own(path) => format!("own {}", text(&[path])),
+            Judged::Copies(paths) => format!("copy {}", text(&paths)),
+            Judged::Nothing => "nothing".into(),
+            Judged::Unknown(reason) => reason.into(),
         }
     }
 

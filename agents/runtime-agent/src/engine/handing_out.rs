@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
-use plimsoll_schemas::resolver_protocol::{PathQuery, classes_within};
+use plimsoll_schemas::resolver_protocol::PathQuery;
+use plimsoll_schemas::words::classes_within;
 use plimsoll_schemas::words::{copied_file_of, drift, java_package_of, mount, ownership_state, usage_kind};
 
 use super::inspecting::Inspector;
@@ -35,7 +36,7 @@ fn questions(items: &[(usize, PendingItem)]) -> (Vec<PathQuery>, Vec<usize>) {
 
 /// Whether an archive or a directory of classes may be a copy that no scan lists: made while the workload ran (nobody can
 /// tell of a plain process's files), of a name that tells nothing (`cache/1.tmp`), or not found at last.
-fn may_be_copy(entry: &PackageOwnership, is_last: bool) -> bool {
+fn may_be_copied_archive(entry: &PackageOwnership, is_last: bool) -> bool {
     let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     entry.owners.is_empty()
         && match entry.state.as_str() {
@@ -211,7 +212,7 @@ impl Engine {
             }
             if classes_within(&pending.path).is_some() {
                 if answer.is_none_or(|answer| answer.state != ownership_state::OWNED) {
-                    self.hold_back_copies(id, &pending);
+                    self.hold_back_archive(id, &pending);
                 }
                 continue;
             }
@@ -235,8 +236,8 @@ impl Engine {
                 entry.state != ownership_state::UNRESOLVED || !entry.owners.is_empty()
             });
             let is_last = self.finishing || pending.attempts >= RESOLVE_MAX_ATTEMPTS;
-            if entry.is_some_and(|entry| may_be_copy(entry, is_last)) {
-                self.hold_back_copies(id, &pending);
+            if entry.is_some_and(|entry| may_be_copied_archive(entry, is_last)) {
+                self.hold_back_archive(id, &pending);
             }
             let asked = pending.attempts > 0;
             if asked && !told && pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX
@@ -303,7 +304,7 @@ impl Engine {
 
     /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look. Or it
     /// does not have the class's Java package.
-    fn hold_back_copies(&mut self, id: u64, pending: &PendingItem) {
+    fn hold_back_archive(&mut self, id: u64, pending: &PendingItem) {
         if pending.item.kind == usage_kind::CLASS
             && java_package_of(&pending.path).is_none()
             && let Some(workload) = self.workloads.get_mut(&id)
@@ -330,7 +331,7 @@ impl Engine {
             .map(|(workload, pending)| (workload, pending.clone()))
             .collect();
         for (workload, pending) in classes {
-            self.hold_back_copies(workload, &pending);
+            self.hold_back_archive(workload, &pending);
         }
     }
 
@@ -372,13 +373,13 @@ mod tests {
         ] {
             let (path, state, drift) = (path.into(), state.into(), drift.into());
             let entry = PackageOwnership { path, state, drift, ..PackageOwnership::default() };
-            assert_eq!(may_be_copy(&entry, is_last), expected, "{entry:?} {is_last}");
+            assert_eq!(may_be_copied_archive(&entry, is_last), expected, "{entry:?} {is_last}");
         }
         let named = PackageOwnership {
             state: ownership_state::UNRESOLVED.into(),
             owners: vec![plimsoll_schemas::events::Owner::default()],
             ..PackageOwnership::default()
         };
-        assert!(!may_be_copy(&named, true));
+        assert!(!may_be_copied_archive(&named, true));
     }
 }

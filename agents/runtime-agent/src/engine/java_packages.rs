@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use plimsoll_schemas::resolver_protocol::CLASSES_WITHIN;
+use plimsoll_schemas::words::CLASSES_WITHIN;
 use plimsoll_schemas::words::{ANY_ARCHIVE, COPY_OF_ANY_ARCHIVE, PATH_MAX_BYTES, Rung, mount, usage_kind};
 
 use crate::observe::{Observation, Origin};

@@ -12,8 +12,7 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
-use plimsoll_schemas::resolver_protocol::classes_within;
-use plimsoll_schemas::words::{copied_file_of, java_package_of, possible_copy_of, probe};
+use plimsoll_schemas::words::{classes_within, copied_file_of, java_package_of, possible_copy_of, probe};
 
 use crate::observe::{Observation, Origin, below};
 
