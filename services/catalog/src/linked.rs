@@ -6,8 +6,6 @@ use crate::warning::Warnings;
 
 /// Names of directories that hold the packages of an application.
 const NAMES: [&[u8]; 5] = [b"node_modules", b"site-packages", b"dist-packages", b".venv", b"venv"];
-/// Most such links of one artifact that are looked at.
-const MAX_LINKS: usize = 1_000;
 
 /// Whether a link is worth a warning if it leads out of the tree.
 pub(crate) fn is_of_packages(link: &[u8]) -> bool {
@@ -36,7 +34,7 @@ pub(crate) fn directory_of(tree: &dyn FileTree, link: &[u8]) -> Option<Vec<u8>> 
 
 /// Warns of those of `links` that lead out of the tree: what they hold is not listed.
 pub(crate) fn warn(tree: &dyn FileTree, links: &[Vec<u8>], warnings: &mut Warnings) {
-    for link in links.iter().take(MAX_LINKS).filter(|link| directory_of(tree, link).is_none()) {
+    for link in links.iter().filter(|link| directory_of(tree, link).is_none()) {
         let target = tree.metadata(link).ok().and_then(|found| found.symlink_target).unwrap_or_default();
         let message = format!(
             "is a symbolic link to {}, which is not in what is scanned: its packages are not listed",
