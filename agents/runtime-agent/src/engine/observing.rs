@@ -195,15 +195,11 @@ impl Engine {
             kernel.set_verdict(event.command_hash, reader.class());
         }
         // What a dynamic linker was called to run is the program.
-        let image = match sweep::linked(&event.path, &event.arguments) {
-            Some((program, arguments)) => {
-                let program = program.strip_prefix(b"/").unwrap_or(program);
-                Image::new(program.to_vec(), arguments.to_vec(), reader)
-            }
-            None => Image::new(event.path.clone(), event.arguments.clone(), reader),
-        };
-        self.remember(event.exec_id, image);
-        if let Some((ecosystem, role)) = sweep::role_of(&event.path, &event.arguments, reader)
+        let (program, arguments) =
+            sweep::linked(&event.path, &event.arguments).unwrap_or((&event.path, &event.arguments));
+        let program = program.strip_prefix(b"/").unwrap_or(program);
+        self.remember(event.exec_id, Image::new(program.to_vec(), arguments.to_vec(), reader));
+        if let Some((ecosystem, role)) = sweep::role_of(program, arguments, reader)
             && let Some(workload) = self.workloads.get_mut(&event.workload)
         {
             workload.note_role(ecosystem, role);

@@ -22,6 +22,8 @@ const UNMEASURED_PROGRAMS_MAX: usize = 16;
 const PROGRAMS_MAX: usize = 16_384;
 /// Longest reason that a hook can give, in characters.
 const REASON_MAX_CHARACTERS: usize = 300;
+/// Starts in which a JVM would not be told of and that wait to be taken; one is enough for a loss.
+const UNSEEN_MAX: usize = 1_024;
 
 const REMEDY: &str = "give the agent eBPF, which sees such programs too";
 
@@ -45,6 +47,8 @@ pub struct Coverage {
     counted: Counted,
     /// Why a probe is not at work at all.
     absent: BTreeMap<&'static str, String>,
+    /// Programs that were started without the session's variables, in which a JVM would not be told of; not taken yet.
+    hidden_jvms: Vec<UnseenStart>,
 }
 
 #[derive(Debug)]
@@ -90,6 +94,9 @@ impl Coverage {
             ReportKind::Emptied => {
                 let start = UnseenStart::of_report(report);
                 self.unseen(&start.program, &start.reason);
+                if start.hides_jvm && self.hidden_jvms.len() < UNSEEN_MAX {
+                    self.hidden_jvms.push(start);
+                }
             }
             ReportKind::HookStarted(language) => self.on_hook_started(report, language),
             ReportKind::HookEnded(language) => {
@@ -117,6 +124,11 @@ impl Coverage {
             }
             _ => {}
         }
+    }
+
+    /// Programs that were started since the last call without the session's variables, in which a JVM would not be told of.
+    pub fn take_hidden_jvms(&mut self) -> Vec<UnseenStart> {
+        std::mem::take(&mut self.hidden_jvms)
     }
 
     fn on_audit_started(&mut self, report: &Report, now_ms: i64) {
@@ -343,7 +355,7 @@ pub fn probe_of(kind: ReportKind) -> &'static str {
 }
 
 /// The report as of the program that a dynamic linker was called to run; `None` of all others.
-fn of_linked(report: &Report) -> Option<Report> {
+pub(super) fn of_linked(report: &Report) -> Option<Report> {
     let arguments = split_arguments(&report.name);
     let (program, arguments) = sweep::linked(&report.path, &arguments)?;
     Some(Report { name: arguments.join("\0").into_bytes(), path: program.to_vec(), ..report.clone() })

@@ -37,7 +37,7 @@ use crate::procfs;
 use crate::sweep::Role;
 use crate::unmeasurable;
 use crate::workload::{NO_POSITION, ObservedKey, ObservedNumbers, Watch, Workload};
-use coverage::{Coverage, probe_of};
+use coverage::{Coverage, of_linked, probe_of};
 use in_use::{InUse, Use};
 use language::Language;
 use place::Places;
@@ -49,8 +49,6 @@ pub use unseen_start::UnseenStart;
 const EPOCH: Duration = Duration::from_secs(3_600);
 /// Processes with a JVM that wait to be taken.
 const JVMS_MAX: usize = 4_096;
-/// Programs that no hook tells of and that wait to be taken; one is enough for a loss.
-const UNSEEN_MAX: usize = 1_024;
 /// What all directories of hooks have in their paths.
 const DIRECTORY_MARK: &[u8] = b"/plimsoll-hooks-";
 
@@ -72,8 +70,6 @@ struct Inner {
     jvms: Vec<u32>,
     /// How many opened one of which it is not known which processes they are, not taken yet.
     jvms_elsewhere: usize,
-    /// Programs that no hook tells of, not taken yet.
-    unseen: Vec<UnseenStart>,
     /// A PHP started that can fork.
     php_forks: bool,
 }
@@ -93,7 +89,6 @@ impl Hooks {
             next_epoch: Instant::now() + EPOCH,
             jvms: Vec::new(),
             jvms_elsewhere: 0,
-            unseen: Vec::new(),
             php_forks: false,
         })))
     }
@@ -136,13 +131,16 @@ impl Hooks {
 
     /// Programs that were started since the last call where no hook tells of them, a JVM's neither.
     pub fn take_unseen(&mut self) -> Vec<UnseenStart> {
-        std::mem::take(&mut self.0.unseen)
+        let session = &mut self.0.session;
+        let mut unseen = std::mem::take(&mut session.unseen);
+        unseen.append(&mut session.coverage.take_hidden_jvms());
+        unseen
     }
 
     /// Adds to the workload whatever was reported before this call: uses, watches that began, losses, and why something
     /// is not measured. `boot_id` names the agent's life.
     pub fn observe(&mut self, workload: &mut Workload, boot_id: &str) {
-        let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, unseen, php_forks } =
+        let Inner { session, places, in_use, tools, next_epoch, jvms, jvms_elsewhere, php_forks } =
             &mut *self.0;
         let mut opened = Vec::new();
         session.drain(|coverage, report, time_ms| {
@@ -150,16 +148,15 @@ impl Hooks {
                 ReportKind::Object if is_jvm(&report.path) && jvms.len() + opened.len() < JVMS_MAX => {
                     opened.push(report.pid);
                 }
-                ReportKind::Emptied if unseen.len() < UNSEEN_MAX => {
-                    unseen.extend(Some(UnseenStart::of_report(&report)).filter(|start| start.hides_jvm));
-                }
                 ReportKind::AuditStarted => {
                     in_use.forget(report.pid);
-                    let arguments = split_arguments(&report.name);
-                    if let Some(found) = unmeasurable::of_command(&report.path, &arguments) {
+                    let linked = of_linked(&report);
+                    let started = linked.as_ref().unwrap_or(&report);
+                    let arguments = split_arguments(&started.name);
+                    if let Some(found) = unmeasurable::of_command(&started.path, &arguments) {
                         workload.set_unmeasurable(found);
                     }
-                    if let Some((ecosystem, tool)) = tools.started(&report, &arguments, procfs::parent) {
+                    if let Some((ecosystem, tool)) = tools.started(started, &arguments, procfs::parent) {
                         workload.note_role(ecosystem, tool);
                     }
                 }
@@ -192,7 +189,6 @@ impl Hooks {
                 in_use.add(report.pid, one, procfs::started_ns);
             }
         });
-        unseen.append(&mut session.unseen);
         let (here, elsewhere): (Vec<u32>, Vec<u32>) =
             opened.into_iter().partition(|pid| session.is_reporter(*pid));
         jvms.extend(here);
@@ -376,6 +372,32 @@ mod tests {
         let mut waiting = workload.scripts.iter().map(|script| String::from_utf8_lossy(&script.path));
         assert_eq!(waiting.clone().count(), 4);
         assert!(waiting.next().unwrap().ends_with("/phpunit"));
+    }
+
+    /// The linker's own path says nothing of it.
+    #[test]
+    fn what_a_linker_runs_is_judged_as_what_it_is() {
+        for (arguments, from_snapshot, by_tool) in [
+            ("/usr/bin/node --snapshot-blob a.blob", true, false),
+            ("--argv0 x /usr/bin/node --snapshot-blob a.blob", true, false),
+            ("/usr/bin/node app.js", false, false),
+            ("/usr/bin/node /usr/lib/node_modules/npm/bin/npm-cli.js ci", false, true),
+            ("--list /usr/bin/node --snapshot-blob a.blob", false, false),
+        ] {
+            let parent = tempfile::tempdir().unwrap();
+            let mut hooks = Hooks::create(parent.path()).unwrap();
+            let mut workload = Workload::new("m/t".into(), WorkloadKind::Tree, RuntimeWorkload::default(), 0);
+            let path = "/lib64/ld-linux-x86-64.so.2";
+            let name = format!("ld.so {arguments}").replace(' ', "\0");
+            let report = format!("\x1eLH {} 0 - {} {}\n{name}{path}", u32::MAX, name.len(), path.len());
+            std::fs::write(hooks.0.session.reports_path(), report).unwrap();
+            hooks.observe(&mut workload, "boot");
+            workload.identified(vec![ArtifactView { key: "host/m".into(), root: Vec::new() }]);
+            let said = &workload.events()[0].unavailable_probes;
+            let has = |key: &str| said.contains_key(key);
+            assert_eq!(has("not-measurable:npm"), from_snapshot, "{arguments} {said:?}");
+            assert_eq!(has("not-measured:npm"), by_tool, "{arguments} {said:?}");
+        }
     }
 
     /// In a PID namespace of its own a process has a number that may be another one's here: this test's, for one.

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use crate::rules::SHELLS;
 
-/// Most of a script that is looked into, in bytes.
-const SCRIPT_MAX_BYTES: u64 = 64 * 1024;
+/// Most of a script, or of a file of options, that is looked into, in bytes.
+pub const TEXT_MAX_BYTES: u64 = 64 * 1024;
 
 /// Programs that run others in another root directory, with the environment that they got.
 const OTHER_ROOTS: [&str; 14] = [
@@ -207,18 +207,20 @@ fn of_text(text: &str, clients: bool) -> Vec<Entered> {
         .collect()
 }
 
-/// The text of a shell's script.
-fn script(path: &Path, by_shell: bool) -> Option<String> {
+/// The begin of a plain file that is no program of the machine's own code, whatever else is in it.
+pub fn text_of(path: &Path) -> Option<String> {
     // To open a FIFO would wait.
     if !fs::metadata(path).is_ok_and(|file| file.is_file()) {
         return None;
     }
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(SCRIPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
-    if bytes.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    File::open(path).ok()?.take(TEXT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    (!bytes.starts_with(b"\x7fELF")).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The text of a shell's script.
+fn script(path: &Path, by_shell: bool) -> Option<String> {
+    let text = text_of(path)?;
     let first = text.lines().next().unwrap_or_default();
     let is_shells = match first.strip_prefix("#!") {
         Some(interpreter) => interpreter.split_whitespace().any(|word| SHELLS.contains(&name(word))),
@@ -311,7 +313,7 @@ mod tests {
         }
         fs::write(path, [0xff; 8]).unwrap();
         check(&["bash", path], None);
-        let long = format!("#!/bin/sh\nchroot /x node\n{}", "#".repeat(SCRIPT_MAX_BYTES as usize));
+        let long = format!("#!/bin/sh\nchroot /x node\n{}", "#".repeat(TEXT_MAX_BYTES as usize));
         for text in [&b"#!/bin/sh\n# caf\xe9\nchroot /x node\n"[..], long.as_bytes()] {
             fs::write(path, text).unwrap();
             check(&[path], Some(("chroot", false)));

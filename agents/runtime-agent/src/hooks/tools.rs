@@ -26,7 +26,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    /// A program starts in a process (`AuditStarted`); gives the tool that it is. `parent` knows that of a process.
+    /// A program starts in a process (`AuditStarted`, of the program that a dynamic linker runs); gives the tool that it is. `parent` knows that of a process.
     pub fn started(
         &mut self,
         report: &Report,
@@ -37,7 +37,6 @@ impl Tools {
         self.others.remove(&report.pid);
         // What has ended by now is not known to be a tool's: npm's own scripts tell it by themselves.
         let below = parent(report.pid).and_then(|parent| self.tools.get(&parent).copied());
-        let program = sweep::linked(&report.path, arguments).map_or(&report.path[..], |(program, _)| program);
         // Without its words a tool that can run an application is not known to install.
         let judged = match below {
             Some(Tool::Installer) => Reader::Installer,
@@ -47,7 +46,7 @@ impl Tools {
         };
         if judged == Reader::Installer {
             insert(&mut self.tools, report.pid, Tool::Installer);
-        } else if sweep::may_start_application(program, judged)
+        } else if sweep::may_start_application(&report.path, judged)
             || below.is_some() && judged == Reader::Ignored
         {
             insert(&mut self.tools, report.pid, Tool::Starter);

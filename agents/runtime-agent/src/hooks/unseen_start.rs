@@ -8,7 +8,7 @@ use super::report::Report;
 /// A program that was started, and is not seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnseenStart {
-    /// Number of the process that it is, where that is known.
+    /// Number of the process that was started, where that is known.
     pub pid: Option<u32>,
     /// Path of the program that started it.
     pub program: Vec<u8>,
@@ -19,18 +19,27 @@ pub struct UnseenStart {
 }
 
 impl UnseenStart {
-    /// What the audit library tells before the application starts a program without the session's variables.
+    /// What the audit library tells before the application starts a program without the session's variables, or where it
+    /// cannot watch what is started.
     pub fn of_report(report: &Report) -> Self {
         let (missing, program) =
             report.name.iter().position(|byte| *byte == 0).map_or((report.name.as_slice(), &b""[..]), |at| {
                 (&report.name[..at], &report.name[at + 1..])
             });
+        // A program that names itself and nothing that is missing.
+        if missing.is_empty() && report.path.is_empty() && !report.name.is_empty() {
+            let reason = "could not be watched for the programs that it starts (its C library is of another kind, or the \
+                          system refuses to change it in memory), so those without the variables of the hooks are not seen";
+            return Self { pid: None, program: known(program), reason: reason.to_owned(), hides_jvm: true };
+        }
         let reason = format!(
             "started {} with an environment of its own, without the variables of the hooks, so what ends soon there is not seen",
             name(&report.path)
         );
         let hides_jvm = memchr::memmem::find(missing, b"JAVA_TOOL_OPTIONS").is_some();
-        Self { pid: Some(report.pid), program: known(program), reason, hides_jvm }
+        // A shell of system() or popen() has no number yet.
+        let pid = Some(report.pid).filter(|pid| *pid != 0);
+        Self { pid, program: known(program), reason, hides_jvm }
     }
 
     /// What stands in the page of those that lost the hooks' files from sight.
@@ -78,6 +87,13 @@ mod tests {
             let start = UnseenStart::of_report(&report);
             assert!(start.reason.starts_with(started), "{start:?}");
             assert_eq!((start.program, start.hides_jvm), (program.into(), hides_jvm));
+            assert_eq!(start.pid, Some(7));
+            assert_eq!(UnseenStart::of_report(&Report { pid: 0, ..report.clone() }).pid, None);
+            // That it is not watched is told of the starter, which is not what was started.
+            let unwatched = Report { name: b"\0/bin/a".to_vec(), path: Vec::new(), ..report };
+            let start = UnseenStart::of_report(&unwatched);
+            assert!(start.reason.starts_with("could not be watched"), "{start:?}");
+            assert_eq!((start.pid, start.program, start.hides_jvm), (None, b"/bin/a".to_vec(), true));
         }
         for (started, expected) in [("", "went on in another root"), ("node", "started node in another root")]
         {

@@ -2,13 +2,12 @@
 //! among its options. It must never call such a command harmless where its words tell, nor read what is not a plain file.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::facts::split_options;
-use crate::hooks::other_root::file_of;
+use crate::hooks::other_root::{file_of, text_of};
 use crate::procfs;
 
 /// Options that make it write one; the audit library has the same list.
@@ -19,8 +18,6 @@ pub const ARCHIVE_OPTIONS: [&str; 5] = [
     "-XX:+DumpSharedSpaces",
     "-Xshare:dump",
 ];
-/// Most of a script, or file of options, that is looked into, in bytes.
-const TEXT_MAX_BYTES: u64 = 64 * 1024;
 /// Most files beside a script; a directory with more is no application's.
 const BESIDE_MAX: usize = 64;
 
@@ -115,19 +112,10 @@ fn beside(script: &Path) -> Vec<PathBuf> {
     if paths.len() > BESIDE_MAX { Vec::new() } else { paths }
 }
 
-/// The text of a small plain file: to open a FIFO would wait.
-fn text_of(path: &Path) -> Option<String> {
-    if !fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= TEXT_MAX_BYTES) {
-        return None;
-    }
-    let mut text = String::new();
-    File::open(path).ok()?.take(TEXT_MAX_BYTES).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hooks::other_root::TEXT_MAX_BYTES;
 
     #[test]
     fn the_audit_library_looks_for_the_same_options() {
@@ -142,6 +130,14 @@ mod tests {
     fn commands() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
+        let asking = b"#!/bin/sh\n# caf\xe9\nexec java -XX:+AutoCreateSharedArchive -cp a T\n";
+        let long = [&asking[..], &vec![b'#'; TEXT_MAX_BYTES as usize]].concat();
+        for (name, text) in
+            [("latin/start.sh", &asking[..]), ("long/start.sh", &long), ("latin/options", asking)]
+        {
+            fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            fs::write(path(name), text).unwrap();
+        }
         for (name, text) in [
             ("options", "-Xmx9m\n-XX:ArchiveClassesAtExit=a.jsa\n"),
             ("plain/start.sh", "#!/bin/sh\n# not -XX:ArchiveClassesAtExit=x\nexec java -cp a T\n"),
@@ -164,6 +160,11 @@ mod tests {
             ("sh plain/start.sh", "", false),
             ("sh own/start.sh", "", true),
             ("beside/start", "", true),
+            // One letter of another encoding, and a script with much behind what is looked for.
+            ("sh latin/start.sh", "", true),
+            ("latin/start.sh", "", true),
+            ("sh long/start.sh", "", true),
+            ("java @latin/options T", "", true),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let mut command = Command::new(words[0]);

@@ -223,6 +223,10 @@ const LINKER_OPTIONS_WITH_VALUE: &[&str] = &[
     "--glibc-hwcaps-mask",
 ];
 
+/// Options of dynamic linkers that print something, and run nothing.
+const LINKER_OPTIONS_TO_PRINT: &[&str] =
+    &["--list", "--verify", "--list-tunables", "--list-diagnostics", "--help", "--version"];
+
 /// The program, and its arguments, that a dynamic linker was called to run: `/lib64/ld-linux-x86-64.so.2 /usr/bin/node x.js`.
 /// `None` of all other programs, and where it only prints something.
 pub fn linked<'a>(executable: &[u8], arguments: &'a [String]) -> Option<(&'a [u8], &'a [String])> {
@@ -238,6 +242,9 @@ pub fn linked<'a>(executable: &[u8], arguments: &'a [String]) -> Option<(&'a [u8
         }
         if !word.starts_with('-') {
             break;
+        }
+        if LINKER_OPTIONS_TO_PRINT.contains(&word.as_str()) {
+            return None;
         }
         at += if LINKER_OPTIONS_WITH_VALUE.contains(&word.as_str()) { 2 } else { 1 };
     }
