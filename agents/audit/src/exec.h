@@ -10,9 +10,26 @@ typedef __builtin_va_list va_list;
 
 typedef char *const *texts;
 
-enum function { EXECVE, EXECV, EXECVP, EXECVPE, EXECL, EXECLP, EXECLE, FEXECVE, EXECVEAT, SPAWN, SPAWNP, SYSTEM, POPEN, FUNCTIONS };
-static const char function_names[FUNCTIONS][13] = { "execve", "execv",	  "execvp",	 "execvpe",	 "execl",  "execlp", "execle",
-						    "fexecve", "execveat", "posix_spawn", "posix_spawnp", "system", "popen" };
+/* The C library's functions that start programs: ours for each, and for an older one of the same name (else the same). */
+#define START_FUNCTIONS(each)                                  \
+	each(EXECVE, "execve", our_execve, our_execve)         \
+	each(EXECV, "execv", our_execv, our_execv)             \
+	each(EXECVP, "execvp", our_execvp, our_execvp)         \
+	each(EXECVPE, "execvpe", our_execvpe, our_execvpe)     \
+	each(EXECL, "execl", our_execl, our_execl)             \
+	each(EXECLP, "execlp", our_execlp, our_execlp)         \
+	each(EXECLE, "execle", our_execle, our_execle)         \
+	each(FEXECVE, "fexecve", our_fexecve, our_fexecve)     \
+	each(EXECVEAT, "execveat", our_execveat, our_execveat) \
+	each(SPAWN, "posix_spawn", our_spawn, our_older_spawn) \
+	each(SPAWNP, "posix_spawnp", our_spawnp, our_older_spawnp) \
+	each(SYSTEM, "system", our_system, our_system)         \
+	each(POPEN, "popen", our_popen, our_older_popen)
+
+#define CONSTANT_OF(function, name, own, older) function,
+enum function { START_FUNCTIONS(CONSTANT_OF) FUNCTIONS };
+#define NAME_OF(function, name, own, older) name,
+static const char function_names[FUNCTIONS][13] = { START_FUNCTIONS(NAME_OF) };
 /* Of functions whose behaviour changed once, an older one is there too. */
 #define VERSIONS_MAX 2
 
@@ -258,33 +275,13 @@ POPEN_OF(our_older_popen, 1)
 
 static unsigned long ours(enum function function, size_t version)
 {
+#define OURS_OF(function, name, own, older) \
+	case function:                      \
+		return (unsigned long)(version ? older : own);
 	switch (function) {
-	case EXECVE:
-		return (unsigned long)our_execve;
-	case EXECV:
-		return (unsigned long)our_execv;
-	case EXECVP:
-		return (unsigned long)our_execvp;
-	case EXECVPE:
-		return (unsigned long)our_execvpe;
-	case EXECL:
-		return (unsigned long)our_execl;
-	case EXECLP:
-		return (unsigned long)our_execlp;
-	case EXECLE:
-		return (unsigned long)our_execle;
-	case FEXECVE:
-		return (unsigned long)our_fexecve;
-	case EXECVEAT:
-		return (unsigned long)our_execveat;
-	case SPAWN:
-		return (unsigned long)(version ? our_older_spawn : our_spawn);
-	case SPAWNP:
-		return (unsigned long)(version ? our_older_spawnp : our_spawnp);
-	case SYSTEM:
-		return (unsigned long)our_system;
+		START_FUNCTIONS(OURS_OF)
 	default:
-		return (unsigned long)(version ? our_older_popen : our_popen);
+		return 0;
 	}
 }
 

@@ -139,19 +139,9 @@ static void take_agent_out(char *variable, char *value, char *end)
 {
 	const char *word_end;
 	const char *word = find_word(value, &words[JAVA_WORD], &word_end);
-	char *from;
 
-	if (!word)
-		return;
-	from = value + (word - value);
-	if (word_end < end) {
-		for (; from < word_end; from++)
-			*(volatile char *)from = ' ';
-		return;
-	}
-	/* Behind the application's own, or the only one: then as if the variable was never set. */
-	for (from = from == value ? variable : from - 1; from < end; from++)
-		*(volatile char *)from = 0;
+	if (word)
+		blank_word(variable, value, value + (word - value), word_end, end);
 }
 
 static void leave_java_alone(void)

@@ -89,6 +89,19 @@ static size_t hook_option(char to[OPTION_MAX_BYTES])
 	return length - 1;
 }
 
+/* Empties a variable, which ends at `end`, of a word in its value. */
+static void blank_word(char *variable, char *value, char *word, const char *word_end, const char *end)
+{
+	if (word_end < end) {
+		for (; word < word_end; word++)
+			*(volatile char *)word = ' ';
+		return;
+	}
+	/* Behind the application's own, or the only one: then as if the variable was never set. */
+	for (word = word == value ? variable : word - 1; word < end; word++)
+		*(volatile char *)word = 0;
+}
+
 /* Empties one variable of the option; whether it was there. */
 static int take_out(char *variable, char *value, char *end, const char *option, size_t length)
 {
@@ -98,15 +111,7 @@ static int take_out(char *variable, char *value, char *end, const char *option, 
 		at++;
 	if (at >= end)
 		return 0;
-	if (at + length < end) {
-		for (size_t i = 0; i < length; i++)
-			((volatile char *)at)[i] = ' ';
-		return 1;
-	}
-	/* Behind the application's own, or the only one: then as if the variable was never set. */
-	at = at == value ? variable : at - 1;
-	for (; at < end; at++)
-		*(volatile char *)at = 0;
+	blank_word(variable, value, at, at + length, end);
 	return 1;
 }
 
