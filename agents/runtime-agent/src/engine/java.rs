@@ -10,7 +10,9 @@ use plimsoll_schemas::words::probe;
 
 use super::jvms::{Watched, is_of_runtime};
 use crate::hooks::UnseenStart;
+use crate::java::archives;
 use crate::java::attach::{self, AttachRequest, Attachment};
+use crate::java::coverage::without_option;
 use crate::java::helper::Outcome;
 use crate::java::{JavaConfig, JavaReports, StartHook};
 use crate::procfs;
@@ -174,7 +176,11 @@ impl Java {
                     "has an agent without a FIFO; please report this",
                 );
             }
-            (Outcome::Refused(reason), _) => watched.coverage.give_up(answer.pid, &jvm.program, &reason),
+            (Outcome::Refused(reason), _) => {
+                let is_told = !jvm.lacks_option || reason.starts_with(archives::WHY);
+                let reason = if is_told { reason } else { without_option(&reason) };
+                watched.coverage.give_up(answer.pid, &jvm.program, &reason);
+            }
             // It is looked at again, or found to be gone.
             (Outcome::NotYet | Outcome::Gone, _) => {}
         }

@@ -18,6 +18,13 @@ const WITHOUT_OPTION: &str = "was started without the JAVA_TOOL_OPTIONS of `plim
     where its agent is not, and ended before it could be attached to; let what starts it (a start script with `unset` or \
     `env -i`, for example) keep that variable, or let it run for some seconds, and take it out before another root directory \
     (`env -u JAVA_TOOL_OPTIONS`), or if it writes an archive of its classes (CDS) by options in a file or an inner script";
+/// The same of one that could not be attached to, either.
+pub fn without_option(reason: &str) -> String {
+    format!(
+        "was started without the JAVA_TOOL_OPTIONS of `plimsoll run` (what starts it took them out, or it writes an archive of \
+         its classes by options in a file), and {reason}"
+    )
+}
 /// The agent's library is not where the JVM's environment says.
 const ELSEWHERE: &str = "was started in another root directory, where the agent of its JAVA_TOOL_OPTIONS is not, and so \
     refused to start; run the command behind `env -u JAVA_TOOL_OPTIONS`: its JVMs are attached to (from JDK 21 on with \
