@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::facts::split_options;
+use super::facts::{options_of, variables_of};
 use crate::hooks::other_root::{file_of, text_of};
 use crate::procfs;
 
@@ -55,16 +55,8 @@ pub fn writes_archive(command: &Command) -> bool {
 
 /// Whether a JVM that runs is told so by its own options. What files of options say is not known.
 pub fn is_written_by(pid: u32) -> bool {
-    const VARIABLES: [&[u8]; 3] = [b"JAVA_TOOL_OPTIONS=", b"JDK_JAVA_OPTIONS=", b"_JAVA_OPTIONS="];
-    let arguments = procfs::command_line(pid);
-    let (own, _) = split_options(arguments.get(1..).unwrap_or_default());
-    let environment = procfs::environment(pid).unwrap_or_default();
-    let mut variables = environment.split(|byte| *byte == 0);
-    own.iter().any(|word| is_archive_option(word))
-        || variables.any(|variable| {
-            let value = VARIABLES.iter().find_map(|name| variable.strip_prefix(*name));
-            value.is_some_and(|value| asks(&String::from_utf8_lossy(value)))
-        })
+    let options = options_of(&procfs::command_line(pid), &variables_of(pid));
+    options.iter().any(|option| is_archive_option(option))
 }
 
 /// Whether a text has one of the options as a word.

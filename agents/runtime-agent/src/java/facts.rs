@@ -1,7 +1,8 @@
-//! Whether the agent may be brought into a JVM that runs, from what is known of it. Pure.
+//! Whether the agent may be brought into a JVM that runs, from what is known of it.
 //! It must never let a signal be sent to a JVM that would not catch it.
 
 use super::archives;
+use crate::procfs;
 
 /// The first version that warns of agents which come later.
 const WARNS_FROM: u32 = 21;
@@ -118,7 +119,19 @@ pub fn options_of(arguments: &[String], variables: &[String]) -> Vec<String> {
     let (own, _) = split_options(arguments.get(1..).unwrap_or_default());
     // What a file of arguments holds is not known; what stands behind it is.
     let own = own.iter().filter(|word| word.starts_with('-')).cloned();
-    variables.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).chain(own).collect()
+    // A JVM takes quotes away.
+    let ends = |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'');
+    let words = variables.iter().flat_map(|text| text.split(ends)).filter(|word| !word.is_empty());
+    words.map(str::to_owned).chain(own).collect()
+}
+
+/// What a process's environment adds to a JVM's options.
+pub fn variables_of(pid: u32) -> Vec<String> {
+    const NAMES: [&[u8]; 3] = [b"JAVA_TOOL_OPTIONS=", b"JDK_JAVA_OPTIONS=", b"_JAVA_OPTIONS="];
+    let environment = procfs::environment(pid).unwrap_or_default();
+    let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    let value = |name: &&[u8]| variables.iter().find_map(|variable| variable.strip_prefix(*name));
+    NAMES.iter().filter_map(value).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
 /// The feature version in "1.8", "17.0.15+6", "25".
@@ -173,6 +186,8 @@ mod tests {
             false,
             "Attach",
         );
+        let quoted = "-Da=b \"-XX:+AutoCreateSharedArchive\"";
+        check(Some(25), "java Main", quoted, false, "run it once without that option");
         check(Some(17), "java -Xrs Main", "", false, "would end it");
         check(Some(17), "java -cp a Main -Xrs", "", false, "Attach");
         check(Some(7), "java Main", "", false, "older than");

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::facts::{JvmFacts, Verdict, feature_version, judge, options_of};
+use super::facts::{JvmFacts, Verdict, feature_version, judge, options_of, variables_of};
 use super::loading::Place;
 use super::mounts::can_hang;
 use super::perf_data::{self, Value};
@@ -169,21 +169,13 @@ impl Jvm {
         let is_openj9 = maps.iter().any(|mapping| {
             mapping.path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b"libj9vm"))
         });
-        let environment = procfs::environment(pid).unwrap_or_default();
-        let variables =
-            ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"].iter().filter_map(|name| {
-                environment.split(|byte| *byte == 0).find_map(|variable| {
-                    let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-                    Some(String::from_utf8_lossy(value).into_owned())
-                })
-            });
         Ok(Self {
             user: id("Uid:").ok_or("has no readable user")?,
             group: id("Gid:").ok_or("has no readable group")?,
             inner_pid: inner.and_then(|pid| pid.parse().ok()).unwrap_or(pid),
             library: library.map(|library| library.path.clone()).ok_or("has no libjvm.so any more")?,
             arguments: procfs::command_line(pid),
-            variables: variables.collect(),
+            variables: variables_of(pid),
             started_ms: procfs::boot_time_ms()
                 + procfs::started_ns(pid).map_or(0, |since_boot| (since_boot / 1_000_000).cast_signed()),
             mounts: String::from_utf8_lossy(&mounts).into_owned(),
