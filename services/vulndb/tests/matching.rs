@@ -69,6 +69,52 @@ fn ranges_follow_the_schemas_evaluation() {
     );
 }
 
+/// Of a version that its record only lists, the next fix is the lowest above it; an `introduced` is none.
+#[test]
+fn the_fix_of_what_is_only_listed_is_the_next_above_it() {
+    let events = r#"{"introduced":"2"},{"fixed":"3"},{"introduced":"4"},{"fixed":"5"}"#;
+    let record = |kind: &str| {
+        let ranges =
+            format!(r#""versions":["1","3.5","6"],"ranges":[{{"type":"{kind}","events":[{events}]}}]"#);
+        let export = Export::new();
+        export.records("PyPI", &[&pypi_record(&ranges)]);
+        export.database()
+    };
+    let database = record("ECOSYSTEM");
+    for (version, fixed) in
+        [("1", &["3"][..]), ("2.5", &["3"]), ("3.5", &["5"]), ("4.5", &["5"]), ("6", &[]), ("7", &[])]
+    {
+        let found = findings(&database, &pypi("some-package", version));
+        let fixes: Vec<&String> = found.iter().flat_map(|finding| &finding.fixed_versions).collect();
+        assert_eq!(fixes, fixed, "{version}: {found:?}");
+        assert_eq!(found.is_empty(), version == "7", "{version}");
+    }
+}
+
+/// A name that only another ecosystem has matches nothing, not what stands beside it.
+#[test]
+fn names_belong_to_their_ecosystem() {
+    let record = |id: &str, ecosystem: &str, name: &str| {
+        format!(
+            r#"{{"id":"{id}","affected":[{{"package":{{"ecosystem":"{ecosystem}","name":"{name}"}},"ranges":[{{"type":"ECOSYSTEM","events":[{{"introduced":"0"}}]}}]}}]}}"#
+        )
+    };
+    let export = Export::new();
+    export.records("PyPI", &[&record("PYSEC-A", "PyPI", "aa"), &record("PYSEC-Z", "PyPI", "zz")]);
+    export.records("npm", &[&record("GHSA-M", "npm", "mm")]);
+    let database = export.database();
+    for (ecosystem, name, expect) in [
+        ("pypi", "aa", &["PYSEC-A"][..]),
+        ("pypi", "zz", &["PYSEC-Z"]),
+        ("npm", "mm", &["GHSA-M"]),
+        ("pypi", "mm", &[]),
+        ("npm", "aa", &[]),
+        ("npm", "zz", &[]),
+    ] {
+        assert_eq!(ids(&database, &application(ecosystem, name, "1.0.0")), expect, "{ecosystem} {name}");
+    }
+}
+
 #[test]
 fn withdrawn_records_never_match() {
     let record = r#"{"id":"PYSEC-1","withdrawn":"2024-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"PyPI","name":"a"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}"#;
