@@ -51,10 +51,7 @@ pub fn assess(
         .collect();
     let assessments: Vec<Assessment> = packages
         .iter()
-        .map(|package| {
-            let group_hints = hints.get(package.package_id.as_str()).copied();
-            database.match_package(&PackageQuery { group_hints, ..query(package, distribution) })
-        })
+        .map(|package| database.match_package(&query(package, distribution, &hints)))
         .collect();
     let by_id: HashMap<&str, usize> =
         packages.iter().enumerate().map(|(index, package)| (package.package_id.as_str(), index)).collect();
@@ -76,7 +73,14 @@ pub fn assess(
                 let why = not_applicable.iter().take(NOT_APPLICABLE_MAX);
                 let why = why.map(|one| format!("{} does not apply: {}", one.id, one.reason));
                 let feeds = feeds.iter().cloned().chain(why).collect();
-                let base = ScanFindings { assessed: true, feeds, ..base };
+                let upgrade = database.upgrade(&query(package, distribution, &hints), findings);
+                let base = ScanFindings {
+                    assessed: true,
+                    feeds,
+                    upgrade_left: upgrade.as_ref().map_or(0, |upgrade| upgrade.left as i32),
+                    upgrade_to: upgrade.map(|upgrade| upgrade.version).unwrap_or_default(),
+                    ..base
+                };
                 push_chunks(&mut out, &base, findings);
             }
         }
@@ -236,7 +240,11 @@ fn normal(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 
-fn query<'a>(package: &'a ScanPackage, distribution: Option<&'a OsRelease>) -> PackageQuery<'a> {
+fn query<'a>(
+    package: &'a ScanPackage,
+    distribution: Option<&'a OsRelease>,
+    group_hints: &HashMap<&str, &'a [String]>,
+) -> PackageQuery<'a> {
     let os = package.kind == package_kind::OS;
     PackageQuery {
         ecosystem: &package.ecosystem,
@@ -247,7 +255,7 @@ fn query<'a>(package: &'a ScanPackage, distribution: Option<&'a OsRelease>) -> P
         distro_id: distribution.filter(|_| os).map_or("", |release| release.id.as_str()),
         platform: if package.ecosystem == "golang" { &package.architecture } else { "" },
         distro_version: distribution.filter(|_| os).map_or("", |release| release.version_id.as_str()),
-        group_hints: None,
+        group_hints: group_hints.get(package.package_id.as_str()).copied(),
     }
 }
 

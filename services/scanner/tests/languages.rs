@@ -202,6 +202,11 @@ fn a_component_is_matched_once_and_what_a_vendor_embeds_keeps_its_findings() {
     let log4j: Vec<&str> =
         found.filter(|finding| finding.id == log4j).map(|f| f.match_reason.as_str()).collect();
     assert!(log4j.len() == 2 && log4j.iter().all(|why| why.ends_with("identified by its pom.properties")));
+    for found in scan.findings.iter().filter(|found| !found.findings.is_empty()) {
+        let fixed = &found.findings[0].fixed_versions[0];
+        assert_eq!((&found.upgrade_to, found.upgrade_left), (fixed, 0), "{found:?}");
+    }
+    assert!(scan.findings.iter().all(|found| found.findings.is_empty() == found.upgrade_to.is_empty()));
     // Once, and under the package that the distribution updates.
     let operating_system: Vec<&str> = scan
         .findings

@@ -18,6 +18,7 @@ mod ranges;
 mod severity;
 mod status;
 mod time;
+mod upgrade;
 pub mod version;
 
 pub use build::{
@@ -26,6 +27,6 @@ pub use build::{
 };
 pub use error::{BuildError, Damage, DatabaseError};
 pub use matching::Database;
-pub use query::{Assessment, Finding, NotApplicable, NotAssessedCode, PackageQuery};
+pub use query::{Assessment, Finding, NotApplicable, NotAssessedCode, PackageQuery, Upgrade};
 pub use severity::Severity;
 pub use status::{DatabaseStatus, EcosystemStatus, FeedStatus, status};

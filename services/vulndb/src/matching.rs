@@ -51,7 +51,7 @@ impl From<Damage> for Unanswered {
 }
 
 /// How Plimsoll's ecosystem name is called in OSV.
-fn osv_ecosystem(ecosystem: &str) -> &str {
+pub(crate) fn osv_ecosystem(ecosystem: &str) -> &str {
     match ecosystem {
         "debian" => "Debian",
         "pypi" => "PyPI",

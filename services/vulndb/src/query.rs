@@ -65,6 +65,23 @@ impl Assessment {
             Assessment::NotAssessed { .. } => &[],
         }
     }
+
+    /// The findings, unless it was not assessed.
+    pub(crate) fn assessed(&self) -> Option<&[Finding]> {
+        match self {
+            Assessment::Assessed { findings, .. } => Some(findings),
+            Assessment::NotAssessed { .. } => None,
+        }
+    }
+}
+
+/// What to upgrade to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Upgrade {
+    /// The version; of a Debian package its source's.
+    pub version: String,
+    /// Vulnerabilities that the database knows of that version; no version fixes them yet.
+    pub left: usize,
 }
 
 /// An advisory that names the package's version but does not apply to it.

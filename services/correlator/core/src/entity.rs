@@ -438,6 +438,25 @@ mod tests {
         };
         assert_eq!(read.folded.probes, [("ebpf-files".to_owned(), share)].into());
         assert_eq!((read.component_version.as_str(), read.folded.last_seen_ms), ("1", 8));
+        let findings = (
+            "",
+            "",
+            "",
+            0_i64,
+            5_i64,
+            "",
+            "p",
+            true,
+            "",
+            "",
+            "v",
+            ["Debian:12"],
+            Vec::<plimsoll_schemas::events::Finding>::new(),
+            1,
+            2,
+        );
+        let read: Findings = decode(&encode(&(Order::default(), findings))).unwrap();
+        assert_eq!((read.record.chunk_count, read.record.upgrade_to.as_str()), (2, ""));
         let owners: Vec<Owner> = Vec::new();
         let stored = (Order::default(), "unresolved", "why", owners, "", "", 9_i64, true);
         let read: Ownership = decode(&encode(&stored)).unwrap();

@@ -54,6 +54,9 @@ pub(crate) struct Assessment<'a> {
     pub not_assessed_reason: String,
     /// Worst first.
     pub findings: Vec<&'a Finding>,
+    /// The version at which nothing is left that has a fix, and how many vulnerabilities are left all the same; empty if none
+    /// is known.
+    pub upgrade: (&'a str, i32),
     pub emitted_at_ms: i64,
 }
 
@@ -223,6 +226,7 @@ impl Artifact {
             vulnerable: if findings.is_empty() { vulnerable::NO } else { vulnerable::YES },
             not_assessed_reason: String::new(),
             findings,
+            upgrade: (&newest.record.upgrade_to, newest.record.upgrade_left),
             emitted_at_ms: newest.record.emitted_at_ms,
         }
     }

@@ -64,6 +64,13 @@ pub(crate) fn recommend(
 }
 
 fn upgrade_dependency(assessment: &Assessment) -> String {
+    match upgrade(assessment) {
+        Some((version, left)) if left.is_empty() => {
+            return format!("Upgrade to {version}, which has no known vulnerability.");
+        }
+        Some((version, left)) => return format!("Upgrade to {version}{left}."),
+        None => {}
+    }
     let versions = fixed_versions(assessment);
     if versions.is_empty() {
         return "Upgrade to the fixed version once there is one; none is known yet.".to_owned();
@@ -72,6 +79,9 @@ fn upgrade_dependency(assessment: &Assessment) -> String {
 }
 
 fn fixed(assessment: &Assessment) -> String {
+    if let Some((version, left)) = upgrade(assessment) {
+        return format!(" (fixed in {version}{left})");
+    }
     let versions = fixed_versions(assessment);
     if versions.is_empty() {
         return "; no fixed version is known yet".to_owned();
@@ -79,7 +89,18 @@ fn fixed(assessment: &Assessment) -> String {
     format!(" (fixed in {})", versions.join(", "))
 }
 
-/// The first fixed version of each vulnerability, without repetition, worst vulnerability first.
+/// The version that fixes all that any version fixes, and what is left there.
+fn upgrade<'a>(assessment: &Assessment<'a>) -> Option<(&'a str, String)> {
+    let (version, left) = assessment.upgrade;
+    let left = match left {
+        ..=0 => String::new(),
+        1 => "; 1 known vulnerability is left there, no version fixes it yet".to_owned(),
+        more => format!("; {more} known vulnerabilities are left there, no version fixes them yet"),
+    };
+    (!version.is_empty()).then_some((version, left))
+}
+
+/// For records without that version: the first fixed version of each vulnerability, without repetition, worst vulnerability first.
 fn fixed_versions(assessment: &Assessment) -> Vec<String> {
     let mut versions: Vec<String> = Vec::new();
     for version in assessment.findings.iter().filter_map(|finding| finding.fixed_versions.first()) {
@@ -144,7 +165,7 @@ mod tests {
                 String::new()
             },
             findings: if vulnerable == vulnerable::YES { vec![&finding] } else { Vec::new() },
-            emitted_at_ms: 0,
+            ..Assessment::default()
         };
         let judged = Use {
             usage,
@@ -231,6 +252,30 @@ mod tests {
                 "no_action",
                 "No action needed. It is not used itself, but essential to the system, so do not remove it by itself.",
             ),
+        );
+    }
+
+    #[test]
+    fn one_version_is_named_where_the_scanner_told_it() {
+        let findings: Vec<Finding> = ["2.15.0", "2.16.0", "2.17.1"]
+            .map(|version| Finding { fixed_versions: vec![version.into()], ..Finding::default() })
+            .into();
+        let check = |upgrade: (&str, i32), of_dependency: &str, of_os: &str| {
+            let assessment =
+                Assessment { findings: findings.iter().collect(), upgrade, ..Assessment::default() };
+            assert_eq!(upgrade_dependency(&assessment), of_dependency, "{upgrade:?}");
+            assert_eq!(fixed(&assessment), of_os, "{upgrade:?}");
+        };
+        check(("2.17.1", 0), "Upgrade to 2.17.1, which has no known vulnerability.", " (fixed in 2.17.1)");
+        let left = "; 1 known vulnerability is left there, no version fixes it yet";
+        check(("2.17.1", 1), &format!("Upgrade to 2.17.1{left}."), &format!(" (fixed in 2.17.1{left})"));
+        let left = "; 3 known vulnerabilities are left there, no version fixes them yet";
+        check(("2.17.1", 3), &format!("Upgrade to 2.17.1{left}."), &format!(" (fixed in 2.17.1{left})"));
+        // A scanner of before tells none.
+        check(
+            ("", 0),
+            "Upgrade to the fixed version (2.15.0, 2.16.0, 2.17.1).",
+            " (fixed in 2.15.0, 2.16.0, 2.17.1)",
         );
     }
 }
