@@ -4,7 +4,7 @@
 
 mod support;
 
-use plimsoll_correlator_core::Event;
+use plimsoll_correlator_core::{Artifact, Event};
 use plimsoll_schemas::events::{Loss, RuntimeWorkload, WatchedInterval};
 use support::*;
 
@@ -163,5 +163,38 @@ fn one_whole_watch_is_enough() {
         );
         let [python, _] = judged(&[lossy.clone(), sandboxed.clone()], folded);
         assert_eq!(python.0, "not_measured", "{}", python.1);
+    }
+}
+
+/// The scan and the run may have been of different directories: what was folded proves nothing about what was scanned.
+#[test]
+fn what_ran_on_other_packages_stays_unmeasured_once_folded() {
+    let packages = [package("s", "py-idle", "application", &[])];
+    let scanned = manifest("s", &packages).package_hash;
+    let ran_on = |id: &str, root: &str| RuntimeWorkload {
+        root_package_hash: root.into(),
+        stopped_at_ms: T0 + 60_000,
+        ..workload(id, "web", T0, T0 + 60_000, true)
+    };
+    for (roots, expect) in [
+        (&["other"][..], "not_measured"),
+        (&[""], "not_measured"),
+        (&[scanned.as_str()], "unused"),
+        (&["other", scanned.as_str()], "unused"),
+    ] {
+        let mut artifact = Artifact::new("component/shop/web/1.0");
+        let mut events: Vec<Event> = packages.iter().cloned().map(Event::Package).collect();
+        events.push(Event::Manifest(manifest("s", &packages)));
+        let workloads = roots.iter().enumerate().map(|(id, root)| ran_on(&id.to_string(), root));
+        events.extend(workloads.map(Event::Workload));
+        events.push(Event::Tick { now_ms: T0 + 9 * DAY_MS });
+        let mut end = Compacted::default();
+        for (offset, event) in events.into_iter().enumerate() {
+            artifact.apply(event, order(offset as i64)).unwrap();
+            end.take(artifact.finish());
+        }
+        assert!(!end.state.keys().any(|(kind, _)| *kind == "workload"));
+        let idle = end.package("py-idle");
+        assert_eq!(idle.r#use, expect, "{roots:?}: {}", idle.use_reason);
     }
 }
