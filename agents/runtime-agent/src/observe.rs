@@ -308,6 +308,7 @@ mod tests {
             (Open, "app/node_modules/a/index.js", Reader::Plain, Some(("file", Rung::Accessed))),
             (Open, "app/node_modules/a/build/a.node", Reader::Node, Some(("module", Rung::Loaded))),
             (Open, "app/node_modules/a/package.json", Reader::Node, Some(("file", Rung::Accessed))),
+            (Open, "app/node_modules/a/tsconfig.json", Reader::Node, Some(("file", Rung::Accessed))),
             (Open, "app/node_modules/a/list.json", Reader::Node, Some(("module", Rung::Loaded))),
             (Open, "app/node_modules/a/index.d.ts", Reader::Node, Some(("file", Rung::Accessed))),
             (Open, "app/node_modules/a/README.md", Reader::Node, Some(("file", Rung::Accessed))),
@@ -336,6 +337,33 @@ mod tests {
         for (action, path, reader, expected) in cases {
             let found = observe(&event(action, path), reader).map(|found| (found.kind, found.rung));
             assert_eq!(found, expected, "{action:?} {path} {reader:?}");
+        }
+    }
+
+    /// What an interpreter keeps compiled is a use of the source, which it does not read then.
+    #[test]
+    fn compiled_files_stand_for_their_source() {
+        let opcache = "var/cache/0123456789abcdef0123456789abcdef/app/vendor/a/a/A.php.bin";
+        let source = "app/vendor/a/a/A.php";
+        for (action, path, reader, carries, expected) in [
+            (FileAction::Open, opcache, Reader::Php, None, (source, Rung::Loaded)),
+            (FileAction::Open, opcache, Reader::Plain, Some(Language::Php), (source, Rung::Loaded)),
+            (FileAction::Open, opcache, Reader::Plain, None, (opcache, Rung::Accessed)),
+            (FileAction::Open, opcache, Reader::Java, None, (opcache, Rung::Accessed)),
+            (FileAction::Map, opcache, Reader::Php, None, (opcache, Rung::Loaded)),
+            (FileAction::Open, "Lib/a$py.class", Reader::Java, None, ("Lib/a.py", Rung::Loaded)),
+            (FileAction::Open, "Lib/a$py.class", Reader::Plain, None, ("Lib/a$py.class", Rung::Accessed)),
+        ] {
+            let event = FileEvent { carries: carries.into_iter().collect(), ..event(action, path) };
+            let found = observe(&event, reader).unwrap();
+            assert_eq!(
+                (found.path.as_slice(), found.rung),
+                (expected.0.as_bytes(), expected.1),
+                "{path} {reader:?}"
+            );
+        }
+        for reader in [Reader::Ignored, Reader::Installer] {
+            assert_eq!(observe(&event(FileAction::Open, opcache), reader), None);
         }
     }
 
@@ -409,8 +437,9 @@ mod tests {
 
     #[test]
     fn normalises() {
-        let cases: [(&[u8], &[u8], &[u8]); 6] = [
+        let cases: [(&[u8], &[u8], &[u8]); 7] = [
             (b"/usr//lib/./x.so", b"", b"usr/lib/x.so"),
+            (b"/usr/lib/x.so", b"/srv/app", b"usr/lib/x.so"),
             (b"./x.so", b"/srv/app", b"srv/app/x.so"),
             (b"../x.so", b"/srv/app", b"srv/x.so"),
             (b"/../../etc/x", b"/srv", b"etc/x"),

@@ -189,6 +189,8 @@ mod tests {
         let quoted = "-Da=b \"-XX:+AutoCreateSharedArchive\"";
         check(Some(25), "java Main", quoted, false, "run it once without that option");
         check(Some(17), "java -Xrs Main", "", false, "would end it");
+        check(Some(17), "java -XX:+ReduceSignalUsage Main", "", true, "would end it");
+        check(Some(17), "java Main", "-Xrs", true, "would end it");
         check(Some(17), "java -cp a Main -Xrs", "", false, "Attach");
         check(Some(7), "java Main", "", false, "older than");
         let deaf = JvmFacts { version: Some(17), ..JvmFacts::default() };

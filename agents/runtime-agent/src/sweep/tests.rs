@@ -216,6 +216,22 @@ fn judges_command_lines() {
         ("usr/bin/php-zts", "php-zts -l index.php", Installer),
         ("usr/bin/swoole-cli", "swoole-cli server.php", Php),
         ("usr/bin/frankenphp", "frankenphp run --config x", Php),
+        // Options before what decides.
+        ("usr/bin/php", "php -d memory_limit=-1 /usr/bin/composer install", Installer),
+        ("usr/bin/php", "php -q /usr/bin/composer install", Installer),
+        ("usr/bin/php", "php -r require('app.php');", Php),
+        ("usr/bin/python3", "python3 -X dev -m pip list", Installer),
+        ("usr/bin/python3", "python3 -W ignore -m pip list", Installer),
+        ("usr/bin/python3", "python3 --check-hash-based-pycs never -m pip list", Installer),
+        ("usr/bin/python3", "python3 -I /venv/bin/pip list", Installer),
+        ("usr/bin/python3", "python3 /venv/bin/pip.py list", Installer),
+        ("usr/bin/python3", "python3 - pip", Python),
+        ("usr/bin/graalpython", "graalpython app.py", Python),
+        ("usr/bin/ruby", "ruby - gem list", Ruby),
+        ("usr/bin/node", "node /usr/bin/npm --no-audit i y", Installer),
+        ("usr/bin/node", "node /usr/local/bin/eslint .", Ignored),
+        ("usr/bin/node", "node node_modules/.bin/webpack build", Ignored),
+        ("usr/bin/node", "node yarn-app.js install", Node),
         ("", "", Plain),
     ];
     for (executable, command, expected) in cases {
