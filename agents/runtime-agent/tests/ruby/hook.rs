@@ -209,3 +209,32 @@ fn files_that_are_evaluated_are_told() {
     });
     assert_eq!(told, ["program.rb", "absolute.rb", "relative.rb", "instance.rb"]);
 }
+
+/// Ruby tells of no shared object when it loads it: nothing is compiled behind the last one.
+#[test]
+fn a_shared_object_that_is_loaded_last_is_told() {
+    if program("ruby", "apt install ruby").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(directory.path()).unwrap();
+    let archives =
+        Command::new("ruby").args(["-e", "print RbConfig::CONFIG['rubyarchdir']"]).output().unwrap();
+    let archives = String::from_utf8(archives.stdout).unwrap();
+    fs::copy(format!("{archives}/etc.so"), root.join("etc.so")).unwrap();
+    fs::write(root.join("program.rb"), "require Dir.pwd + '/etc.so'\n").unwrap();
+    let mut session = HookSession::start(&root).unwrap();
+    let mut ruby = Command::new("ruby");
+    ruby.current_dir(&root).args(["--disable=gems", "program.rb"]);
+    session.environment().apply(&mut ruby);
+    let output = ruby.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut told = Vec::new();
+    session.drain(|_, report, _| {
+        if report.kind == ReportKind::Module(Language::Ruby) {
+            told.push(String::from_utf8_lossy(&report.path).into_owned());
+        }
+    });
+    let expected = root.join("etc.so");
+    assert!(told.iter().any(|path| path == expected.to_str().unwrap()), "{told:?}");
+}
