@@ -34,6 +34,8 @@
 static unsigned long dropped;
 static int sleeping, dying, done;
 static interface tools;
+/* Classes whose local references are in the frame that is open; 0 = none is. */
+static int framed;
 static int attached;
 /* The JVM is still coming up, and gives no tool interface to who attaches: to be tried again. */
 static int too_early;
@@ -66,18 +68,11 @@ static void on_class_load(interface ti, interface jni, jobject thread, jobject c
 /* Hidden and anonymous classes: "a/B.0x12" since JDK 15, "a/B/12" before. */
 static int is_hidden(const char *name, size_t length)
 {
-	size_t base = 0;
-	int digits = 1;
+	size_t i = length;
 
-	for (size_t i = 0; i < length; i++) {
-		if (name[i] == '.')
-			return 1;
-		if (name[i] == '/')
-			base = i + 1;
-	}
-	for (size_t i = base; i < length; i++)
-		digits &= name[i] >= '0' && name[i] <= '9';
-	return digits && base < length;
+	while (i && name[i - 1] >= '0' && name[i - 1] <= '9')
+		i--;
+	return has_byte(name, length, '.') || (i < length && i && name[i - 1] == '/');
 }
 
 /* Nobody can tell from where: generated, or from any archive with its Java package. One class of each is told. */
@@ -96,24 +91,21 @@ static void without_place(const char *name, size_t length)
 	if (told[hash % TOLD_PACKAGES] == hash)
 		return;
 	told[hash % TOLD_PACKAGES] = hash;
-	tell(name, length, "", 0);
+	tell(name, length, &nowhere);
 }
 
 static void tell_name(interface jni, jobject class, const char *name, size_t length)
 {
-	char place[PLACE_MAX_BYTES];
-	size_t place_length = 0;
-	jobject loader = 0;
+	const struct place *place = 0;
 
 	if (is_hidden(name, length)) {
 		hidden++;
 		return;
 	}
-	JVMTI(tools, JVMTI_GET_CLASS_LOADER, loader_fn)(tools, class, &loader);
-	switch (place_of(jni, class, loader, name, length, place, &place_length)) {
+	switch (place_of(tools, jni, class, name, length, &place)) {
 	case FOUND_PLACE:
 		placed++;
-		tell(name, length, place, place_length);
+		tell(name, length, place);
 		break;
 	case FOUND_NONE:
 		without_place(name, length);
@@ -124,6 +116,28 @@ static void tell_name(interface jni, jobject class, const char *name, size_t len
 	}
 }
 
+/* Gives back the local references of the classes that were told. */
+static void end_frame(interface jni)
+{
+	if (framed)
+		JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
+	framed = 0;
+}
+
+/* Whether there is room for another class's local references. */
+static int has_frame(interface jni)
+{
+	if (framed == FRAME_CLASSES)
+		end_frame(jni);
+	if (!framed && JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, FRAME_CLASSES * LOCALS_MAX)) {
+		threw(jni);
+		return 0;
+	}
+	framed++;
+	return 1;
+}
+
+/* Leaves a frame of local references behind, for [`end_frame`]. */
 static void tell_class(interface jni, jobject class)
 {
 	char *signature = 0;
@@ -136,13 +150,10 @@ static void tell_class(interface jni, jobject class)
 	length = length_of(signature);
 	/* "La/B;"; the names of primitive types and arrays are of other forms. */
 	if (length > 2 && signature[0] == 'L') {
-		if (!JNI(jni, JNI_PUSH_LOCAL_FRAME, push_fn)(jni, LOCALS_MAX)) {
+		if (has_frame(jni))
 			tell_name(jni, class, signature + 1, length - 2);
-			JNI(jni, JNI_POP_LOCAL_FRAME, pop_fn)(jni, 0);
-		} else {
-			threw(jni);
+		else
 			lost++;
-		}
 	}
 	JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, signature);
 }
@@ -162,6 +173,7 @@ static void look(interface jni, int again)
 	if (!JVMTI(tools, JVMTI_GET_LOADED_CLASSES, list_fn)(tools, &count, &classes)) {
 		for (jint i = 0; i < count && !nobody_reads; i++)
 			tell_class(jni, classes[i]);
+		end_frame(jni);
 		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, classes);
 	} else {
 		lost++;
@@ -184,6 +196,7 @@ static void drain(interface jni)
 			tell_class(jni, class);
 		JNI(jni, JNI_DELETE_GLOBAL_REF, drop_fn)(jni, class);
 	}
+	end_frame(jni);
 	missed = __atomic_exchange_n(&dropped, 0, __ATOMIC_SEQ_CST);
 	if (missed) {
 		/* Perhaps unloaded again before this look. */

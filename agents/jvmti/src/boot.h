@@ -18,6 +18,8 @@
 #define BOOT_AGAIN_MS 1000
 #define BOOT_LOOKS 64
 #define DIRECTORY_BYTES 4096
+/* Numbers of places: of those without one, of the runtime image, of these archives, and of code sources. */
+enum { PLACE_NOWHERE = 1, PLACE_RUNTIME, PLACE_OF_BOOT, PLACE_OF_CODE = PLACE_OF_BOOT + BOOT_ARCHIVES };
 
 struct boot_archive {
 	/* Real path, without a zero byte; none for those that could not be read. */
@@ -265,10 +267,11 @@ static int is_of_the_rest(const char *name, size_t length)
 	return 0;
 }
 
-/* The archive's real path behind an empty URL; the place's length, or 0. */
-static size_t boot_place(const char *name, size_t length, int may_be_rest, char *place)
+/* The archive's real path behind an empty URL; or 0. It is valid until the next call. */
+static const struct place *boot_place(const char *name, size_t length, int may_be_rest)
 {
 	static const char url[] = "file:/";
+	static struct place place;
 	int archive = boot_find(name, length);
 	size_t at;
 
@@ -282,6 +285,8 @@ static size_t boot_place(const char *name, size_t length, int may_be_rest, char 
 	}
 	if (archive < 0)
 		return 0;
-	at = put_bytes(place, 0, url, sizeof(url));
-	return put_bytes(place, at, boot_archives[archive].path, boot_archives[archive].length);
+	at = put_bytes(place.text, 0, url, sizeof(url));
+	place.length = put_bytes(place.text, at, boot_archives[archive].path, boot_archives[archive].length);
+	place.number = PLACE_OF_BOOT + (unsigned long)archive;
+	return &place;
 }

@@ -3,14 +3,14 @@
  * It must never run a method of the application, nor one of the runtime that takes a lock: it reads fields. */
 #pragma once
 
-#define PLACE_MAX_BYTES 2048
-/* Local references within one class. */
+/* Local references within one class, and classes whose references are given back together. */
 #define LOCALS_MAX 16
-/* Places without a URL of their own. */
+#define FRAME_CLASSES 32
+/* Place of what has no URL of its own. */
 static const char RUNTIME_IMAGE[] = "jrt:/";
 
 /* Protection domains whose place is remembered; a jar has one. */
-#define DOMAINS 32
+#define DOMAINS 64
 
 enum found { FOUND_PLACE, FOUND_NONE, FOUND_TOO_LONG };
 
@@ -23,13 +23,21 @@ static struct {
 	field_id module, module_name;
 } ids;
 
+/* HotSpot's own function behind Class.getProtectionDomain0, which the JVM's library names; a call of the method is five times
+ * as dear. 0 where the JVM's names are not to be seen. */
+__attribute__((weak, visibility("default"))) jobject JVM_GetProtectionDomain(interface jni, jobject class);
+
 /* Weakly held, so that class loaders can go. */
 static struct domain {
 	jobject domain;
-	size_t length;
-	char place[PLACE_MAX_BYTES];
+	struct place place;
 } domains[DOMAINS];
-static int last_domain, next_domain;
+static int domain_count;
+/* Those that are known, the one that was asked for last first. */
+static unsigned char recent[DOMAINS];
+static unsigned long next_number = PLACE_OF_CODE;
+static const struct place nowhere = { .number = PLACE_NOWHERE };
+static struct place runtime_image = { .number = PLACE_RUNTIME };
 
 static int threw(interface jni)
 {
@@ -70,6 +78,7 @@ static const char *find_ids(interface jni)
 	if (ids.module)
 		ids.module_name = find_id(jni, JNI_GET_FIELD_ID, find_class(jni, "java/lang/Module"), "name",
 					  "Ljava/lang/String;");
+	runtime_image.length = put_bytes(runtime_image.text, 0, RUNTIME_IMAGE, sizeof(RUNTIME_IMAGE) - 1);
 	ids.code_source = find_id(jni, JNI_GET_FIELD_ID, domain, "codesource", "Ljava/security/CodeSource;");
 	ids.location = find_id(jni, JNI_GET_FIELD_ID, source, "location", "Ljava/net/URL;");
 	ids.protocol = find_id(jni, JNI_GET_FIELD_ID, url, "protocol", "Ljava/lang/String;");
@@ -94,7 +103,7 @@ static size_t append(interface jni, jobject string, char *place, size_t at)
 }
 
 /* A URL's protocol and file; no method of it is called, since handlers of protocols are the application's. */
-static enum found text_of(interface jni, jobject url, char *place, size_t *length)
+static enum found text_of(interface jni, jobject url, struct place *place)
 {
 	jobject protocol = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, url, ids.protocol);
 	jobject file = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, url, ids.file);
@@ -102,71 +111,79 @@ static enum found text_of(interface jni, jobject url, char *place, size_t *lengt
 
 	if (!protocol || !file)
 		return FOUND_NONE;
-	at = append(jni, protocol, place, 0);
+	at = append(jni, protocol, place->text, 0);
 	if (at == PLACE_MAX_BYTES)
 		return FOUND_TOO_LONG;
-	place[at++] = ':';
-	at = append(jni, file, place, at);
+	place->text[at++] = ':';
+	at = append(jni, file, place->text, at);
 	if (at == PLACE_MAX_BYTES)
 		return FOUND_TOO_LONG;
+	place->length = at;
 	/* All modules of the runtime image lie in one file. */
-	*length = starts_with(place, at, RUNTIME_IMAGE) ? sizeof(RUNTIME_IMAGE) - 1 : at;
+	if (starts_with(place->text, at, RUNTIME_IMAGE)) {
+		place->length = sizeof(RUNTIME_IMAGE) - 1;
+		place->number = PLACE_RUNTIME;
+	} else {
+		place->length = put_real_path(place->text, at, PLACE_MAX_BYTES);
+		place->number = next_number++;
+	}
 	return FOUND_PLACE;
 }
 
-static const struct domain *known(interface jni, jobject domain)
+static void move_to_front(int index)
 {
-	for (int i = 0; i < DOMAINS; i++) {
-		/* Classes of one jar come in a row. */
-		struct domain *one = &domains[(last_domain + i) % DOMAINS];
+	unsigned char moved = recent[index];
 
-		if (one->domain && JNI(jni, JNI_IS_SAME_OBJECT, same_fn)(jni, one->domain, domain)) {
-			last_domain = (int)(one - domains);
-			return one;
-		}
+	for (; index; index--)
+		recent[index] = recent[index - 1];
+	recent[0] = moved;
+}
+
+static const struct place *known(interface jni, jobject domain)
+{
+	for (int i = 0; i < domain_count; i++) {
+		struct domain *one = &domains[recent[i]];
+
+		if (!one->domain || !JNI(jni, JNI_IS_SAME_OBJECT, same_fn)(jni, one->domain, domain))
+			continue;
+		move_to_front(i);
+		return &one->place;
 	}
 	return 0;
 }
 
-static void remember(interface jni, jobject domain, const char *place, size_t length)
+/* Room for one more domain: that of the one which was not asked for the longest. */
+static struct domain *room_for_domain(interface jni)
 {
-	struct domain *one = &domains[next_domain];
-
-	if (one->domain)
-		JNI(jni, JNI_DELETE_WEAK_GLOBAL_REF, drop_fn)(jni, one->domain);
-	one->domain = JNI(jni, JNI_NEW_WEAK_GLOBAL_REF, object_fn)(jni, domain);
-	threw(jni);
-	one->length = put_bytes(one->place, 0, place, length);
-	last_domain = next_domain;
-	next_domain = (next_domain + 1) % DOMAINS;
+	if (domain_count < DOMAINS) {
+		recent[domain_count] = (unsigned char)domain_count;
+		domain_count++;
+	}
+	move_to_front(domain_count - 1);
+	if (domains[recent[0]].domain)
+		JNI(jni, JNI_DELETE_WEAK_GLOBAL_REF, drop_fn)(jni, domains[recent[0]].domain);
+	domains[recent[0]].domain = 0;
+	return &domains[recent[0]];
 }
 
-static enum found by_code_source(interface jni, jobject class, char *place, size_t *length)
+static enum found by_code_source(interface jni, jobject domain, const struct place **place)
 {
-	jobject domain = ids.domain ? JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, class, ids.domain) :
-				      JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0);
-	jobject at;
-	const struct domain *one;
+	jobject at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, domain, ids.code_source);
+	struct domain *room;
 	enum found found;
 
-	if (threw(jni) || !domain)
-		return FOUND_NONE;
-	one = known(jni, domain);
-	if (one) {
-		*length = put_bytes(place, 0, one->place, one->length);
-		return FOUND_PLACE;
-	}
-	at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, domain, ids.code_source);
 	if (at)
 		at = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, at, ids.location);
 	if (!at)
 		return FOUND_NONE;
-	found = text_of(jni, at, place, length);
-	if (found == FOUND_PLACE) {
-		*length = put_real_path(place, *length, PLACE_MAX_BYTES);
-		remember(jni, domain, place, *length);
-	}
-	return found;
+	room = room_for_domain(jni);
+	found = text_of(jni, at, &room->place);
+	if (found != FOUND_PLACE)
+		return found;
+	room->domain = JNI(jni, JNI_NEW_WEAK_GLOBAL_REF, object_fn)(jni, domain);
+	threw(jni);
+	*place = &room->place;
+	return FOUND_PLACE;
 }
 
 /* Generated by the JDK itself, by their own names. */
@@ -195,27 +212,43 @@ static int is_of_the_runtime(const char *name, size_t length)
 }
 
 /* A class of the boot loader: of a named module, or of an archive on its class path. */
-static enum found by_boot_loader(interface jni, jobject class, const char *name, size_t name_length, char *place,
-				 size_t *length)
+static enum found by_boot_loader(interface jni, jobject class, const char *name, size_t length, const struct place **place)
 {
-	int in_module = ids.module && is_of_the_runtime(name, name_length);
+	int in_module = ids.module && is_of_the_runtime(name, length);
 
 	if (ids.module && !in_module) {
 		jobject module = JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, class, ids.module);
 
 		in_module = module && JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, module, ids.module_name);
 	}
-	if (in_module)
-		*length = put_bytes(place, 0, RUNTIME_IMAGE, sizeof(RUNTIME_IMAGE) - 1);
-	else
-		*length = boot_place(name, name_length, !is_of_the_jdk(name, name_length), place);
-	return *length ? FOUND_PLACE : FOUND_NONE;
+	*place = in_module ? &runtime_image : boot_place(name, length, !is_of_the_jdk(name, length));
+	return *place ? FOUND_PLACE : FOUND_NONE;
 }
 
-static enum found place_of(interface jni, jobject class, jobject loader, const char *name, size_t name_length,
-			   char *place, size_t *length)
+static jobject domain_of(interface jni, jobject class)
 {
+	jobject domain;
+
+	if (ids.domain)
+		return JNI(jni, JNI_GET_OBJECT_FIELD, field_fn)(jni, class, ids.domain);
+	if (JVM_GetProtectionDomain)
+		return JVM_GetProtectionDomain(jni, class);
+	domain = JNI(jni, JNI_CALL_OBJECT_METHOD_A, call_fn)(jni, class, ids.get_domain, 0);
+	return threw(jni) ? 0 : domain;
+}
+
+/* The place is valid until the next call. */
+static enum found place_of(interface tools, interface jni, jobject class, const char *name, size_t length,
+			   const struct place **place)
+{
+	jobject domain = domain_of(jni, class), loader = 0;
+
+	/* Of a domain that is known, no class is the boot loader's. */
+	*place = domain ? known(jni, domain) : 0;
+	if (*place)
+		return FOUND_PLACE;
+	JVMTI(tools, JVMTI_GET_CLASS_LOADER, loader_fn)(tools, class, &loader);
 	if (!loader)
-		return by_boot_loader(jni, class, name, name_length, place, length);
-	return by_code_source(jni, class, place, length);
+		return by_boot_loader(jni, class, name, length, place);
+	return domain ? by_code_source(jni, domain, place) : FOUND_NONE;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reports to the agent: each is one write of at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
+ * Reports to the agent. One write has one or several, and at most PIPE_BUF bytes, which a FIFO takes whole or not at all:
  *     0x1E kind ' ' pid ' ' lost ' ' flags ' ' name-bytes ' ' path-bytes '\n' name path
  * kind:
  *     JH hello (name: version of the JVM, '\n', "start" or "attach"; path: its runtime image)
@@ -23,10 +23,22 @@
 #define WRITE_PAUSE_MS 2
 #define STAT_BYTES 256
 
+/* Longest place. */
+#define PLACE_MAX_BYTES 2048
+
+/* Where classes came from: the URL, and behind a zero byte the real path. */
+struct place {
+	/* The same number means the same place. */
+	unsigned long number;
+	size_t length;
+	char text[PLACE_MAX_BYTES];
+};
+
 struct batch {
+	unsigned long place;
 	size_t place_length;
 	size_t names_length;
-	char place[BODY_MAX_BYTES];
+	char text[PLACE_MAX_BYTES];
 	char names[BODY_MAX_BYTES];
 };
 
@@ -41,8 +53,13 @@ static unsigned long long deadline_ms;
 #define AT_ONCE 1
 /* Hello was said. */
 static int greeted;
+/* What the next write has, how many reports that is, and the losses that they tell. */
 static char record[REPORT_MAX_BYTES];
+static size_t record_length;
+static unsigned long record_reports, record_lost;
 static struct batch batches[BATCHES];
+/* The one that took the last class, and the next one to be emptied where none is free. */
+static struct batch *last_batch = batches;
 static int next_batch;
 static int never;
 
@@ -71,17 +88,10 @@ static int open_fifo(const char *path)
 	return 0;
 }
 
-static size_t put_bytes(char *to, size_t at, const char *bytes, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-		to[at + i] = bytes[i];
-	return at + length;
-}
-
 /* Whether the FIFO took it. */
 static int write_whole(const char *bytes, size_t length)
 {
-	unsigned long long until = now_ms() + WRITE_MAX_MS;
+	unsigned long long until = 0;
 	unsigned long device, inode;
 
 	for (;;) {
@@ -99,6 +109,8 @@ static int write_whole(const char *bytes, size_t length)
 			nobody_reads = 1;
 			return 0;
 		}
+		if (!until)
+			until = now_ms() + WRITE_MAX_MS;
 		if (deadline_ms && deadline_ms < until)
 			until = deadline_ms;
 		if (now_ms() >= until)
@@ -107,9 +119,19 @@ static int write_whole(const char *bytes, size_t length)
 	}
 }
 
-static void report(const char *kind, const char *name, size_t name_length, const char *path, size_t path_length)
+static void send(void)
 {
-	size_t at = 0;
+	if (record_length && !write_whole(record, record_length))
+		lost += record_lost + record_reports;
+	record_length = 0;
+	record_reports = 0;
+	record_lost = 0;
+}
+
+/* A report for the next write. */
+static void put_report(const char *kind, const char *name, size_t name_length, const char *path, size_t path_length)
+{
+	size_t at;
 
 	if (nobody_reads)
 		return;
@@ -117,6 +139,9 @@ static void report(const char *kind, const char *name, size_t name_length, const
 		lost++;
 		return;
 	}
+	if (record_length + HEAD_MAX_BYTES + name_length + path_length > REPORT_MAX_BYTES)
+		send();
+	at = record_length;
 	record[at++] = 0x1e;
 	record[at++] = kind[0];
 	record[at++] = kind[1];
@@ -127,11 +152,16 @@ static void report(const char *kind, const char *name, size_t name_length, const
 	at = put_number(record, at, path_length);
 	record[at++] = '\n';
 	at = put_bytes(record, at, name, name_length);
-	at = put_bytes(record, at, path, path_length);
-	if (write_whole(record, at))
-		lost = 0;
-	else
-		lost++;
+	record_length = put_bytes(record, at, path, path_length);
+	record_reports++;
+	record_lost += lost;
+	lost = 0;
+}
+
+static void report(const char *kind, const char *name, size_t name_length, const char *path, size_t path_length)
+{
+	put_report(kind, name, name_length, path, path_length);
+	send();
 }
 
 /* The real path of a file, as this process sees it; its length, or 0. */
@@ -221,7 +251,7 @@ static size_t put_real_path(char *place, size_t length, size_t room)
 static void flush_batch(struct batch *batch)
 {
 	if (batch->names_length)
-		report("JC", batch->names, batch->names_length, batch->place, batch->place_length);
+		put_report("JC", batch->names, batch->names_length, batch->text, batch->place_length);
 	batch->names_length = 0;
 	batch->place_length = 0;
 }
@@ -230,35 +260,54 @@ static void flush_batches(void)
 {
 	for (int i = 0; i < BATCHES; i++)
 		flush_batch(&batches[i]);
+	send();
 }
 
-/* Adds a class to the batch of its place. */
-static void tell(const char *name, size_t name_length, const char *place, size_t place_length)
+static int is_of(const struct batch *batch, const struct place *place)
+{
+	return batch->names_length && batch->place == place->number;
+}
+
+static struct batch *batch_of(const struct place *place)
 {
 	struct batch *batch = 0;
 
-	if (name_length + 1 + place_length > BODY_MAX_BYTES) {
-		lost++;
-		return;
+	/* Classes of one place come in a row. */
+	if (is_of(last_batch, place))
+		return last_batch;
+	for (int i = 0; i < BATCHES; i++) {
+		if (is_of(&batches[i], place))
+			return &batches[i];
+		if (!batch && !batches[i].names_length)
+			batch = &batches[i];
 	}
-	for (int i = 0; i < BATCHES && !batch; i++)
-		if (batches[i].names_length && batches[i].place_length == place_length &&
-		    same(batches[i].place, place, place_length))
-			batch = &batches[i];
-	for (int i = 0; i < BATCHES && !batch; i++)
-		if (!batches[i].names_length)
-			batch = &batches[i];
 	if (!batch) {
 		batch = &batches[next_batch];
 		next_batch = (next_batch + 1) % BATCHES;
 		flush_batch(batch);
 	}
-	if (batch->names_length + name_length + 1 + place_length > BODY_MAX_BYTES)
+	return batch;
+}
+
+/* Adds a class to the batch of its place. */
+static void tell(const char *name, size_t name_length, const struct place *place)
+{
+	struct batch *batch;
+
+	if (name_length + 1 + place->length > BODY_MAX_BYTES) {
+		lost++;
+		return;
+	}
+	batch = batch_of(place);
+	if (batch->names_length + name_length + 1 + place->length > BODY_MAX_BYTES)
 		flush_batch(batch);
-	if (!batch->names_length)
-		batch->place_length = put_bytes(batch->place, 0, place, place_length);
+	if (!batch->names_length) {
+		batch->place = place->number;
+		batch->place_length = put_bytes(batch->text, 0, place->text, place->length);
+	}
 	batch->names_length = put_bytes(batch->names, batch->names_length, name, name_length);
 	batch->names[batch->names_length++] = ';';
+	last_batch = batch;
 }
 
 static void fail(const char *why)
