@@ -153,6 +153,18 @@ pub const PARSERS: &[Parser] = &[
         fixture: include_bytes!("python/fixtures/one.pyz"),
     },
     Parser {
+        name: "python_zip",
+        path: "app/a.zip",
+        around: &[],
+        fixture: include_bytes!("python/fixtures/plain.zip"),
+    },
+    Parser {
+        name: "npm_archive",
+        path: "app/.yarn/cache/a.zip",
+        around: &[("app/.pnp.cjs", br#"'"packageLocation": "./.yarn/cache/a.zip/node_modules/a/"'"#)],
+        fixture: include_bytes!("node/fixtures/cached.zip"),
+    },
+    Parser {
         name: "pnp_cjs",
         path: "app/.pnp.cjs",
         around: &[("app/.yarn/cache/a.zip", b"PK\x03\x04")],
@@ -322,6 +334,30 @@ mod tests {
             let is_read = wanted(parser.path.as_bytes(), MODE);
             let is_looked_into = matches!(is_read, Wanted::Content { .. } | Wanted::Digest);
             assert!(is_looked_into, "{}", parser.name);
+        }
+    }
+
+    /// What an ecosystem looks into without a parser here would never be fuzzed, nor a parser without its target there.
+    #[test]
+    fn all_that_is_looked_into_has_a_parser_and_each_parser_a_fuzz_target() {
+        for digester in crate::ECOSYSTEMS.iter().flat_map(|ecosystem| ecosystem.digesters()) {
+            // pnpm calls the same manifests by their contents.
+            let has_parser = digester.name == "npm-stored-manifest"
+                || PARSERS.iter().any(|parser| {
+                    let is_its = digester.may_want(parser.path.as_bytes(), MODE);
+                    is_its && digester.of(&parser.fixture.to_vec()).is_ok_and(|digest| digest.is_some())
+                });
+            assert!(has_parser, "no parser of fuzzing.rs reaches the digester {}", digester.name);
+        }
+        let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+        for parser in PARSERS {
+            let name = parser.name;
+            let target =
+                std::fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).unwrap_or_default();
+            assert!(target.contains(&format!("plimsoll_catalog::fuzzing::run(\"{name}\", bytes)")), "{name}");
+            let listed = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+            assert!(manifest.contains(&listed), "fuzz/Cargo.toml lacks {name}");
         }
     }
 }

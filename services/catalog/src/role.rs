@@ -165,4 +165,53 @@ mod tests {
         check("app/vendor/composer/autoload_real.php", Role::Code);
         check("a/site-packages/__editable__.x-1.pth", Role::Metadata);
     }
+
+    /// What a look for packages reads is no use of them, whatever the tool; what only resembles it may be one.
+    #[test]
+    fn metadata_of_each_ecosystem() {
+        for path in [
+            "a/site-packages/six-1.0.dist-info/top_level.txt",
+            "a/site-packages/six-1.0.dist-info/entry_points.txt",
+            "a/site-packages/six-1.0-py3.11.egg/EGG-INFO/PKG-INFO",
+            "a/site-packages/six.egg-info/SOURCES.txt",
+            "a/site-packages/six.egg-link",
+            "a/site-packages/pip/_vendor/vendor.txt",
+            "app/package-lock.json",
+            "app/node_modules/.package-lock.json",
+            "app/npm-shrinkwrap.json",
+            "app/node_modules/a/bower.json",
+            "app/yarn.lock",
+            "app/pnpm-lock.yaml",
+            "app/pnpm-workspace.yaml",
+            "app/node_modules/.modules.yaml",
+            "app/node_modules/.yarn-integrity",
+            "app/node_modules/.yarn-state.yml",
+            "app/vendor/a/a/composer.json",
+            "app/composer.lock",
+            "app/Gemfile",
+            "app/Gemfile.lock",
+            "app/gems.rb",
+            "app/gems.locked",
+            "g/build_info/rack-2.2.4.info",
+            "app/Cargo.lock",
+            "app/go.sum",
+            "usr/local/lib/php/.registry/.channel.pecl.php.net/redis.reg",
+        ] {
+            check(path, Role::Metadata);
+        }
+        for path in [
+            "app/my-package.json",
+            "app/installed.json",
+            "app/node_modules/a/lib/vendor.json",
+            "app/build_info/a.txt",
+            "app/a.info",
+            "etc/wine/user.reg",
+            "app/dist-info/names",
+            "app/EGG-INFORMATION/names",
+        ] {
+            check(path, Role::Data);
+        }
+        check("app/vendor/a/a/installed.php", Role::Code);
+        check("app/my-egg-information/gems.py", Role::Code);
+    }
 }

@@ -1,7 +1,8 @@
 use super::linkage::Linked;
 use super::{Problem, Program, digest};
 use crate::binary::testing::Shape;
-use crate::testing::{Node, catalog, tree};
+use crate::ownership::OwnershipIndex;
+use crate::testing::{Node, catalog, owners, package, tree};
 use proptest::prelude::*;
 
 /// A program as Go 1.26 makes them, for fuzzing.
@@ -170,6 +171,37 @@ fn all_formats_widths_and_byte_orders() {
 #[test]
 fn the_fixture_is_a_program_of_today() {
     check(FIXTURE.to_vec(), "1.26.1", "nothing");
+}
+
+/// A module of which nothing is linked in has no claim on the program, and comes out unused once that was watched.
+#[test]
+fn only_what_is_linked_in_owns_the_program() {
+    let tree = tree(&[("bin/app", Node::File(FIXTURE))]);
+    let outcome = catalog(&tree);
+    for name in ["stdlib", "example.com/app", "github.com/a/b", "github.com/a/gone", "github.com/a/types"] {
+        let module = package(&outcome, name);
+        assert_eq!(module.not_measurable_reason, "", "{name}");
+        assert!(module.observable_by.contains(&"ebpf-files"), "{name}: {:?}", module.observable_by);
+        assert_eq!(module.loadable_file_count, u64::from(name != "github.com/a/gone"), "{name}");
+    }
+    let said = owners(&OwnershipIndex::build(&tree), "bin/app");
+    let (names, role) = said.split_once(' ').unwrap();
+    let mut names: Vec<&str> = names.split(',').collect();
+    names.sort_unstable();
+    assert_eq!(
+        (names, role),
+        (
+            vec![
+                "example.com/app",
+                "github.com/a/b",
+                "github.com/a/local",
+                "github.com/a/new",
+                "github.com/a/types",
+                "stdlib"
+            ],
+            "go-build-info code"
+        )
+    );
 }
 
 #[test]
