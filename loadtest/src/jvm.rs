@@ -1,6 +1,11 @@
-//! Start-up of a JVM application without an agent, with ours, and with one whose ClassFileLoadHook does nothing.
+//! Start-up of a JVM application without an agent, with ours, and with one whose ClassFileLoadHook does nothing: by its time,
+//! or by the instructions that it executes.
 //! It must never time one of them apart from the others: the runs alternate, since machines change their speed.
 
+mod application;
+mod instructions;
+
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +18,8 @@ use plimsoll_runtime_agent::hooks::report::JvmReport;
 use plimsoll_runtime_agent::java::StartHook;
 use plimsoll_runtime_agent::java::reader::Heard;
 
+use instructions::{Count, Counter, Counts};
+
 /// Measures what an agent costs a JVM's start.
 #[derive(Debug, clap::Parser)]
 #[command(name = "jvm-startup")]
@@ -23,13 +30,21 @@ pub struct Options {
     /// Runs of each.
     #[arg(long, default_value_t = 15)]
     pub rounds: usize,
+    /// Counts instructions under QEMU's user emulation instead of timing: a start takes a minute, and counts hardly vary, so
+    /// that two rounds will do.
+    #[arg(long, conflicts_with = "until")]
+    pub instructions: bool,
+    /// An option of the JVM, as in `--java-option=-Xshare:off`; may be given more than once.
+    #[arg(long = "java-option", allow_hyphen_values = true)]
+    pub java_options: Vec<OsString>,
     /// The start ends when the application prints a line with this text; it is killed then. Without, it must end by
     /// itself, and its end is measured, too.
     #[arg(long)]
     pub until: Option<String>,
-    /// The application: what follows `java` on its command line.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub application: Vec<String>,
+    /// The application: what follows `java` on its command line. Without, a web service on Spring Boot is fetched by Maven,
+    /// which ends as soon as it has started.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub application: Vec<OsString>,
 }
 
 /// What one run took.
@@ -39,13 +54,19 @@ struct Run {
     cpu: Duration,
     /// Time on a CPU of the thread that runs `main`; none where its end was waited for.
     main: Option<Duration>,
+    /// Only where instructions are counted.
+    counts: Option<Counts>,
 }
+
+/// Whose start is measured.
+const AGENTS: [&str; 3] = ["none", "ours", "empty ClassFileLoadHook"];
 
 #[derive(Debug, Default)]
 struct Times {
     wall: Vec<Duration>,
     cpu: Vec<Duration>,
     main: Vec<Duration>,
+    counts: Vec<Counts>,
 }
 
 impl Times {
@@ -112,13 +133,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let result = measure(options, &scratch);
     std::fs::remove_dir_all(&scratch)?;
     let (times, classes) = result?;
-    let [none, ours, peer] = &times;
-    println!("{:<22} {:>12} {:>12} {:>12}", "agent", "median ms", "least ms", "CPU ms");
-    for (name, times) in [("none", none), ("ours", ours), ("empty ClassFileLoadHook", peer)] {
-        println!("{name:<22} {:>12.1} {:>12.1} {:>12.1}", times.median(), times.least(), times.cpu());
-    }
     println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
+    if options.instructions {
+        print_counts(&times);
+    } else {
+        print_times(&times);
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout)] // The figures are its output.
+fn print_times(times: &[Times; AGENTS.len()]) {
+    println!("{:<24} {:>12} {:>12} {:>12}", "agent", "median ms", "least ms", "CPU ms");
+    for (name, times) in AGENTS.iter().zip(times) {
+        println!("{name:<24} {:>12.1} {:>12.1} {:>12.1}", times.median(), times.least(), times.cpu());
+    }
     println!("costs within a round, the outer fifths of the rounds left out, ± standard error:");
+    let [none, ours, peer] = times;
     for (what, of) in [
         ("wall", (|times| &times.wall) as fn(&Times) -> &Vec<Duration>),
         ("CPU", |times| &times.cpu),
@@ -134,14 +165,85 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             ours.mean, ours.error, peer.mean, peer.error, share.mean, share.error
         );
     }
-    Ok(())
 }
 
-fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64)> {
+/// Thousands of instructions, and system calls: the mean over the runs, and how far the first lie apart.
+#[allow(clippy::print_stdout)] // The figures are its output.
+fn print_counts(times: &[Times; AGENTS.len()]) {
+    println!("thousands of instructions (how far the runs lie apart), system calls, how often it was begun:");
+    for (name, times) in AGENTS.iter().zip(times) {
+        let print = |what: &str, of: &dyn Fn(&Counts) -> Count| {
+            let Mean { instructions, apart, system_calls, entries } = Mean::of(&times.counts, of);
+            println!(
+                "{name:<24} {what:<38} {instructions:>9.0} ({apart:>6.0}) {system_calls:>8} {entries:>8}"
+            );
+        };
+        for label in times.counts.first().into_iter().flat_map(|counts| counts.asked.keys()) {
+            print(label, &|counts| counts.asked.get(label).copied().unwrap_or_default());
+        }
+        print("a thread of its own", &|counts| counts.own_thread);
+        print("all of the agent", &Counts::agent);
+        print("the whole process", &|counts| counts.process);
+    }
+    let [none, ours, peer] = times;
+    let beyond = |times: &Times, of: fn(&Counts) -> Count| {
+        Mean::of(&times.counts, of).instructions - Mean::of(&none.counts, of).instructions
+    };
+    for (what, of) in [
+        ("all of the agent", Counts::agent as fn(&Counts) -> Count),
+        ("the whole process, less the one without an agent", |counts| counts.process),
+    ] {
+        let (ours, peer) = (beyond(ours, of), beyond(peer, of));
+        println!(
+            "{what}: ours {ours:.0}, the peer {peer:.0}: {:.2} of the peer (target: at most 0.50)",
+            ours / peer
+        );
+    }
+}
+
+/// Of several runs.
+struct Mean {
+    /// Thousands.
+    instructions: f64,
+    /// The most less the least, in thousands.
+    apart: f64,
+    system_calls: u64,
+    entries: u64,
+}
+
+impl Mean {
+    fn of(counts: &[Counts], of: impl Fn(&Counts) -> Count) -> Self {
+        let runs = counts.len().max(1) as u64;
+        let all: Vec<Count> = counts.iter().map(of).collect();
+        let instructions = || all.iter().map(|count| count.instructions);
+        let apart = instructions().max().unwrap_or_default() - instructions().min().unwrap_or_default();
+        Self {
+            instructions: instructions().sum::<u64>() as f64 / runs as f64 / 1e3,
+            apart: apart as f64 / 1e3,
+            system_calls: all.iter().map(|count| count.system_calls).sum::<u64>() / runs,
+            entries: all.iter().map(|count| count.entries).sum::<u64>() / runs,
+        }
+    }
+}
+
+type Measured = ([Times; AGENTS.len()], u64);
+
+fn measure(options: &Options, scratch: &Path) -> anyhow::Result<Measured> {
+    let application = match &options.application {
+        named if named.is_empty() => application::build()?,
+        named => named.clone(),
+    };
+    let java = java(options)?;
+    let counter = match options.instructions {
+        true => Some(Counter::compile(scratch, &instructions::jvm_library(&java)?)?),
+        false => None,
+    };
+    let start = Start { java, application, options, counter };
     let peer = compile_peer(options.java_home.as_deref(), scratch)?;
     let mut hook = StartHook::create(scratch)?;
     let ours = hook.environment().value(None).to_string_lossy().into_owned();
-    let agents = [None, Some(ours), Some(format!("-agentpath:{}", peer.display()))];
+    let peer = format!("-agentpath:{}", peer.display());
+    let agents = [None, Some(ours), Some(peer)];
     let (ended, classes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let reader = std::thread::spawn({
         let (ended, classes) = (Arc::clone(&ended), Arc::clone(&classes));
@@ -158,17 +260,19 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
             }
         }
     });
-    let mut times = <[Times; 3]>::default();
+    let mut times = <[Times; AGENTS.len()]>::default();
     let mut result = Ok(());
-    // The first round only warms the caches of files.
-    'rounds: for round in 0..=options.rounds {
+    // The first round only warms the caches of files, which does not change what is counted.
+    let first = usize::from(options.instructions);
+    'rounds: for round in first..=options.rounds {
         for turn in 0..agents.len() {
             let which = (round + turn) % agents.len();
-            match start(options, agents[which].as_deref()) {
+            match start.run(agents[which].as_deref()) {
                 Ok(run) if round > 0 => {
                     times[which].wall.push(run.wall);
                     times[which].cpu.push(run.cpu);
                     times[which].main.extend(run.main);
+                    times[which].counts.extend(run.counts);
                 }
                 Ok(_) => classes.store(0, Ordering::Relaxed),
                 Err(error) => {
@@ -184,35 +288,64 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<([Times; 3], u64
     result.map(|()| (times, classes.load(Ordering::Relaxed)))
 }
 
-/// One run, to its end or until it has started.
-fn start(options: &Options, agent: Option<&str>) -> anyhow::Result<Run> {
-    let java = options.java_home.as_ref().map_or_else(|| "java".into(), |home| home.join("bin/java"));
-    let mut command = Command::new(java);
-    command.args(agent).args(&options.application).env_remove("JAVA_TOOL_OPTIONS");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (begin, cpu) = (Instant::now(), children_cpu()?);
-    let mut child = command.spawn().context("java does not start; name a JDK with --java-home")?;
-    let mut errors = child.stderr.take().context("the application has no standard error")?;
-    let errors = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        errors.read_to_end(&mut text).map(|_| text)
-    });
-    let (mut started, mut main) = (None, None);
-    for line in BufReader::new(child.stdout.take().context("the application has no output")?).split(b'\n') {
-        let line = line?;
-        if options.until.as_ref().is_some_and(|text| String::from_utf8_lossy(&line).contains(text)) {
-            started = Some(begin.elapsed());
-            main = Some(main_thread_cpu(child.id())?);
-            child.kill()?;
-            break;
-        }
+/// The program named `java`.
+fn java(options: &Options) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut files = match &options.java_home {
+        Some(home) => vec![home.join("bin/java")],
+        None => std::env::split_paths(&path).map(|folder| folder.join("java")).collect(),
     }
-    let status = child.wait()?;
-    let wall = started.unwrap_or_else(|| begin.elapsed());
-    let errors = errors.join().ok().context("the reader of errors panicked")??;
-    let as_asked = if options.until.is_some() { started.is_some() } else { status.success() };
-    ensure!(as_asked, "the application failed ({status}): {}", String::from_utf8_lossy(&errors));
-    Ok(Run { wall, cpu: children_cpu()?.saturating_sub(cpu), main })
+    .into_iter();
+    files.find(|file| file.is_file()).context("there is no java; name a JDK with --java-home")
+}
+
+/// What is started again and again.
+struct Start<'a> {
+    java: PathBuf,
+    application: Vec<OsString>,
+    options: &'a Options,
+    counter: Option<Counter>,
+}
+
+impl Start<'_> {
+    /// One run, to its end or until it has started.
+    fn run(&self, agent: Option<&str>) -> anyhow::Result<Run> {
+        let mut command = match &self.counter {
+            Some(counter) => counter.command(self.java.as_os_str()),
+            None => Command::new(&self.java),
+        };
+        command.args(agent).args(&self.options.java_options).args(&self.application);
+        command.env_remove("JAVA_TOOL_OPTIONS");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (begin, cpu) = (Instant::now(), children_cpu()?);
+        let mut child = command.spawn().with_context(|| {
+            format!("{command:?} does not start; `apt install default-jdk-headless qemu-user`")
+        })?;
+        let mut errors = child.stderr.take().context("the application has no standard error")?;
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            errors.read_to_end(&mut text).map(|_| text)
+        });
+        let (mut started, mut main) = (None, None);
+        for line in BufReader::new(child.stdout.take().context("the application has no output")?).split(b'\n')
+        {
+            let line = line?;
+            let until = self.options.until.as_ref();
+            if until.is_some_and(|text| String::from_utf8_lossy(&line).contains(text)) {
+                started = Some(begin.elapsed());
+                main = Some(main_thread_cpu(child.id())?);
+                child.kill()?;
+                break;
+            }
+        }
+        let status = child.wait()?;
+        let wall = started.unwrap_or_else(|| begin.elapsed());
+        let errors = errors.join().ok().context("the reader of errors panicked")??;
+        let as_asked = if self.options.until.is_some() { started.is_some() } else { status.success() };
+        ensure!(as_asked, "the application failed ({status}): {}", String::from_utf8_lossy(&errors));
+        let counts = self.counter.as_ref().map(Counter::take).transpose()?;
+        Ok(Run { wall, cpu: children_cpu()?.saturating_sub(cpu), main, counts })
+    }
 }
 
 /// Of the threads that the JVM gives no name, the first one waits and the other one runs `main`.
@@ -242,7 +375,7 @@ fn children_cpu() -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
 }
 
-fn compile_peer(java_home: Option<&Path>, scratch: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn compile_peer(java_home: Option<&Path>, scratch: &Path) -> anyhow::Result<PathBuf> {
     let library = scratch.join("libempty_hook.so");
     let include = headers(java_home)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/jvmti/empty_hook.c");

@@ -86,9 +86,15 @@ const TESTS: &[Need] = &[
     program("php-fpm", php_fpm, &["php-fpm"]),
     program("composer", || found("composer"), &["composer"]),
     GO,
+    // Counts instructions where no processor does.
+    program("qemu-user", qemu_user, &["qemu-user"]),
     // Hooks that load into other programs are tested on both C libraries.
     program("musl-gcc", || found("musl-gcc"), &["musl", "musl-tools"]),
 ];
+
+fn qemu_user() -> bool {
+    found(&format!("qemu-{}", std::env::consts::ARCH))
+}
 
 /// Debian names it by its version.
 fn php_fpm() -> bool {
