@@ -365,11 +365,30 @@ fn the_result_goes_to_a_file_and_the_output_stays_the_commands() {
     }
 }
 
+/// `plimsoll … | head`: the reader went when it had enough.
+#[test]
+fn output_that_nobody_reads_any_more_is_no_fault() {
+    let world = World::new();
+    for arguments in
+        [&["scan", "-s", "fs", "."][..], &["report"], &["report", "-o", "json"], &["report", "-v"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = world.plimsoll(&world.app(), &[&arguments[..1], &NAMES, &arguments[1..]].concat());
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+        assert!(!errors.contains("pipe") && !errors.contains("panicked"), "{arguments:?}: {errors}");
+    }
+}
+
 /// PYTHONSTARTUP and LD_PRELOAD of the application work as ever, and what they load is used.
 #[test]
 fn the_applications_own_settings_stay() {
+    // As much room for thread-local variables as jemalloc wants, and half as much again.
     const PRELOADED: &str = "#include <unistd.h>\n\
-        __attribute__((constructor)) static void begin(void) { write(1, \"preloaded\\n\", 10); }\n";
+        static __thread volatile char room[4000] __attribute__((tls_model(\"initial-exec\")));\n\
+        __attribute__((constructor)) static void begin(void) { room[1] = 1; write(1, \"preloaded\\n\", 10); }\n";
     const COMMAND: &str = "PYTHONSTARTUP=$PWD/startup.py LD_PRELOAD=$PWD/preloaded.so venv/bin/python -i 2> /dev/null \
         < input.py";
     let world = World::new();

@@ -6,8 +6,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use memchr::memmem::find as memmem;
+
 use super::language::{Language, forbids_node_hook};
 use super::{other_root, php_settings};
+
+/// Once it audits, glibc's linker sets the room for thread-local variables before it knows the program's libraries: 512 bytes
+/// beside its own, and jemalloc alone wants 2,632, without which the program does not start. In bytes; each thread's stack
+/// bears it, and the least one (16 KiB) still has room.
+const STATIC_TLS: &str = "glibc.rtld.optional_static_tls=";
+const STATIC_TLS_BYTES: &str = "4096";
 
 /// Where a tree's processes find the hooks.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +72,14 @@ impl HookEnvironment {
             .python
             .as_ref()
             .map(|word| ("PYTHONPATH", joined(Some(word), ":", given("PYTHONPATH").as_deref())));
+        // Known from glibc 2.32 on; others leave alone what they do not know. It is no matter of files: it may stay where these
+        // are out of sight.
+        let tunables = given("GLIBC_TUNABLES");
+        let is_set =
+            tunables.as_deref().is_some_and(|set| memmem(set.as_bytes(), STATIC_TLS.as_bytes()).is_some());
+        let room: OsString = [STATIC_TLS, STATIC_TLS_BYTES].concat().into();
+        let tunables = (self.audit.is_some() && !is_set)
+            .then(|| ("GLIBC_TUNABLES", joined(tunables.as_deref(), ":", Some(&room))));
         // Not set means the directory that PHP was built with, as an empty part does; set and empty means none.
         let php = self.php.as_ref().map(|word| {
             let name = "PHP_INI_SCAN_DIR";
@@ -76,6 +92,7 @@ impl HookEnvironment {
         });
         [
             appended("LD_AUDIT", ":", &self.audit),
+            tunables,
             python,
             appended("NODE_OPTIONS", " ", &self.node),
             appended("RUBYOPT", " ", &self.ruby),
@@ -141,7 +158,7 @@ mod tests {
     fn keeps_what_the_application_set() {
         let (environment, absent) = environment("/h");
         assert_eq!(absent, []);
-        let check = |given: Option<&str>, expected: [&str; 5]| {
+        let check = |given: Option<&str>, expected: [&str; 6]| {
             let variables = environment.variables(|_| given.map(OsString::from));
             let text: Vec<String> =
                 variables.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
@@ -149,21 +166,40 @@ mod tests {
         };
         let unset = [
             "LD_AUDIT=/h/a.so",
+            "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096",
             "PYTHONPATH=/h/python",
             "NODE_OPTIONS=--require \"/h/node/module_hook.cjs\"",
             "RUBYOPT=-r/h/ruby/feature_hook.rb",
             "PHP_INI_SCAN_DIR=:/h/php",
         ];
         check(None, unset);
-        check(Some(""), [unset[0], unset[1], unset[2], unset[3], "PHP_INI_SCAN_DIR=/h/php"]);
+        check(Some(""), [unset[0], unset[1], unset[2], unset[3], unset[4], "PHP_INI_SCAN_DIR=/h/php"]);
         let both = [
             "LD_AUDIT=/a:/b:/h/a.so",
+            "GLIBC_TUNABLES=/a:/b:glibc.rtld.optional_static_tls=4096",
             "PYTHONPATH=/h/python:/a:/b",
             "NODE_OPTIONS=/a:/b --require \"/h/node/module_hook.cjs\"",
             "RUBYOPT=/a:/b -r/h/ruby/feature_hook.rb",
             "PHP_INI_SCAN_DIR=/a:/b:/h/php",
         ];
         check(Some("/a:/b"), both);
+    }
+
+    /// Else its linker would take the last of the two.
+    #[test]
+    fn the_applications_own_room_for_thread_local_variables_stays() {
+        let (environment, _) = environment("/h");
+        let set = |given: &str| {
+            let given = Some(OsString::from(given));
+            let variables = environment.variables(|name| given.clone().filter(|_| name == "GLIBC_TUNABLES"));
+            variables.into_iter().any(|(name, _)| name == "GLIBC_TUNABLES")
+        };
+        assert!(
+            set("glibc.malloc.check=3") && !set("glibc.malloc.check=3:glibc.rtld.optional_static_tls=9000")
+        );
+        // Without an auditor the linker knows the libraries before it sets the room.
+        let without = HookEnvironment { audit: None, ..environment.clone() };
+        assert!(without.variables(|_| None).iter().all(|(name, _)| *name != "GLIBC_TUNABLES"));
     }
 
     #[test]
@@ -182,7 +218,9 @@ mod tests {
     fn the_audit_library_knows_every_word() {
         let table = include_str!("../../../audit/src/words.h");
         let (environment, _) = environment("/h");
-        for (name, value) in environment.variables(|_| None) {
+        // That names no file.
+        let words = environment.variables(|_| None).into_iter().filter(|(name, _)| *name != "GLIBC_TUNABLES");
+        for (name, value) in words {
             let word = value.into_string().unwrap().replace('"', "\\\"");
             let (before, after) = match name {
                 "LD_AUDIT" => ("", format!("/{}", plimsoll_audit::FILE_NAME)),
@@ -216,7 +254,7 @@ mod tests {
             ("chroot", &["/srv", "node", "app.js"][..], 0),
             ("sh", &["-c", "cd /srv; chroot . ruby app.rb"], 0),
             ("unshare", &["--root", "/srv", "php", "app.php"], 0),
-            ("unshare", &["-m", "node", "app.js"], 5),
+            ("unshare", &["-m", "node", "app.js"], 6),
         ] {
             let mut command = Command::new(program);
             command.args(arguments).env_remove("PHPRC").env_remove("PHP_INI_SCAN_DIR");

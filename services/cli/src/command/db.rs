@@ -9,7 +9,7 @@ use plimsoll_vulndb::{Progress, build, status};
 use crate::Exit;
 use crate::arguments::{Db, Format};
 use crate::config::CliConfig;
-use crate::output::{fitted, print_json};
+use crate::output::{fitted, print, print_json};
 
 pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
     match db {
@@ -32,14 +32,14 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
             if report.warnings_dropped > 0 {
                 eprintln!("warning: {} more warnings were left out", report.warnings_dropped);
             }
-            println!(
-                "{}: {} records for {} packages, {:.1} MB, version {}",
+            print(&format!(
+                "{}: {} records for {} packages, {:.1} MB, version {}\n",
                 report.path.display(),
                 report.records,
                 report.packages,
                 report.file_size_bytes as f64 / 1e6,
                 report.database_version
-            );
+            ))?;
             Ok(Exit::Done)
         }
         Db::Status { output } => {
@@ -48,16 +48,16 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
                 print_json(&status)?;
                 return Ok(Exit::Done);
             }
-            println!("{}  version {}", status.path.display(), status.database_version);
-            println!(
-                "built {}, newest record {}, {} records ({} withdrawn) for {} packages, {:.1} MB\n",
+            print(&format!("{}  version {}\n", status.path.display(), status.database_version))?;
+            print(&format!(
+                "built {}, newest record {}, {} records ({} withdrawn) for {} packages, {:.1} MB\n\n",
                 time(status.built_ms),
                 time(status.newest_modified_ms),
                 status.records,
                 status.withdrawn,
                 status.packages,
                 status.file_size_bytes as f64 / 1e6
-            );
+            ))?;
             let mut table = crate::output::Table::new(&["FEED", "RECORDS", "WITHDRAWN", "NEWEST"]);
             for feed in &status.feeds {
                 table.row(vec![
@@ -67,7 +67,7 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
                     time(feed.newest_modified_ms).into(),
                 ]);
             }
-            println!("{}", table.render());
+            print(&(table.render() + "\n"))?;
             let mut table = crate::output::Table::new(&["ECOSYSTEM", "PACKAGES", "ENTRIES", "VERSION ORDER"]);
             for ecosystem in &status.ecosystems {
                 let order =
@@ -79,7 +79,7 @@ pub fn execute(db: &Db, config: &CliConfig) -> anyhow::Result<Exit> {
                     order.into(),
                 ]);
             }
-            print!("{}", table.render());
+            print(&table.render())?;
             Ok(Exit::Done)
         }
     }

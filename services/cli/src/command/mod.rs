@@ -32,7 +32,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<Exit> {
     }
     let loaded = load::<CliConfig>(NAME, &arguments.config).map_err(|error| UsageError(error.to_string()))?;
     if arguments.config.print_config {
-        print!("{}", loaded.print());
+        crate::output::print(&loaded.print())?;
         return Ok(Exit::Done);
     }
     let Some(command) = &arguments.command else {
@@ -60,7 +60,8 @@ pub fn info() -> ServiceInfo {
     ServiceInfo::new(NAME, env!("CARGO_PKG_VERSION"))
 }
 
-/// Logs are for services; on a terminal only warnings are wanted, unless the user set a level or asked for more.
+/// Logs are for services; on a terminal only warnings are wanted, unless the user set a level or asked for more. What the
+/// join says of partitions means nothing where there is no broker.
 fn quiet_unless_asked(config: &mut CliConfig, command: &Command, set: &[String]) {
     let verbose = match command {
         Command::Scan(scan) => scan.verbose,
@@ -68,7 +69,8 @@ fn quiet_unless_asked(config: &mut CliConfig, command: &Command, set: &[String])
         _ => false,
     };
     if !set.iter().any(|key| key == "telemetry.log_level") {
-        config.telemetry.log_level = if verbose { "plimsoll=info,warn" } else { "warn" }.to_owned();
+        config.telemetry.log_level =
+            if verbose { "plimsoll=info,plimsoll_correlator=warn,warn" } else { "warn" }.to_owned();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local;
-use crate::output::{Files, Policy, ResultFile, print_json, report_table};
+use crate::output::{Files, Policy, ResultFile, print, print_json, report_table};
 
 /// Largest report that is taken from the portal, in bytes.
 const REPORT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -33,7 +33,7 @@ pub fn execute(arguments: &arguments::Report, config: &CliConfig) -> anyhow::Res
         Format::Json => print_json(&report)?,
         Format::Table => {
             let shown = (arguments.verbose || files.all).then_some(&files);
-            print!("{}", report_table(&report, left_out, shown));
+            print(&report_table(&report, left_out, shown))?;
         }
     }
     Ok(policy.judge(&report.packages))

@@ -24,7 +24,7 @@ use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::exit::UsageError;
 use crate::local::{Local, Positions, Resolver};
-use crate::output::{Policy, ResultFile, print_json, report_table};
+use crate::output::{Policy, ResultFile, print, print_json, report_table};
 
 /// Longest wait for broker and registry.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
@@ -285,7 +285,7 @@ fn finish(
     file.take_output()?;
     match arguments.output.output {
         Format::Json => print_json(&report)?,
-        Format::Table => print!("{}", report_table(&report, 0, None)),
+        Format::Table => print(&report_table(&report, 0, None))?,
     }
     Ok(match (code, policy.judge(&report.packages)) {
         (0, Exit::PolicyBroken) => Exit::PolicyBroken,

@@ -18,7 +18,7 @@ use crate::Exit;
 use crate::arguments::{self, Format};
 use crate::config::CliConfig;
 use crate::local::Local;
-use crate::output::{Policy, ResultFile, fitted, print_json, print_warnings, scan_json, scan_table};
+use crate::output::{Policy, ResultFile, fitted, print, print_json, print_warnings, scan_json, scan_table};
 
 /// Longest wait for broker and registry, in seconds.
 const CONNECT_MAX_SECONDS: u64 = 30;
@@ -50,7 +50,7 @@ pub fn execute(arguments: &arguments::Scan, config: &CliConfig) -> anyhow::Resul
     file.take_output()?;
     match arguments.output.output {
         Format::Json => print_json(&result)?,
-        Format::Table => print!("{}", scan_table(&result, arguments.verbose)),
+        Format::Table => print(&scan_table(&result, arguments.verbose))?,
     }
     Ok(policy.judge(&result.packages))
 }

@@ -79,13 +79,30 @@ impl ResultFile {
 /// Prints a value as indented JSON.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// If standard output cannot be written, for another reason than that its reader has enough (`| head`).
 pub fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    out.flush()?;
-    Ok(())
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    unless_closed(written.and_then(|()| writeln!(out)).and_then(|()| out.flush()))
+}
+
+/// Prints a text as it is.
+///
+/// # Errors
+/// As of [`print_json`].
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A reader that has enough is no fault: the exit code still says what was found.
+fn unless_closed(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output cannot be written")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether to colour (no-color.org).
