@@ -175,6 +175,8 @@
   }
 
   function watchEsm(isMainThread) {
+    // The loaders' own thread tells without asking this one.
+    if (silent) return;
     if (typeof Module.registerHooks === 'function') {
       Module.registerHooks({
         __proto__: null,

@@ -6,6 +6,7 @@
 mod support;
 
 mod application;
+mod blind;
 mod bundles;
 mod permission;
 mod preloads;
