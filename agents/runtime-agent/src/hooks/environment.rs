@@ -247,6 +247,32 @@ mod tests {
         assert_eq!(environment("/a\"b").1, [Language::Node, Language::Php]);
     }
 
+    /// PHP would end with a fatal error, and Node.js before the application begins.
+    #[test]
+    fn a_hook_that_could_not_be_opened_stays_out() {
+        let (environment, _) = environment("/h");
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("php.ini"), "open_basedir = /srv\n").unwrap();
+        let confined = directory.path().to_str().unwrap();
+        for (variable, value, word, without) in [
+            ("PHPRC", "", "app", ""),
+            ("PHPRC", confined, "app", "PHP_INI_SCAN_DIR"),
+            ("PHP_INI_SCAN_DIR", confined, "app", "PHP_INI_SCAN_DIR"),
+            ("NODE_OPTIONS", "--permission", "app", "NODE_OPTIONS"),
+            ("PHPRC", "", "--permission", "NODE_OPTIONS"),
+        ] {
+            let mut command = Command::new("program");
+            command.env_remove("PHPRC").env_remove("PHP_INI_SCAN_DIR").env_remove("NODE_OPTIONS");
+            command.arg(word).env(variable, value);
+            assert_eq!(environment.apply(&mut command), None);
+            for name in ["LD_AUDIT", "PYTHONPATH", "NODE_OPTIONS", "RUBYOPT", "PHP_INI_SCAN_DIR"] {
+                let set = command.get_envs().find_map(|(key, set)| set.filter(|_| key == name));
+                let has_hook = set.is_some_and(|set| set.to_string_lossy().contains("/h/"));
+                assert_eq!(has_hook, name != without, "{variable}={value} {word}: {name}");
+            }
+        }
+    }
+
     #[test]
     fn nothing_where_the_command_enters_another_root() {
         let (environment, _) = environment("/h");

@@ -331,6 +331,7 @@ mod tests {
         }
         assert!(Python.expects(b"/usr/bin/python2.7", b"python\0-V").is_some());
         assert!(Node.expects(b"/usr/bin/bun", b"bun\0x.js").is_some_and(|reason| reason.contains("Bun")));
+        assert!(Node.expects(b"/usr/bin/deno", b"deno\0x.js").is_some_and(|reason| reason.contains("Deno")));
         assert_eq!(Php.expects(b"/usr/sbin/php-fpm8.2", b"php-fpm8.2\0-F"), None);
         assert_eq!(Php.expects(b"/usr/bin/lsphp82", b""), None);
         assert!(Php.expects(b"/usr/bin/swoole-cli", b"swoole-cli\0-n\0x.php").is_some());
