@@ -328,6 +328,43 @@ mod tests {
         found
     }
 
+    /// A path that was cut may be any file's; our own files and namespaces are no use of a package.
+    #[test]
+    fn reports_prove_uses_of_the_applications_files_alone() {
+        use ReportKind::{AuditStarted, Emptied, HookFailed, HookStarted, Module, Namespace, Object};
+        let own = format!("/tmp{}x/hooks/ruby/feature_hook.rb", String::from_utf8_lossy(DIRECTORY_MARK));
+        let python = Language::Python;
+        for (kind, path, truncated, expected) in [
+            (Module(python), "/nowhere/a.py", false, Some((usage_kind::MODULE, probe::PYTHON_IMPORT, "a"))),
+            (
+                Module(Language::Node),
+                "/nowhere/a.js",
+                false,
+                Some((usage_kind::MODULE, probe::NODE_MODULE, "a")),
+            ),
+            (Object, "/nowhere/a.so", false, Some((usage_kind::LIBRARY, probe::LD_AUDIT, ""))),
+            (AuditStarted, "/nowhere/a", false, Some((usage_kind::EXECUTABLE, probe::LD_AUDIT, ""))),
+            (Module(python), "/nowhere/a.py", true, None),
+            (Module(python), "a.py", false, None),
+            (Module(python), "", false, None),
+            (Module(Language::Ruby), &own, false, None),
+            (Object, &own, false, None),
+            (Namespace, "/nowhere/a", false, None),
+            (HookStarted(python), "/nowhere/python3", false, None),
+            (HookFailed(python), "/nowhere/a.py", false, None),
+            (Emptied, "/nowhere/a", false, None),
+        ] {
+            let (name, path) = (b"a".to_vec(), path.as_bytes().to_vec());
+            let report = Report { kind, pid: u32::MAX, lost: 0, truncated, name, path };
+            let found = uses(&mut Places::default(), &Coverage::default(), &report);
+            let seen: Vec<_> = found
+                .iter()
+                .map(|each| (each.observation.kind, each.probe, each.observation.name.as_str()))
+                .collect();
+            assert_eq!(seen, expected.into_iter().collect::<Vec<_>>(), "{report:?}");
+        }
+    }
+
     #[test]
     fn what_a_program_without_the_environment_starts_is_not_measured() {
         let check = |arguments: &[&str], expected: bool| {
