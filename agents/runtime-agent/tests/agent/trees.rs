@@ -98,6 +98,40 @@ fn a_shell_from_a_server_is_an_alert() {
     assert_eq!(alerts[0].artifact, "component/backend/pythonapp/1.0");
 }
 
+/// Whose file it is cannot be told: of nothing there may be said that it was not used.
+#[test]
+fn a_path_too_long_to_be_told_is_a_loss() {
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let (agent, collected) = support::start(support::config());
+    let root = tempfile::tempdir().unwrap();
+    let lost = |directories: usize| {
+        let tree = support::tree(&agent, root.path());
+        let script = format!(
+            "import os\nos.chdir('{}')\nfor _ in range({directories}): os.mkdir('d' * 100); os.chdir('d' * 100)\n\
+             open('x.py', 'w').close(); open('x.py').read()",
+            root.path().display()
+        );
+        support::run(&tree, support::python().args(["-c", &script]));
+        tree.workload_id().to_owned()
+    };
+    let [short, long] = [2, 60].map(|directories| {
+        let id = lost(directories);
+        std::fs::remove_dir_all(root.path().join("d".repeat(100))).unwrap();
+        id
+    });
+    agent.stop(false);
+    for (id, expected) in [(short, false), (long, true)] {
+        let lost = |workload: &plimsoll_schemas::events::RuntimeWorkload| {
+            let of_files = workload.losses.iter().filter(|loss| loss.probe == "ebpf-files");
+            of_files.map(|loss| loss.events_lost).sum::<i64>()
+        };
+        let workloads = collected.workloads().into_iter().filter(|workload| workload.workload_id == id);
+        assert_eq!(workloads.map(|workload| lost(&workload)).sum::<i64>() > 0, expected, "{id}");
+    }
+}
+
 #[test]
 fn losses_are_counted() {
     if support::no_ebpf().is_some() {
