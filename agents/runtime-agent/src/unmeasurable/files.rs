@@ -86,8 +86,8 @@ fn of_script(mut opened: File, metadata: &std::fs::Metadata, path: &[u8]) -> Opt
             "/{place} was made by {bundler} of modules that are not files any more, where no probe sees them; {remedy}"
         )))),
         Made::Minified => Some(Found::Hidden(unmeasurable(format!(
-            "/{place} was minified, as bundles are: packages in it are not files any more, where no probe sees them; \
-             {remedy}"
+            "/{place} is as dense as minifiers and bundlers write: packages in it would be no files any more, where no \
+             probe sees them; {remedy}, or format the file if it is no bundle"
         )))),
         Made::Alone => Some(Found::Alone(unmeasurable(format!(
             "no package was loaded, and /{place} needs no other file: it may be a bundle that holds them, where no probe \
@@ -107,8 +107,10 @@ mod tests {
         let file = directory.path().join("main.js");
         let long = format!("{}\n// @bun", " ".repeat(300_000));
         let alone = "function add(first, second) {\n  return first + second;\n}\n".repeat(100);
+        let dense = "const a=require('a');module.exports=(b,c)=>a(b,c)||a(c,b);".repeat(5);
         for (text, expected) in [
             ("const express = require('express');\n", None),
+            (&dense, Some("format the file if it is no bundle")),
             ("/******/ (() => { // webpackBootstrap\n", Some("made by webpack")),
             (&long, Some("made by Bun")),
             (&alone, Some("no package was loaded")),

@@ -1,5 +1,5 @@
 //! Reads METADATA and PKG-INFO (core metadata specification): name, version, licence, dependencies.
-//! Never evaluates a marker: a dependency counts unless it is only for an extra.
+//! Never guesses what a marker says: a dependency counts unless it is only for an extra, or for another Python.
 
 use super::{Distribution, Format, MAX_METADATA_BYTES, MAX_SMALL_FILE_BYTES};
 use crate::bounds::LeftOut;
@@ -47,7 +47,7 @@ pub(crate) fn read(survey: &mut Survey<'_>, distribution: &Distribution<'_>) -> 
         name: field(survey, distribution, &stanza, "Name"),
         version: field(survey, distribution, &stanza, "Version"),
         licenses: licenses(&stanza),
-        dependencies: requires_dist(&stanza, &mut left_out),
+        dependencies: requires_dist(&stanza, python_of(distribution.marker), &mut left_out),
     };
     let mut problem = damage_of(&stanza, &path::display(named));
     if !is_name(&metadata.name) {
@@ -85,7 +85,7 @@ pub(super) fn has_description(bytes: &[u8]) -> bool {
     [b"\n\n".as_slice(), b"\n\r\n"].iter().any(|end| memchr::memmem::find(bytes, end).is_some())
 }
 
-/// The metadata in `bytes` alone, and what is damaged in it; `None` unless it names a distribution and version.
+/// The metadata in `bytes` alone, of whatever Python, and what is damaged in it; `None` unless it names a distribution and version.
 pub(super) fn of(bytes: &[u8], left_out: &mut LeftOut) -> Option<(Metadata, Option<String>)> {
     let stanza = Stanzas::new(bytes, None).next()?;
     let text = |name: &str| String::from_utf8_lossy(stanza.get(name).unwrap_or_default()).into_owned();
@@ -93,7 +93,7 @@ pub(super) fn of(bytes: &[u8], left_out: &mut LeftOut) -> Option<(Metadata, Opti
         name: text("Name"),
         version: text("Version"),
         licenses: licenses(&stanza),
-        dependencies: requires_dist(&stanza, left_out),
+        dependencies: requires_dist(&stanza, None, left_out),
     };
     let problem = damage_of(&stanza, &metadata.name);
     (is_name(&metadata.name) && is_version(&metadata.version)).then_some((metadata, problem))
@@ -164,14 +164,53 @@ fn licenses(stanza: &Stanza<'_>) -> Vec<String> {
     }
 }
 
-fn requires_dist(stanza: &Stanza<'_>, left_out: &mut LeftOut) -> Vec<String> {
+/// Major and minor number of a Python.
+type Python = (u32, u32);
+
+/// The Python that a distribution is for, by its path: `lib/python3.11/site-packages/…`. Debian's own names none.
+fn python_of(marker: &[u8]) -> Option<Python> {
+    let mut directories = marker.split(|byte| *byte == b'/').rev();
+    directories.find_map(|name| version_of(std::str::from_utf8(name.strip_prefix(b"python")?).ok()?))
+}
+
+fn version_of(text: &str) -> Option<Python> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Whether a marker (PEP 508) asks for another Python than this one: one of the comparisons that must all hold does not.
+fn is_for_another(marker: &str, python: Python) -> bool {
+    let may_be_either = marker.contains('(') || marker.split_whitespace().any(|word| word == "or");
+    !may_be_either && marker.split(" and ").any(|comparison| fails(comparison, python) == Some(true))
+}
+
+/// Of `python_version < "3.10"`; `None` for whatever else.
+fn fails(comparison: &str, python: Python) -> Option<bool> {
+    let rest = comparison.trim().strip_prefix("python_version")?.trim_start();
+    let operator = rest.split(['"', '\'']).next()?;
+    let wanted = version_of(rest[operator.len()..].trim().trim_matches(['"', '\'']))?;
+    let holds = match operator.trim() {
+        "<" => python < wanted,
+        "<=" => python <= wanted,
+        ">" => python > wanted,
+        ">=" => python >= wanted,
+        "==" => python == wanted,
+        "!=" => python != wanted,
+        _ => return None,
+    };
+    Some(!holds)
+}
+
+fn requires_dist(stanza: &Stanza<'_>, python: Option<Python>, left_out: &mut LeftOut) -> Vec<String> {
     let required = left_out.first(stanza.all("Requires-Dist"), MAX_DEPENDENCIES, "dependencies");
     required
         .into_iter()
         .filter_map(|value| {
             let text = String::from_utf8_lossy(value);
             let (requirement, marker) = text.split_once(';').unwrap_or((&text, ""));
-            if names_extra(marker) { None } else { requirement_name(requirement) }
+            let is_left_out =
+                names_extra(marker) || python.is_some_and(|python| is_for_another(marker, python));
+            if is_left_out { None } else { requirement_name(requirement) }
         })
         .collect()
 }
@@ -225,9 +264,14 @@ mod tests {
 
     #[track_caller]
     fn check(metadata: &str, licenses_expect: &[&str], dependencies: &[&str]) {
+        check_of(None, metadata, licenses_expect, dependencies);
+    }
+
+    #[track_caller]
+    fn check_of(python: Option<Python>, metadata: &str, licenses_expect: &[&str], dependencies: &[&str]) {
         let stanza = Stanzas::new(metadata.as_bytes(), None).next().unwrap_or_default();
         assert_eq!(licenses(&stanza), licenses_expect, "{metadata}");
-        assert_eq!(requires_dist(&stanza, &mut LeftOut::default()), dependencies, "{metadata}");
+        assert_eq!(requires_dist(&stanza, python, &mut LeftOut::default()), dependencies, "{metadata}");
     }
 
     #[test]
@@ -249,6 +293,39 @@ mod tests {
             &[],
             &["b", "c"],
         );
+    }
+
+    #[test]
+    fn dependencies_of_another_python() {
+        for (marker, counts) in [
+            ("python_version < '3.10'", false),
+            ("python_version<\"3.11\"", false),
+            ("python_version <= '3.11'", true),
+            ("python_version >= '3.8' and python_version < '3.11'", false),
+            ("python_version >= '3.8' and sys_platform == 'win32'", true),
+            ("python_version > '3.9'", true),
+            ("python_version == '3.11'", true),
+            ("python_version != '3.11'", false),
+            // Not told for certain.
+            ("python_version < '3.10' or sys_platform == 'linux'", true),
+            ("(python_version < '3.10') and os_name == 'posix'", true),
+            ("python_full_version < '3.10'", true),
+            ("'3.10' > python_version", true),
+            ("python_version in '3.8 3.9'", true),
+            ("python_version < 'x'", true),
+        ] {
+            let metadata = format!("Requires-Dist: a ; {marker}\n");
+            check_of(Some((3, 11)), &metadata, &[], if counts { &["a"] } else { &[] });
+            check(&metadata, &[], &["a"]);
+        }
+        for (path, python) in [
+            ("app/lib/python3.11/site-packages/a-1.dist-info/METADATA", Some((3, 11))),
+            ("usr/lib/python3/dist-packages/a-1.dist-info/METADATA", None),
+            ("opt/python3.9/lib/python3.12/site-packages/a-1.dist-info/METADATA", Some((3, 12))),
+            ("app/pythonx.y/a-1.dist-info/METADATA", None),
+        ] {
+            assert_eq!(python_of(path.as_bytes()), python, "{path}");
+        }
     }
 
     #[test]
