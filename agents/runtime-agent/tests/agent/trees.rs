@@ -98,6 +98,41 @@ fn a_shell_from_a_server_is_an_alert() {
     assert_eq!(alerts[0].artifact, "component/backend/pythonapp/1.0");
 }
 
+/// Scripts of packages that an installer runs are no use of them, whatever they load.
+#[test]
+fn what_an_installer_starts_uses_nothing() {
+    if support::no_ebpf().is_some() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(root.path().join(name).parent().unwrap()).unwrap();
+        std::fs::write(root.path().join(name), text).unwrap();
+    };
+    write("pkg/__init__.py", "");
+    write("work.py", "import pkg");
+    let starter = "import subprocess, sys\nsubprocess.run([sys.executable, '-B', 'work.py'], check=True)";
+    for (tool, expected) in [("pip", false), ("serve", true)] {
+        let tool = format!("bin/{tool}");
+        write(&tool, starter);
+        let (agent, collected) = support::start(support::config());
+        let tree = support::tree(&agent, root.path());
+        let mut command = Command::new("env");
+        command
+            .arg("-C")
+            .arg(root.path())
+            .arg(support::python().get_program())
+            .args(["-B", &tool, "install"]);
+        support::run(&tree, &mut command);
+        agent.stop(false);
+        let is_loaded = collected
+            .items()
+            .iter()
+            .any(|(_, item)| item.kind == "module" && item.path == b"pkg/__init__.py");
+        assert_eq!(is_loaded, expected, "{tool}");
+    }
+}
+
 /// Whose file it is cannot be told: of nothing there may be said that it was not used.
 #[test]
 fn a_path_too_long_to_be_told_is_a_loss() {
