@@ -249,6 +249,14 @@ impl Question<'_> {
             && let Some(gap) = current.gap(canonical)
         {
             entry = unresolved(self.artifact, path, &gap, self.now_ms);
+        } else if let Some(doubt) = current.doubt(self.root, self.tree, path) {
+            self.root.doubted.waits(path, self.asked_at);
+            // The operating system's own database speaks of all paths, and was read: the role says so.
+            entry.owners.retain(|owner| owner.kind == PackageKind::Os.as_str());
+            entry.state = ownership_state::UNRESOLVED.into();
+            entry.reason = format!(
+                "{doubt}; of the host outside the component's root only what lies near the used files is looked at"
+            );
         }
         entry
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_catalog::tree::{Near, Surroundings, path as paths};
+use plimsoll_catalog::tree::{Near, path as paths};
 use plimsoll_catalog::{DirectoryTree, FileTree, OwnershipIndex, Warning};
 use plimsoll_kit::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS_BUCKETS};
 
@@ -26,10 +26,6 @@ const TICK_MS: i64 = 20;
 const COVER_INTERVAL: Duration = Duration::from_secs(2);
 /// See [`COVER_INTERVAL`].
 const COVER_REST: u32 = 10;
-/// Most indexes of what lies near the asked paths that are built for one root; then one of the whole root is.
-const MAX_NEAR_BUILDS: u32 = 8;
-/// Most paths near which databases are looked for in one root; beyond, the whole root is walked, too.
-const MAX_NEAR_PATHS: usize = 100_000;
 /// How often a request looks whether another one has built the index that it waits for.
 const BUILD_WAIT: Duration = Duration::from_millis(500);
 
@@ -51,46 +47,40 @@ pub struct Indexed {
 }
 
 impl Indexed {
-    /// The index for these paths of the root: of what lies near them where that is certain to tell their owners.
+    /// The index for these paths of the root: of what lies near them, and near those that wait, where only that is looked at.
     fn build_for(root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Self {
-        if let Some(surroundings) = Self::surroundings_of(root, tree, asked) {
-            let indexed = Self::build(tree, &Near::new(tree, &surroundings));
-            match asked.iter().find(|path| !surroundings.is_certain(tree, &indexed.index, path)) {
-                None => return Self { near: Some(surroundings.generation), ..indexed },
-                Some(path) => {
-                    let path = paths::display(path);
-                    tracing::debug!(path, "may be owned by what lies far away: the whole root is walked");
-                }
+        let waiting = root.waiting_paths();
+        // A copy, so that requests that the last index answers need not wait while the next one is built.
+        let surroundings = root.near().as_mut().map(|surroundings| {
+            for path in asked.iter().copied().chain(waiting.iter().map(Vec::as_slice)) {
+                surroundings.add(tree, path);
             }
+            surroundings.clone()
+        });
+        match surroundings {
+            Some(surroundings) => {
+                let indexed = Self::build(tree, &Near::new(tree, &surroundings));
+                Self { near: Some(surroundings.generation), ..indexed }
+            }
+            None => Self::build(tree, tree),
         }
-        *root.near.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Self::build(tree, tree)
     }
 
-    /// What lies near all paths asked so far and these; `None` where that is too much. A copy, so that requests that the
-    /// last index answers need not wait while the next one is built.
-    fn surroundings_of(root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> Option<Surroundings> {
-        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
-        let surroundings = near.as_mut()?;
-        for path in asked {
-            surroundings.add(tree, path);
-        }
-        surroundings.builds += 1;
-        let is_little = surroundings.builds <= MAX_NEAR_BUILDS && surroundings.path_count() <= MAX_NEAR_PATHS;
-        is_little.then(|| surroundings.clone())
-    }
-
-    /// Good for these paths of the root, as far as what lies near them goes.
+    /// Has what lies near these paths of the root, where only that is looked at.
     fn is_near_enough(&self, root: &Root, tree: &DirectoryTree, asked: &[&[u8]]) -> bool {
         let Some(generation) = self.near else { return true };
-        let mut near = root.near.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut near = root.near();
         let Some(surroundings) = &mut *near else { return false };
         for path in asked {
             surroundings.add(tree, path);
         }
         surroundings.generation == generation
-            && surroundings.path_count() <= MAX_NEAR_PATHS
-            && asked.iter().all(|path| surroundings.is_certain(tree, &self.index, path))
+    }
+
+    /// Why what lies far away, which nobody looked at, may own `path`; `None` if that is out of the question.
+    pub fn doubt(&self, root: &Root, tree: &DirectoryTree, path: &[u8]) -> Option<String> {
+        self.near?;
+        root.near().as_ref()?.doubt(tree, &self.index, path)
     }
 
     fn build(tree: &DirectoryTree, seen: &dyn FileTree) -> Self {

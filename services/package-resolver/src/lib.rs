@@ -16,6 +16,7 @@ pub mod deadline;
 pub mod drift;
 pub mod index_cache;
 mod java_package;
+mod late;
 pub mod layers;
 mod pace;
 mod published;

@@ -4,10 +4,12 @@
 //! What a root tells only after the deadline is published all the same: the agent has gone on, the join has not.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use plimsoll_catalog::tree::path as paths;
+use plimsoll_catalog::{DirectoryTree, FileTree as _};
 use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::PackageOwnership;
@@ -121,11 +123,15 @@ impl Resolver {
 
     /// Those with an answer, too: the agent tells one class of each, and archives that came later may have brought another.
     fn answer_once_more(self: &Arc<Self>, key: &Key, root: &Arc<Root>) {
-        let paths = root.asked.all().into_iter().map(|path| PathQuery { path, ..PathQuery::default() });
+        let mut paths = root.doubted.all();
+        // Of a host it would mean walking all of it once more.
+        if root.component || root.is_replica {
+            paths.extend(root.asked.all());
+        }
+        let paths = paths.into_iter().map(|path| PathQuery { path, ..PathQuery::default() });
         let (artifact, workload_id) = key.clone();
         let query = Query { request_id: 0, artifact, workload_id, paths: paths.collect() };
-        // Of a host it would mean walking all of it once more.
-        if !query.paths.is_empty() && (root.component || root.is_replica) {
+        if !query.paths.is_empty() {
             let (resolver, artifact) = (self.clone(), query.artifact.clone());
             // It is published; who asked is gone.
             let nobody: Reply = Arc::new(move |reply| {
@@ -134,7 +140,7 @@ impl Resolver {
                     tracing::error!(
                         artifact,
                         reason,
-                        "the last answers about Java packages are not published"
+                        "the last answers about Java packages and files in doubt are not published"
                     );
                 }
             });
@@ -184,17 +190,30 @@ impl Resolver {
             let Some(resolver) = resolver.upgrade() else { return };
             if let Some(root) = root.upgrade() {
                 root.overdue.store(true, Ordering::Release);
+                resolver.tell_late(&query, &root);
             }
             let reason = format!(
                 "not answered within {timeout:?}: its file system hangs, or its databases are being read"
             );
-            tracing::warn!(
-                artifact = query.artifact,
-                workload_id = query.workload_id,
-                "a request was {reason}"
-            );
             resolver.give(&query, &reply, resolver.without_root(&query, &reason), "deadline");
         })
+    }
+
+    fn tell_late(&self, query: &Query, root: &Root) {
+        let told = root.late.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now());
+        let Some(count) = told else { return };
+        let timeout = self.settings.request_deadline();
+        let message = format!(
+            "{count} requests about a root were not answered within {timeout:?}: its file system hangs, or its package \
+             databases are being read; their paths are unresolved until then. If it goes on, look whether a network or \
+             FUSE file system of the workload hangs, or raise resolver.request_deadline_ms"
+        );
+        // Whoever runs a command is told at its end, if something is still open then.
+        if self.settings.near {
+            tracing::info!(artifact = query.artifact, workload_id = query.workload_id, "{message}");
+        } else {
+            tracing::warn!(artifact = query.artifact, workload_id = query.workload_id, "{message}");
+        }
     }
 
     fn work(&self, root: &Root, job: &Job) {
@@ -237,6 +256,9 @@ impl Resolver {
         // Nor do copies.
         let files: Vec<&[u8]> = files.into_iter().filter(|path| copied_file_of(path).is_none()).collect();
         let host = root.component.then(|| self.roots.host_of(&query.workload_id)).flatten();
+        if let Some(host) = &host {
+            add_sites(host, &tree, &files);
+        }
         let until = java_packages.iter().map(|path| root.asked.since(path, asked_at)).max();
         let archives = until.map(|until| Archives { until, is_last });
         let found = self.indexes.find(&query.artifact, root, &tree, &files, archives);
@@ -303,6 +325,16 @@ impl Resolver {
                 Err(full)
             }
         }
+    }
+}
+
+/// An interpreter's packages in a component's directory can name files of the host outside of it.
+fn add_sites(host: &Root, component: &DirectoryTree, files: &[&[u8]]) {
+    let place = paths::normalize(component.root_path());
+    let Ok(tree) = host.tree() else { return };
+    let Some(surroundings) = &mut *host.near() else { return };
+    for file in files.iter().filter(|_| !place.is_empty()) {
+        surroundings.add_site_of(&tree, &paths::join(&place, file));
     }
 }
 

@@ -13,6 +13,7 @@ use plimsoll_catalog::{DirectoryOptions, DirectoryTree, OwnershipIndex};
 use crate::asked::Asked;
 use crate::beneath;
 use crate::index_cache::{Indexed, LastIndex};
+use crate::late::Late;
 use crate::layers::{LowerLayers, MAX_LAYERS};
 use crate::workers::Waiting;
 
@@ -34,9 +35,13 @@ pub struct Root {
     /// Its first index, as long as there is room for it: with archives that may be gone since.
     pub first: OnceLock<Weak<Indexed>>,
     /// What lies near all paths that were asked for, while only that is looked at; `None`: the whole root is.
-    pub near: Mutex<Option<Surroundings>>,
+    near: Mutex<Option<Surroundings>>,
     /// The Java packages that it was asked about.
     pub asked: Asked,
+    /// Files that what was not looked at may own: asked once more at the end, when more of it has been.
+    pub doubted: Asked,
+    /// When it was last said that its answers are late.
+    pub late: Mutex<Late>,
     /// The connection that announced it.
     connection: u64,
 }
@@ -77,6 +82,18 @@ impl Root {
             Ok(path) if path.is_absolute() => tree.with_root_path(&path.into_os_string().into_vec()),
             _ => tree,
         })
+    }
+
+    /// What lies near all paths that were asked for, where only that is looked at.
+    pub fn near(&self) -> MutexGuard<'_, Option<Surroundings>> {
+        self.near.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The paths that were asked for and wait.
+    pub fn waiting_paths(&self) -> Vec<Vec<u8>> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Behind `?` stands what is no place.
+        waiting.paths().filter(|path| !path.starts_with(b"?")).map(<[u8]>::to_vec).collect()
     }
 
     /// The root directory.
@@ -171,6 +188,8 @@ impl Roots {
             last: LastIndex::default(),
             first: OnceLock::new(),
             asked: Asked::default(),
+            doubted: Asked::default(),
+            late: Mutex::default(),
             connection,
         };
         let replaced = roots.insert(key, Arc::new(root));

@@ -41,6 +41,13 @@ pub struct Waiting {
     scheduled: bool,
 }
 
+impl Waiting {
+    /// The paths of all questions that wait.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.jobs.iter().flat_map(|job| &job.query.paths).map(|asked| asked.path.as_slice())
+    }
+}
+
 /// Too much waits for the root.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} paths wait for the root's file system; ask again later")]

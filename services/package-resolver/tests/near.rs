@@ -29,6 +29,8 @@ fn owners_of_a_host_are_found_near_what_is_asked() {
     // An editable installation, far from its sources.
     write(root, "home/u/work/pyproject.toml", "");
     write(root, "home/u/work/src/mine.py", "");
+    write(root, "home/u/alone.py", "");
+    write(root, "home/u/hook.cjs", "");
     let info = "opt/other/lib/python3.11/site-packages/mine-2.dist-info";
     write(root, &format!("{info}/METADATA"), "Metadata-Version: 2.1\nName: mine\nVersion: 2\n");
     write(root, &format!("{info}/RECORD"), "");
@@ -57,7 +59,29 @@ fn owners_of_a_host_are_found_near_what_is_asked() {
         let late = owner("opt/late/lib/python3.11/site-packages/late.py");
         assert!(!near || late.starts_with("owned late@1 "), "{late}");
         std::fs::remove_dir_all(root.join("opt/late")).unwrap();
-        // For this the whole host must be walked.
+        // However much is asked for, a whole host is not walked.
+        for number in 0..12 {
+            let site = format!("opt/p{number}/lib/python3.11/site-packages");
+            install(&site, "more");
+            let more = owner(&format!("{site}/more.py"));
+            assert!(!near || more.starts_with("owned more@1 "), "{more}");
+        }
+        assert!(owner("home/u/hook.cjs").starts_with("unowned "), "near: {near}");
+        // An installation far away may name these.
+        for (file, manifest) in [("work/src/mine.py", "work/pyproject.toml"), ("alone.py", ".pth")] {
+            let entry = agent.one(HOST, "w", &format!("home/u/{file}"));
+            let expect = if !near {
+                if file == "alone.py" { "unowned " } else { "owned mine@2 " }
+            } else {
+                assert!(entry.reason.contains(manifest), "{}", entry.reason);
+                assert_eq!(entry.role, "code", "no package of the operating system owns it");
+                "unresolved "
+            };
+            assert!(brief(&entry).starts_with(expect), "near: {near}: {entry:?}");
+        }
+        let mut owner = |path: &str| brief(&agent.one(HOST, "w", path));
+        // Once that was used, too, it is known.
+        owner("opt/other/lib/python3.11/site-packages/other.py");
         assert!(owner("home/u/work/src/mine.py").starts_with("owned mine@2 "), "near: {near}");
     }
 }

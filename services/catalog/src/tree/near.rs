@@ -5,12 +5,17 @@ use super::{
     Contents, DirectoryEntry, FileKind, FileTree, MAX_UNREADABLE, Metadata, Resolved, TreeError, Walk,
     WalkSummary, path,
 };
+use crate::bounds::bound;
 use crate::digest::{Digested, DigestedFiles, Digester};
 use crate::{ECOSYSTEMS, Owner, OwnershipIndex, java, node, python};
 use std::collections::BTreeSet;
 
 /// Where Debian's packages record their gems, far from the files of these: here, and below each architecture's libraries.
 const GEMS_OF_PACKAGES: &[u8] = b"rubygems-integration";
+/// Most paths that are taken in, in their spellings.
+const MAX_PATHS: usize = bound(100_000, 100);
+/// Sources that an installation can name one by one, or by a directory in which nothing tells of a project.
+const NAMED_ALONE: [&[u8]; 4] = [b".py", b".pyc", b".pyi", b".php"];
 /// Where Debian's PHP records what `pecl install` put below `usr/lib/php`.
 const PEAR_REGISTRY: &[u8] = b"usr/share/php/.registry";
 
@@ -23,51 +28,74 @@ pub struct Surroundings {
     directories_of_java: BTreeSet<Vec<u8>>,
     /// Whether databases that are near none of their packages were taken in: they are the same for all paths.
     has_far: bool,
-    /// How many indexes were built of them; counted by who builds them.
-    pub builds: u32,
     /// Rises with each [`Self::add`] that brought databases: an index built at a lower one lacks these.
     pub generation: u32,
 }
 
 impl Surroundings {
     /// Takes in a path, as asked and as it is once links are followed.
+    /// Beyond [`MAX_PATHS`] it is left out, and its owner is in doubt.
     pub fn add(&mut self, tree: &dyn FileTree, asked: &[u8]) {
+        if self.files.len() >= MAX_PATHS {
+            return;
+        }
         let (walked, resolved) = spellings(tree, asked);
         for path in resolved.iter().chain([&walked]) {
             self.generation += u32::from(self.add_spelling(tree, path));
         }
     }
 
-    /// How many paths were taken in.
-    pub fn path_count(&self) -> usize {
-        self.files.len()
+    /// Takes in the directory of an interpreter's packages in which `file` lies, if it does: these can name files far away.
+    pub fn add_site_of(&mut self, tree: &dyn FileTree, file: &[u8]) {
+        if let Some(site) = site_of(file).filter(|site| !self.directories.contains(*site)) {
+            self.add(tree, site);
+        }
     }
 
-    /// Whether an index of what lies near `asked` tells its owners for certain, having been asked to [`Self::add`] it: an
-    /// installation that lies far away can name files of a project, which nothing near them tells.
-    pub fn is_certain(&self, tree: &dyn FileTree, index: &OwnershipIndex, asked: &[u8]) -> bool {
+    /// Why what lies far away may own `asked`, which no index of what lies near it tells: an installation can name files of
+    /// a project anywhere. `None`: `index`, built after [`Self::add`] took the path in, tells its owners for certain.
+    pub fn doubt(&self, tree: &dyn FileTree, index: &OwnershipIndex, asked: &[u8]) -> Option<String> {
         // The egg-info of a project's sources is no package of its own where an installation leads to them.
         let is_settled = |owner: &Owner<'_>| owner.method != python::METHOD_EGG_INFO;
         if index.lookup(asked).is_some_and(|found| found.owners.iter().all(is_settled)) {
-            return true;
+            return None;
         }
         let (walked, resolved) = spellings(tree, asked);
         let file = resolved.unwrap_or(walked);
+        if !self.files.contains(&file) {
+            return Some(format!(
+                "only the places of the first {MAX_PATHS} used files of a host are looked at"
+            ));
+        }
+        // What an interpreter's own directories of packages hold is recorded beside it.
+        if site_of(&file).is_some() {
+            return None;
+        }
         let above = |is_it: &dyn Fn(&[u8]) -> bool| {
-            path::ancestors(&file).filter(|directory| !directory.is_empty()).any(|directory| {
-                tree.list(directory).is_ok_and(|entries| entries.iter().any(|entry| is_it(&entry.name)))
+            path::ancestors(&file).filter(|directory| !directory.is_empty()).find_map(|directory| {
+                let entries = tree.list(directory).ok()?;
+                let entry = entries.into_iter().find(|entry| is_it(&entry.name))?;
+                Some(path::display(&path::join(directory, &entry.name)))
             })
         };
-        // What an interpreter's own directories of packages hold is recorded beside it.
-        let is_site = |part: &[u8]| part == b"site-packages" || part == b"dist-packages";
-        if path::components(&file).any(is_site) {
-            return true;
-        }
         // Packages in a user's cache are those of projects anywhere.
-        if is_source(&file) || is_source(asked) || node::is_cached_archive(&file) {
-            above(&|name| name == b"os.py")
-        } else {
-            !above(&is_manifest)
+        if std::iter::once(&file[..]).chain(path::ancestors(&file)).any(node::is_cached_archive) {
+            return Some("a package in a cache is that of a project that may lie anywhere".to_owned());
+        }
+        let is_named_alone = |file: &[u8]| NAMED_ALONE.iter().any(|end| file.ends_with(end));
+        let is_named_alone = is_named_alone(&file) || is_named_alone(asked);
+        // Python's own library is no project.
+        if is_named_alone && above(&|name| name == b"os.py").is_some() {
+            return None;
+        }
+        match above(&is_manifest) {
+            Some(manifest) => {
+                Some(format!("an installation elsewhere on the host may name the project of /{manifest}"))
+            }
+            None if is_named_alone => Some(
+                "an installation elsewhere on the host may name it (a .pth file, an install-path)".into(),
+            ),
+            None => None,
         }
     }
 
@@ -213,10 +241,12 @@ fn spellings(tree: &dyn FileTree, asked: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     (walked, tree.resolve(&asked).ok().map(|resolved| resolved.path))
 }
 
-/// Code of a language in which a project can be installed in place. Python's own library has an `os.py` above it.
-fn is_source(file: &[u8]) -> bool {
-    const ENDINGS: [&[u8]; 9] = [b".py", b".pyc", b".pyi", b".js", b".cjs", b".mjs", b".ts", b".rb", b".php"];
-    ENDINGS.iter().any(|end| file.ends_with(end))
+/// The directory of an interpreter's packages that a file lies in, the outermost one.
+fn site_of(file: &[u8]) -> Option<&[u8]> {
+    let is_site = |directory: &[u8]| {
+        matches!(path::file_name(directory), b"site-packages" | b"dist-packages") && !directory.is_empty()
+    };
+    path::ancestors(file).filter(|directory| is_site(directory)).last()
 }
 
 /// What a project has that can be installed in place: editable (Python), by a link (Node.js, Composer), by path (Bundler).

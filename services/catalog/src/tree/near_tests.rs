@@ -47,6 +47,7 @@ fn what_is_far_is_not_looked_at() {
 #[track_caller]
 fn check(nodes: &[(&str, Node<'_>)], asked: &str, expect: &str, is_certain: bool) {
     let tree = tree(nodes);
+    near_names_the_same_owners(&tree);
     let mut surroundings = Surroundings::default();
     surroundings.add(&tree, asked.as_bytes());
     let near = OwnershipIndex::build(&Near::new(&tree, &surroundings));
@@ -55,10 +56,10 @@ fn check(nodes: &[(&str, Node<'_>)], asked: &str, expect: &str, is_certain: bool
         let owners = index.lookup_in(&tree, asked.as_bytes()).map(|found| found.owners).unwrap_or_default();
         owners.iter().map(|owner| owner.package.package_id.clone()).collect()
     };
-    assert_eq!(surroundings.is_certain(&tree, &near, asked.as_bytes()), is_certain, "{asked}");
+    let doubt = surroundings.doubt(&tree, &near, asked.as_bytes());
+    assert_eq!(doubt.is_none(), is_certain, "{asked}: {doubt:?}");
     assert!(!is_certain || ids(&near) == ids(&whole), "{asked}");
     assert_eq!(owners(&whole, asked), expect, "{asked}");
-    near_names_the_same_owners(&tree);
 }
 
 #[test]
@@ -128,4 +129,149 @@ fn packages_in_a_cache_are_those_of_a_project_far_away() {
         let expect = format!("a package.json {role}");
         check(&nodes, &format!("home/u/.yarn/berry/cache/{asked}"), &expect, false);
     }
+}
+
+/// A tree that counts the directories of which it is asked what they hold.
+struct Counting<'t> {
+    tree: &'t dyn FileTree,
+    lists: std::sync::Mutex<BTreeSet<Vec<u8>>>,
+}
+
+impl FileTree for Counting<'_> {
+    fn metadata(&self, path: &[u8]) -> Result<Metadata, TreeError> {
+        self.tree.metadata(path)
+    }
+
+    fn read(&self, path: &[u8], max_bytes: usize) -> Result<Contents<'_>, TreeError> {
+        self.tree.read(path, max_bytes)
+    }
+
+    fn list(&self, path: &[u8]) -> Result<Vec<DirectoryEntry>, TreeError> {
+        self.lists.lock().unwrap().insert(path.to_vec());
+        self.tree.list(path)
+    }
+
+    fn digest(&self, path: &[u8], digester: &Digester) -> Result<Digested<'_>, TreeError> {
+        self.tree.digest(path, digester)
+    }
+
+    fn is_binary(&self, path: &[u8]) -> bool {
+        self.tree.is_binary(path)
+    }
+
+    fn resolve(&self, path: &[u8]) -> Result<Resolved, TreeError> {
+        self.tree.resolve(path)
+    }
+
+    fn walk(
+        &self,
+        start: &[u8],
+        visit: &mut dyn FnMut(&[u8], FileKind) -> Walk,
+    ) -> Result<WalkSummary, TreeError> {
+        assert!(!start.is_empty(), "the whole tree is walked");
+        self.tree.walk(start, &mut |path, kind| {
+            if kind == FileKind::Directory {
+                self.lists.lock().unwrap().insert(path.to_vec());
+            }
+            visit(path, kind)
+        })
+    }
+
+    fn layer_of(&self, path: &[u8]) -> Option<&str> {
+        self.tree.layer_of(path)
+    }
+
+    fn root_path(&self) -> &[u8] {
+        self.tree.root_path()
+    }
+}
+
+/// A host with packages of each language in places of their own, beside 1,000 directories that are nobody's matter.
+#[test]
+fn owners_are_those_of_the_whole_host_and_only_what_is_on_the_way_is_read() {
+    const DIRECTORIES_MAX: usize = 24;
+    let jar = Writer::default()
+        .add("META-INF/maven/g/log/pom.properties", b"groupId=g\nartifactId=log\nversion=1\n", Keep::Stored)
+        .add("L.class", b"\xca\xfe", Keep::Stored)
+        .finish();
+    let owned: &[(&str, &[u8])] = &[
+        (
+            "var/lib/dpkg/status",
+            b"Package: libz1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n",
+        ),
+        ("var/lib/dpkg/info/libz1.list", b"/usr/lib/libz.so.1\n"),
+        ("usr/lib/libz.so.1", b""),
+        ("opt/py/lib/python3.12/os.py", b""),
+        (
+            "opt/py/lib/python3.12/site-packages/six-1.dist-info/METADATA",
+            b"Metadata-Version: 2.1\nName: six\nVersion: 1\n",
+        ),
+        ("opt/py/lib/python3.12/site-packages/six-1.dist-info/RECORD", b"six.py,,\n"),
+        ("opt/py/lib/python3.12/site-packages/six.py", b""),
+        ("srv/js/node_modules/left/package.json", br#"{"name":"left","version":"1.0.0"}"#),
+        ("srv/js/node_modules/left/index.js", b""),
+        (
+            "srv/php/vendor/composer/installed.json",
+            br#"{"packages":[{"name":"a/b","version":"1.0.0","install-path":"../a/b"}]}"#,
+        ),
+        ("srv/php/vendor/a/b/c.php", b""),
+        (
+            "srv/rb/gems/3.1.0/specifications/rack-2.0.0.gemspec",
+            b"Gem::Specification.new do |s|\n  s.name = \"rack\"\n  s.version = \"2.0.0\"\nend\n",
+        ),
+        ("srv/rb/gems/3.1.0/gems/rack-2.0.0/lib/rack.rb", b""),
+        ("srv/java/log-1.jar", &jar),
+        ("home/u/hook.cjs", b""),
+        ("home/u/data.txt", b""),
+        ("home/u/alone.py", b""),
+        ("home/u/project/package.json", br#"{"name":"mine","version":"1.0.0"}"#),
+        ("home/u/project/lib/mine.js", b""),
+    ];
+    let far: Vec<String> = (0..1_000).map(|number| format!("data/{}/{number}/x.bin", number % 10)).collect();
+    let nodes: Vec<(&str, Node<'_>)> = owned
+        .iter()
+        .map(|(path, bytes)| (*path, Node::File(bytes)))
+        .chain(far.iter().map(|path| (path.as_str(), Node::File(b"".as_slice()))))
+        .collect();
+    let tree = tree(&nodes);
+    let whole = OwnershipIndex::build(&tree);
+    for (asked, expect, is_certain) in [
+        ("usr/lib/libz.so.1", "libz1 dpkg code", true),
+        ("opt/py/lib/python3.12/os.py", "-", true),
+        ("opt/py/lib/python3.12/site-packages/six.py", "six dist-info code", true),
+        ("srv/js/node_modules/left/index.js", "left package.json code", true),
+        ("srv/php/vendor/a/b/c.php", "a/b composer code", true),
+        ("srv/rb/gems/3.1.0/gems/rack-2.0.0/lib/rack.rb", "rack gem code", true),
+        ("srv/java/log-1.jar", "g:log jar code", true),
+        ("home/u/hook.cjs", "-", true),
+        ("home/u/data.txt", "-", true),
+        ("home/u/alone.py", "-", false),
+        ("home/u/project/lib/mine.js", "-", false),
+        ("home/u/hook/gone.cjs", "-", true),
+    ] {
+        assert_eq!(owners(&whole, asked), expect, "{asked}");
+        let counting = Counting { tree: &tree, lists: std::sync::Mutex::default() };
+        let mut surroundings = Surroundings::default();
+        surroundings.add(&counting, asked.as_bytes());
+        let near = OwnershipIndex::build(&Near::new(&counting, &surroundings));
+        assert_eq!(owners(&near, asked), expect, "{asked}");
+        let doubt = surroundings.doubt(&counting, &near, asked.as_bytes());
+        assert_eq!(doubt.is_none(), is_certain, "{asked}: {doubt:?}");
+        let lists = counting.lists.lock().unwrap();
+        assert!(lists.len() <= DIRECTORIES_MAX, "{asked}: {} directories", lists.len());
+        assert!(!lists.iter().any(|path| path.starts_with(b"data")), "{asked}");
+    }
+}
+
+#[test]
+fn a_path_beyond_the_bound_is_in_doubt() {
+    let tree = tree(&[("home/u/hook.cjs", Node::File(b""))]);
+    let mut surroundings = Surroundings::default();
+    for number in 0..MAX_PATHS {
+        surroundings.add(&tree, format!("tmp/{number}").as_bytes());
+    }
+    surroundings.add(&tree, b"home/u/hook.cjs");
+    let index = OwnershipIndex::build(&Near::new(&tree, &surroundings));
+    assert!(surroundings.doubt(&tree, &index, b"home/u/hook.cjs").is_some());
+    assert!(surroundings.doubt(&tree, &index, b"tmp/0").is_none());
 }
