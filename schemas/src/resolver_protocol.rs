@@ -27,6 +27,10 @@ pub enum ResolverRequest {
         has_upper_directory: bool,
         /// The root is a component's directory: only application packages are looked for.
         component: bool,
+        /// When the workload started, milliseconds since the Unix epoch: no scan of what it was started from lists what
+        /// was made since. 0: not known; then the time of the announcement stands for it.
+        #[serde(default)]
+        started_at_ms: i64,
     },
     /// Asks who owns paths. Answered by one [`ResolverReply::Ownership`] with an entry per path, in order.
     Resolve {
@@ -63,7 +67,8 @@ pub enum ResolverRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathQuery {
     /// Path relative to the artifact's root, without a leading slash; or one of those that begin with a question mark
-    /// (`words::ANY_ARCHIVE`, `words::COPY_OF_ANY_ARCHIVE`, `words::COPY_OF_ANY_FILE`, `words::CLASSES_WITHIN`).
+    /// (`words::ANY_ARCHIVE`, `words::COPY_OF_ANY_ARCHIVE`, `words::COPY_OF_ANY_FILE`, `words::CLASSES_WITHIN`,
+    /// `words::ARCHIVE_ELSEWHERE`).
     #[serde(with = "serde_bytes")]
     pub path: Vec<u8>,
     /// Inode as the workload sees it; 0 if unknown.

@@ -220,6 +220,19 @@ pub const COPY_OF_PACKAGES: &[u8] = b"pkg:";
 /// published: state `owned` if it has, or nobody can tell, and `unowned` if it has none.
 pub const CLASSES_WITHIN: &[u8] = b"?@/";
 
+/// Begins a question which of the artifact's own archives that is which classes came from (`?#/tmp/x/inner.jar`: an absolute
+/// path outside of the component, `?#/vfs:/content/a.war/WEB-INF/lib/x.jar`: a place in JBoss's virtual file system). The
+/// answer's path is that archive's place within the artifact, `owned`; where it is none of them, or nobody can tell, it is the
+/// question, `unowned` or `unresolved`, and is never published.
+pub const ARCHIVE_ELSEWHERE: &[u8] = b"?#/";
+/// Begins the places of JBoss's virtual file system, as paths.
+pub const VIRTUAL_FILES: &[u8] = b"vfs:/";
+
+/// The archive, without its leading slash, that such a question names.
+pub fn archive_elsewhere(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(ARCHIVE_ELSEWHERE)
+}
+
 /// The archive and the directory of the Java package that such a question names.
 pub fn classes_within(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = path.strip_prefix(CLASSES_WITHIN)?;

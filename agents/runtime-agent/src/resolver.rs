@@ -42,6 +42,8 @@ pub struct OpenRoot {
     /// The image's layers, the topmost first; opened when they are announced.
     pub lowers: Vec<PathBuf>,
     pub component: bool,
+    /// When the workload started, milliseconds since the Unix epoch; 0 if unknown.
+    pub started_at_ms: i64,
 }
 
 /// The resolver's answer; no entries: none is to be had.
@@ -209,6 +211,7 @@ fn announce(channel: &mut UnixChannel, root: &OpenRoot) -> Result<(), ChannelErr
         workload_id: root.workload_id.clone(),
         has_upper_directory: root.upper.is_some(),
         component: root.component,
+        started_at_ms: root.started_at_ms,
     };
     let descriptors: Vec<BorrowedFd<'_>> =
         [Some(root.root.as_fd()), root.upper.as_ref().map(OwnedFd::as_fd)].into_iter().flatten().collect();
@@ -322,6 +325,7 @@ mod tests {
             upper: open_directory(directory.path()),
             lowers: vec![lower.clone(), lower],
             component: false,
+            started_at_ms: 0,
         }));
         let announced = |channel: &mut UnixChannel| {
             let (open, descriptors) = next(channel);

@@ -287,6 +287,82 @@ fn bundles_that_were_installed_from_a_stream_are_held_back_with_their_copies() {
     }
 }
 
+/// Unpacks `inner.jar` of `loader.jar` and loads `org.inner.Thing` from there.
+const UNPACKER: &str = r#"
+import java.io.InputStream;
+import java.net.*;
+import java.nio.file.*;
+public class Unpacker {
+    public static void main(String[] arguments) throws Exception {
+        Path to = Paths.get(arguments[0]);
+        Files.createDirectories(to.getParent());
+        URL loader = new URL("jar:" + Paths.get("loader.jar").toUri() + "!/inner.jar");
+        try (InputStream inner = loader.openStream()) { Files.copy(inner, to, StandardCopyOption.REPLACE_EXISTING); }
+        // Left open: where it lies is asked while it runs.
+        URLClassLoader unpacked = new URLClassLoader(new URL[] {to.toUri().toURL()});
+        System.out.println(Class.forName("org.inner.Thing", true, unpacked));
+    }
+}"#;
+
+/// An archive that a program unpacks, wherever to, is no package of its own: what the scan lists is used.
+#[test]
+fn archives_that_a_program_unpacks_are_those_that_the_scan_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = directory.path().join("app");
+    if Command::new("javac").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have a JDK");
+        return println!("skipped: needs a JDK");
+    }
+    std::fs::create_dir(&app).unwrap();
+    for name in ["inner", "never"] {
+        let content = directory.path().join(name);
+        let info = content.join(format!("META-INF/maven/org.{name}/{name}"));
+        std::fs::create_dir_all(&info).unwrap();
+        let properties = format!("groupId=org.{name}\nartifactId={name}\nversion=1\n");
+        std::fs::write(info.join("pom.properties"), properties).unwrap();
+        let source = format!("package org.{name}; public class Thing {{}}");
+        std::fs::write(content.join("Thing.java"), source).unwrap();
+        tool("javac", &content, &["-d", ".", "Thing.java"]);
+        let jar = directory.path().join(format!("packed/{name}.jar"));
+        std::fs::create_dir_all(jar.parent().unwrap()).unwrap();
+        tool("jar", &content, &["--create", "--file", jar.to_str().unwrap(), "META-INF", "org"]);
+    }
+    tool("jar", directory.path(), &["--create", "--file", "app/loader.jar", "-C", "packed", "."]);
+    std::fs::write(app.join("Unpacker.java"), UNPACKER).unwrap();
+    tool("javac", &app, &["Unpacker.java"]);
+    let ways: &[&[&str]] = if has_ebpf() { &[&["--no-ebpf"], &[]] } else { &[&["--no-ebpf"]] };
+    for (number, way) in ways.iter().enumerate() {
+        for place in ["work", "../outside"] {
+            let state = tempfile::tempdir().unwrap();
+            let run = |arguments: &[&str]| {
+                plimsoll(state.path()).args(arguments).current_dir(&app).output().unwrap()
+            };
+            ok(&run(&[&["scan", "-s", "fs"][..], &NAMES, &["."]].concat()));
+            let to = format!("{place}/inner_{number}5e.jar");
+            let java = ["--", "java", "-cp", ".", "Unpacker", &to];
+            let text = ok(&run(&[&["run"][..], &NAMES, way, &["-o", "json"], &java].concat()));
+            let report: Value = serde_json::from_str(&text[text.find("{\n").unwrap()..]).unwrap();
+            let packages = report["packages"].as_array().unwrap();
+            let of = |name: &str| -> Vec<&Value> {
+                packages.iter().filter(|one| one["name"].as_str().unwrap().ends_with(name)).collect()
+            };
+            let all: Vec<&str> = packages
+                .iter()
+                .filter(|one| one["ecosystem"] == "maven" && one["use"] != "unused")
+                .map(|one| one["name"].as_str().unwrap())
+                .collect();
+            let [inner] = of(":inner")[..] else { panic!("{way:?} {place}: {report:#}") };
+            assert_eq!(inner["locations"][0]["nested_path"], "inner.jar", "{way:?} {place}: {inner:#}");
+            assert_eq!(inner["use"], "used", "{way:?} {place}: {inner:#}");
+            assert_eq!(inner["classes"][0]["name"], "org.inner.Thing", "{way:?} {place}: {inner:#}");
+            assert_eq!(of(":never")[0]["use"], "unused", "{way:?} {place}");
+            assert!(!all.iter().any(|name| name.contains("_")), "{way:?} {place}: {all:?}");
+            // The next scan must not find it.
+            std::fs::remove_file(app.join(to)).unwrap();
+        }
+    }
+}
+
 /// A loader that names its own archive as the source of all that it defines, from wherever its bytes are.
 const DEFINER: &str = r#"
 package org.app;

@@ -14,8 +14,8 @@ use plimsoll_schemas::identity::Sha256Digest;
 use plimsoll_schemas::resolver_protocol::PathQuery;
 use plimsoll_schemas::words::classes_within;
 use plimsoll_schemas::words::{
-    COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, copied_file_of, drift, java_package_of,
-    ownership_state,
+    COPY_OF_ANY_FILE, FILE_IDENTITY_IMAGE, PATH_MAX_BYTES, archive_elsewhere, copied_file_of, drift,
+    java_package_of, ownership_state,
 };
 
 use crate::beneath;
@@ -73,18 +73,27 @@ impl Question<'_> {
             let places = [place.as_deref().unwrap_or(archive), archive];
             return java_package::within(self.artifact, index, places, path, directory, self.now_ms);
         }
+        if let Some(used) = archive_elsewhere(path) {
+            return self.used_elsewhere(path, used);
+        }
         self.answer_own(path)
     }
 
-    fn answer_own(&self, path: &[u8]) -> PackageOwnership {
+    pub(crate) fn answer_own(&self, path: &[u8]) -> PackageOwnership {
         if let Some(directory) = java_package_of(path) {
             return self.java_package(path, directory);
         }
         match self.tree.resolve(path) {
-            Ok(resolved) => self.present(path, &resolved.path, &resolved.path),
+            Ok(resolved) => {
+                let entry = self.present(path, &resolved.path, &resolved.path);
+                self.as_unpacked(entry, &resolved.path, b"")
+            }
             Err(error) if error.is_not_found() => match place_in_archive(self.tree, path) {
                 // What an archive holds changes with the archive.
-                Some(place) => self.present(path, &place.canonical, &place.archive),
+                Some(place) => {
+                    let entry = self.present(path, &place.canonical, &place.archive);
+                    self.as_unpacked(entry, &place.archive, &place.canonical[place.archive.len()..])
+                }
                 None => self.gone(path),
             },
             Err(error) => self.unreadable(path, &error),
@@ -369,7 +378,8 @@ pub fn without_root(
     if let Some(refused) = refuse(artifact, path, now_ms) {
         return refused;
     }
-    let Some(indexed) = indexed.filter(|_| copied_file_of(path).is_none()) else {
+    let needs_root = copied_file_of(path).is_some() || archive_elsewhere(path).is_some();
+    let Some(indexed) = indexed.filter(|_| !needs_root) else {
         return unresolved(artifact, path, reason, now_ms);
     };
     if let Some((archive, directory)) = classes_within(path) {
@@ -422,7 +432,8 @@ fn refuse(artifact: &str, path: &[u8], now_ms: i64) -> Option<PackageOwnership> 
 /// Whether an event may carry the path of this answer. That a file is no copy is no news but to who asked.
 pub fn is_publishable(entry: &PackageOwnership) -> bool {
     let is_news = copied_file_of(&entry.path).is_none() || !entry.owners.is_empty();
-    let is_news = is_news && classes_within(&entry.path).is_none();
+    let is_news =
+        is_news && classes_within(&entry.path).is_none() && archive_elsewhere(&entry.path).is_none();
     is_news && !entry.path.is_empty() && entry.path.len() <= PATH_MAX_BYTES && !entry.path.contains(&0)
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use plimsoll_catalog::ownership::Content as Checksum;
 use plimsoll_schemas::identity::Sha256Digest;
 use rustix::fs::Stat;
 
@@ -13,6 +14,8 @@ use crate::bounded::BoundedMap;
 use crate::drift::Lower;
 use crate::roots::Root;
 
+/// Longest archive that is compared with those within others, in bytes.
+const COMPARED_ARCHIVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Most digests of files remembered.
 const CONTENTS_MAX_ENTRIES: usize = 50_000;
 
@@ -36,13 +39,18 @@ pub struct Content {
 /// What files hold, so that each state of a file is read once.
 pub struct Contents {
     known: Mutex<BoundedMap<ContentKey, Content>>,
+    checksums: Mutex<BoundedMap<FileState, Checksum>>,
     max_bytes: u64,
 }
 
 impl Contents {
     /// Reads files of at most `max_bytes`.
     pub fn new(max_bytes: u64) -> Self {
-        Self { known: Mutex::new(BoundedMap::new(CONTENTS_MAX_ENTRIES)), max_bytes }
+        Self {
+            known: Mutex::new(BoundedMap::new(CONTENTS_MAX_ENTRIES)),
+            checksums: Mutex::new(BoundedMap::new(CONTENTS_MAX_ENTRIES)),
+            max_bytes,
+        }
     }
 
     /// Digest of an opened file; `None` of none.
@@ -60,6 +68,25 @@ impl Contents {
                 ))),
             },
         }
+    }
+
+    /// Size and checksum of an opened file; `None` if it is too long to be compared.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn checksum(&self, file: &File, stat: &Stat) -> io::Result<Option<Checksum>> {
+        let state = state_of(stat);
+        let known = self.checksums.lock().unwrap_or_else(PoisonError::into_inner).get(&state);
+        if let Some(checksum) = known {
+            return Ok(Some(checksum));
+        }
+        let found = Checksum::of(file, COMPARED_ARCHIVE_MAX_BYTES)?;
+        // Of a file that changes under our hands it says nothing.
+        let is_settled = state_of(&rustix::fs::fstat(file)?) == state;
+        if let Some(checksum) = found.filter(|_| is_settled) {
+            self.checksums.lock().unwrap_or_else(PoisonError::into_inner).insert(state, checksum);
+        }
+        Ok(found.filter(|_| is_settled))
     }
 
     /// Digest of a file that the container has written, and how it compares with the image's; `None`: no regular file.

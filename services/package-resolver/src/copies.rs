@@ -342,16 +342,16 @@ fn node_package_of(path: &[u8]) -> Option<&[u8]> {
     Some(&path[..begin + slash])
 }
 
-fn changed_ms(stat: &Stat) -> i64 {
+pub(crate) fn changed_ms(stat: &Stat) -> i64 {
     stat.st_ctime * 1_000 + stat.st_ctime_nsec as i64 / 1_000_000
 }
 
-fn size_of_file(stat: &Stat) -> u64 {
+pub(crate) fn size_of_file(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// Opens a regular file on whatever mount it lies; `None` if that cannot be done.
-fn open_used(root: impl AsFd, path: &[u8]) -> Option<(File, Stat)> {
+pub(crate) fn open_used(root: impl AsFd, path: &[u8]) -> Option<(File, Stat)> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |flags: OFlags| {
         rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve).ok()

@@ -38,7 +38,13 @@ impl Stage {
         let roots = Roots::new(1, false);
         let key = (ARTIFACT.to_owned(), "w".to_owned());
         let opened = std::fs::File::open(directory.path()).unwrap().into();
-        let announced = Announcement { directory: opened, upper: None, component: true, is_replica: false };
+        let announced = Announcement {
+            directory: opened,
+            upper: None,
+            component: true,
+            is_replica: false,
+            started_at_ms: 0,
+        };
         roots.open(key.clone(), 0, announced).unwrap();
         let cache = IndexCache::new(1 << 20, Duration::from_secs(5), &metrics);
         Self { directory, cache, contents: Contents::new(1 << 20), root: roots.get(&key).unwrap() }

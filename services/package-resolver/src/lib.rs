@@ -26,6 +26,8 @@ pub mod rights;
 pub mod roots;
 pub mod server;
 pub mod service;
+mod unpacked;
+mod virtual_files;
 pub mod workers;
 
 pub use config::{PackageResolverConfig, ResolverSettings};

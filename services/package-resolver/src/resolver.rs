@@ -14,7 +14,7 @@ use plimsoll_kit::clock;
 use plimsoll_kit::metrics::{ByLabels, Counter, Gauge, Metrics};
 use plimsoll_schemas::events::PackageOwnership;
 use plimsoll_schemas::resolver_protocol::{PathQuery, ResolverReply};
-use plimsoll_schemas::words::{copied_file_of, java_package_of, ownership_state};
+use plimsoll_schemas::words::{archive_elsewhere, copied_file_of, java_package_of, ownership_state};
 
 use crate::answer::{self, Question};
 use crate::config::ResolverSettings;
@@ -254,7 +254,8 @@ impl Resolver {
         let (files, java_packages): (Vec<&[u8]>, Vec<&[u8]>) =
             asked.iter().copied().partition(|path| java_package_of(path).is_none());
         // Nor do copies.
-        let files: Vec<&[u8]> = files.into_iter().filter(|path| copied_file_of(path).is_none()).collect();
+        let is_place = |path: &&[u8]| copied_file_of(path).is_none() && archive_elsewhere(path).is_none();
+        let files: Vec<&[u8]> = files.into_iter().filter(is_place).collect();
         let host = root.component.then(|| self.roots.host_of(&query.workload_id)).flatten();
         if let Some(host) = &host {
             add_sites(host, &tree, &files);
@@ -272,7 +273,9 @@ impl Resolver {
             asked_at,
             now_ms: clock::now_ms(),
         };
-        let entries: Vec<PackageOwnership> = query.paths.iter().map(|asked| question.answer(asked)).collect();
+        let mut entries: Vec<PackageOwnership> =
+            query.paths.iter().map(|asked| question.answer(asked)).collect();
+        self.leave_to_component(query, &question, &mut entries);
         // What was known of them says nothing about the archives of now.
         let is_outdated = |entry: &&PackageOwnership| {
             let is_unknown = entry.state == ownership_state::UNRESOLVED && entry.owners.is_empty();
@@ -280,6 +283,27 @@ impl Resolver {
         };
         self.published.take_back(entries.iter().filter(is_outdated));
         entries
+    }
+
+    /// What the component has unpacked to a place of the host is the component's, not a package of the host.
+    fn leave_to_component(&self, query: &Query, question: &Question<'_>, entries: &mut [PackageOwnership]) {
+        let mut component = None;
+        for entry in entries {
+            let Some((file, stat)) = question.made_on_host(entry) else { continue };
+            let of_component = component.get_or_insert_with(|| {
+                let (artifact, root) = self.roots.component_of(&query.workload_id)?;
+                let tree = root.tree().ok()?;
+                let found = self.indexes.find(&artifact, &root, &tree, &[], None);
+                Some((found, tree, root))
+            });
+            let Some((found, tree, root)) = of_component else { return };
+            let own = Question { root: &*root, tree: &*tree, found: &*found, host: None, ..*question };
+            if !own.equal_members(&file, &stat).is_empty() {
+                entry.owners.clear();
+                ownership_state::UNOWNED.clone_into(&mut entry.state);
+                "unpacked from an archive of the component".clone_into(&mut entry.reason);
+            }
+        }
     }
 
     fn without_root(&self, query: &Query, reason: &str) -> Vec<PackageOwnership> {

@@ -30,7 +30,13 @@ impl Stage {
         let resolver = Resolver::new(settings, publisher, &context.metrics).unwrap();
         let key = (ARTIFACT.to_owned(), "w".to_owned());
         let opened = std::fs::File::open(directory.path()).unwrap().into();
-        let announced = Announcement { directory: opened, upper: None, component: true, is_replica: false };
+        let announced = Announcement {
+            directory: opened,
+            upper: None,
+            component: true,
+            is_replica: false,
+            started_at_ms: 0,
+        };
         resolver.roots.open(key.clone(), 7, announced).unwrap();
         Self { directory, resolver, key }
     }

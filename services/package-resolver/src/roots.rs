@@ -28,6 +28,8 @@ pub struct Root {
     pub is_replica: bool,
     /// A request is past its deadline and its thread has not come back from the file system.
     pub overdue: AtomicBool,
+    /// No scan of what the workload was started from lists what changed since, milliseconds since the Unix epoch.
+    pub started_at_ms: i64,
     /// What waits for this root.
     pub waiting: Mutex<Waiting>,
     /// The index of the last answer.
@@ -62,6 +64,8 @@ pub struct Announcement {
     pub component: bool,
     /// One of many that were started from one image.
     pub is_replica: bool,
+    /// When the workload started, milliseconds since the Unix epoch; 0 if unknown.
+    pub started_at_ms: i64,
 }
 
 impl Root {
@@ -183,6 +187,10 @@ impl Roots {
             layers: Mutex::default(),
             component: announced.component,
             is_replica: announced.is_replica,
+            started_at_ms: match announced.started_at_ms {
+                0 => plimsoll_kit::clock::now_ms(),
+                started_at_ms => started_at_ms,
+            },
             overdue: AtomicBool::new(false),
             waiting: Mutex::default(),
             last: LastIndex::default(),
@@ -209,6 +217,13 @@ impl Roots {
         let roots = self.lock();
         let is_it = |(key, root): &(&Key, &Arc<Root>)| key.1 == workload_id && !root.component;
         roots.iter().find(is_it).map(|(_, root)| root.clone())
+    }
+
+    /// The root of the component that a workload of the host runs, and its artifact key.
+    pub fn component_of(&self, workload_id: &str) -> Option<(String, Arc<Root>)> {
+        let roots = self.lock();
+        let is_it = |(key, root): &(&Key, &Arc<Root>)| key.1 == workload_id && root.component;
+        roots.iter().find(is_it).map(|(key, root)| (key.0.clone(), root.clone()))
     }
 
     /// Forgets a root.

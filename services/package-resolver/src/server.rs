@@ -184,7 +184,7 @@ fn converse(
 fn take(resolver: &Arc<Resolver>, frame: Frame, number: u64, reply: &Reply) -> Result<(), ProtocolError> {
     let request = serde_json::from_slice(&frame.bytes).map_err(ProtocolError::NoRequest)?;
     match request {
-        ResolverRequest::Open { artifact, workload_id, has_upper_directory, component } => {
+        ResolverRequest::Open { artifact, workload_id, has_upper_directory, component, started_at_ms } => {
             let key = check(&artifact, &workload_id)?;
             let mut descriptors = frame.descriptors.into_iter();
             let (directory, upper) = match (has_upper_directory, descriptors.len()) {
@@ -199,7 +199,7 @@ fn take(resolver: &Arc<Resolver>, frame: Frame, number: u64, reply: &Reply) -> R
                 return Err(ProtocolError::Descriptors { expected: "a root", got: 0 });
             };
             let is_replica = matches!(key, ArtifactKey::Image(_) | ArtifactKey::Unidentified(..));
-            let announced = Announcement { directory, upper, component, is_replica };
+            let announced = Announcement { directory, upper, component, is_replica, started_at_ms };
             if let Err(error) = resolver.roots.open((artifact, workload_id), number, announced) {
                 tracing::warn!("a root is refused: {error}");
                 reply(ResolverReply::Failed { request_id: 0, reason: error.to_string() });

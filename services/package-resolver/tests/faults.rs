@@ -112,6 +112,7 @@ fn a_file_system_that_hangs_holds_up_nobody_else() {
             workload_id: workload.into(),
             has_upper_directory: false,
             component: false,
+            started_at_ms: 0,
         };
         agent.send(&request, &[std::os::fd::AsFd::as_fd(&root)]);
     }
@@ -174,6 +175,7 @@ fn what_a_slow_root_tells_after_the_deadline_is_published() {
         workload_id: "stuck".into(),
         has_upper_directory: false,
         component: false,
+        started_at_ms: 0,
     };
     agent.send(&request, &[std::os::fd::AsFd::as_fd(&root)]);
     let text = good.to_str().unwrap();

@@ -21,6 +21,7 @@ fn open(artifact: &str, workload_id: &str, has_upper_directory: bool) -> Resolve
         workload_id: workload_id.into(),
         has_upper_directory,
         component: false,
+        started_at_ms: 0,
     }
 }
 

@@ -4,7 +4,8 @@
 use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, UsageItem};
 use plimsoll_schemas::words::{
-    COPY_OF_ANY_FILE, Rung, copied_file_of, drift, mount, ownership_state, package_kind, usage_kind,
+    COPY_OF_ANY_FILE, Rung, archive_elsewhere, copied_file_of, drift, mount, ownership_state, package_kind,
+    usage_kind,
 };
 
 use super::{ASKED_MAX, Asked, Engine, RESOLVE_MAX_ATTEMPTS, RESOLVE_RETRY_MS, TREE_ID};
@@ -100,6 +101,38 @@ impl Engine {
         pending.item.path.clone_from(&answer.path);
         pending.item.name.clear();
         self.workloads.get_mut(&id).is_some_and(|workload| workload.tells_copy(&answer.path))
+    }
+
+    /// Takes the answer of which archive of the component's a class came from; whether its item is to go out, which then has
+    /// that archive's path.
+    pub(super) fn take_archive(
+        &mut self,
+        id: u64,
+        index: usize,
+        pending: &mut PendingItem,
+        answer: Option<&PackageOwnership>,
+    ) -> bool {
+        match answer {
+            Some(answer) if archive_elsewhere(&answer.path).is_none() => {
+                pending.path.clone_from(&answer.path);
+                pending.item.path.clone_from(&answer.path);
+                return true;
+            }
+            Some(answer) if answer.state == ownership_state::UNOWNED => {}
+            _ if !self.closing
+                && self.resolver.is_some()
+                && pending.attempts < RESOLVE_MAX_ATTEMPTS
+                && self.unresolved.len() < ASKED_MAX =>
+            {
+                let at_ms = now_ms() + RESOLVE_RETRY_MS;
+                let item = PendingItem { position: NO_POSITION, ..pending.clone() };
+                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+                return false;
+            }
+            _ => {}
+        }
+        self.hold_back_archive(id, pending);
+        false
     }
 
     /// Nobody could tell of some file: it may be of any package.

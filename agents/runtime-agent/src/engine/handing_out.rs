@@ -8,7 +8,9 @@ use plimsoll_kit::clock::now_ms;
 use plimsoll_schemas::events::{PackageOwnership, RuntimeAlert, UsageItem};
 use plimsoll_schemas::resolver_protocol::PathQuery;
 use plimsoll_schemas::words::classes_within;
-use plimsoll_schemas::words::{copied_file_of, drift, java_package_of, mount, ownership_state, usage_kind};
+use plimsoll_schemas::words::{
+    archive_elsewhere, copied_file_of, drift, java_package_of, mount, ownership_state, usage_kind,
+};
 
 use super::inspecting::Inspector;
 use super::{
@@ -210,6 +212,11 @@ impl Engine {
             if copied_file_of(&pending.path).is_some() && !self.take_copy(id, index, &mut pending, answer) {
                 continue;
             }
+            if archive_elsewhere(&pending.path).is_some()
+                && !self.take_archive(id, index, &mut pending, answer)
+            {
+                continue;
+            }
             if classes_within(&pending.path).is_some() {
                 if answer.is_none_or(|answer| answer.state != ownership_state::OWNED) {
                     self.hold_back_archive(id, &pending);
@@ -304,11 +311,15 @@ impl Engine {
 
     /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look. Or it
     /// does not have the class's Java package.
-    fn hold_back_archive(&mut self, id: u64, pending: &PendingItem) {
+    pub(super) fn hold_back_archive(&mut self, id: u64, pending: &PendingItem) {
         if pending.item.kind == usage_kind::CLASS
             && java_package_of(&pending.path).is_none()
             && let Some(workload) = self.workloads.get_mut(&id)
         {
+            if let Some(place) = archive_elsewhere(&pending.path) {
+                self.java.elsewhere(id, place, &pending.item, workload);
+                return;
+            }
             if classes_within(&pending.path).is_some() {
                 self.java.placeless(id, &pending.item.name, &pending.item.process, workload);
                 return;

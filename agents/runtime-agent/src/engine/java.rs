@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use plimsoll_kit::clock::now_ms;
+use plimsoll_schemas::events::UsageItem;
 use plimsoll_schemas::words::probe;
 
 use super::jvms::{Watched, is_of_runtime};
@@ -93,6 +94,14 @@ impl Java {
             let program = format!("/{process}");
             let told = watched.java_packages.copied(&class.replace('.', "/"), place, Instant::now());
             watched.add_java_package(told, &program, workload, now_ms());
+        }
+    }
+
+    /// A class's archive lies elsewhere, and is none of the component's for all that is known.
+    pub fn elsewhere(&mut self, id: u64, place: &[u8], item: &UsageItem, workload: &mut Workload) {
+        if let Some(watched) = self.workloads.get_mut(&id) {
+            let (class, program) = (item.name.replace('.', "/"), format!("/{}", item.process));
+            watched.is_elsewhere(place, &class, &program, workload, item.last_seen_ms);
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use plimsoll_kit::clock::now_ms;
-use plimsoll_schemas::words::{Rung, mount, probe, usage_kind};
+use plimsoll_schemas::words::{
+    ARCHIVE_ELSEWHERE, PATH_MAX_BYTES, Rung, VIRTUAL_FILES, mount, probe, usage_kind,
+};
 
 use super::TREE_ID;
 use super::java_packages::{JAVA_PACKAGES_MAX, JavaPackages, ToTell};
@@ -173,6 +175,12 @@ impl Watched {
                     return;
                 }
             },
+            Place::Virtual(place) => {
+                for class in classes() {
+                    self.ask_elsewhere(&place, &text_of(class), &program, workload, time_ms);
+                }
+                return;
+            }
             Place::Unknown => {
                 for class in classes() {
                     let told = self.java_packages.placeless(&text_of(class), Instant::now());
@@ -193,19 +201,48 @@ impl Watched {
             workload.is_outside(&path) && jvm.image.as_ref() != Some(&path) && !is_of_runtime(&path);
         for class in classes() {
             if is_copy {
-                let told = self.java_packages.copied(&text_of(class), &path, Instant::now());
-                self.add_java_package(told, &program, workload, time_ms);
+                self.ask_elsewhere(&path, &text_of(class), &program, workload, time_ms);
+                continue;
             }
-            let observation = Observation {
-                kind: usage_kind::CLASS,
-                rung: Rung::Loaded,
-                path: path.clone(),
-                mount: if on_volume { mount::OTHER } else { mount::ROOT },
-                inode: 0,
-                name: text_of(class).replace('/', "."),
-                origin: Origin::default(),
-            };
+            let mount = if on_volume { mount::OTHER } else { mount::ROOT };
+            let observation = observation(path.clone(), mount, &text_of(class));
             workload.add(observation, probe::JVMTI, process.to_owned(), time_ms, NO_POSITION, None);
+        }
+    }
+
+    /// A class from a place outside of the component: asks whether that is one of its archives, unpacked or deployed.
+    fn ask_elsewhere(
+        &mut self,
+        place: &[u8],
+        class: &str,
+        program: &str,
+        workload: &mut Workload,
+        time_ms: i64,
+    ) {
+        let path = [ARCHIVE_ELSEWHERE, place].concat();
+        if path.len() > PATH_MAX_BYTES {
+            return self.is_elsewhere(place, class, program, workload, time_ms);
+        }
+        let process = program.strip_prefix('/').unwrap_or(program).to_owned();
+        let observation = observation(path, mount::ROOT, class);
+        workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
+    }
+
+    /// It is none of them, for all that is known: whoever has the class's Java package may have been copied there.
+    pub fn is_elsewhere(
+        &mut self,
+        place: &[u8],
+        class: &str,
+        program: &str,
+        workload: &mut Workload,
+        time_ms: i64,
+    ) {
+        let told = self.java_packages.copied(class, place, Instant::now());
+        self.add_java_package(told, program, workload, time_ms);
+        if !place.starts_with(VIRTUAL_FILES) {
+            let process = program.strip_prefix('/').unwrap_or(program).to_owned();
+            let observation = observation(place.to_vec(), mount::ROOT, class);
+            workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
         }
     }
 
@@ -245,6 +282,18 @@ impl Watched {
             workload.unavailable.extend(unavailable);
             workload.changed = true;
         }
+    }
+}
+
+fn observation(path: Vec<u8>, mount: &'static str, class: &str) -> Observation {
+    Observation {
+        kind: usage_kind::CLASS,
+        rung: Rung::Loaded,
+        path,
+        mount,
+        inode: 0,
+        name: class.replace('/', "."),
+        origin: Origin::default(),
     }
 }
 

@@ -32,6 +32,7 @@ impl Engine {
             upper: root.upper.as_ref().and_then(|upper| upper.try_clone().ok()),
             lowers: root.lowers.clone(),
             component: false,
+            started_at_ms: workload.base.started_at_ms,
         }));
     }
 
@@ -46,6 +47,7 @@ impl Engine {
                 upper: None,
                 lowers: Vec::new(),
                 component: artifact.key.starts_with("component/"),
+                started_at_ms: workload.base.started_at_ms,
             }));
         }
     }

@@ -1,17 +1,22 @@
 //! The place of classes, from the URL of their code source: `outer.jar!/inner.jar`, a directory, the runtime image. Pure.
 //! It must never name a place that it does not understand: such classes are told by their Java package.
 
-use plimsoll_schemas::words::PATH_MAX_BYTES;
+use plimsoll_schemas::words::{PATH_MAX_BYTES, VIRTUAL_FILES};
 
 /// Endings of archives; entries of other names are directories within the archive around them.
 const ARCHIVES: [&[u8]; 11] =
     [b".jar", b".war", b".ear", b".zip", b".rar", b".sar", b".jmod", b".aar", b".hpi", b".jpi", b".par"];
+
+/// Room for what stands around a place in a question, in bytes.
+const MARKS_MAX_BYTES: usize = 16;
 
 /// Where classes came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A file or directory, without a leading slash; archives within archives behind `!/`.
     Path(Vec<u8>),
+    /// A place in JBoss's virtual file system, as a path that begins with [`VIRTUAL_FILES`].
+    Virtual(Vec<u8>),
     /// The JVM's own runtime image.
     RuntimeImage,
     /// A URL of a kind that says nothing about files.
@@ -24,6 +29,13 @@ pub fn place_of(reported: &[u8]) -> Place {
     let (url, real) = (parts.next().unwrap_or_default(), parts.next());
     if url == b"jrt:/" {
         return Place::RuntimeImage;
+    }
+    if let Some(path) = url.strip_prefix(VIRTUAL_FILES) {
+        let path = decoded(path);
+        return match trim(&path) {
+            path if path.is_empty() || path.len() > PATH_MAX_BYTES - MARKS_MAX_BYTES => Place::Unknown,
+            path => Place::Virtual([VIRTUAL_FILES, path].concat()),
+        };
     }
     let Some((outer, nested)) = parse(url) else { return Place::Unknown };
     let outer = real.map_or(outer, <[u8]>::to_vec);
@@ -148,7 +160,15 @@ mod tests {
         ] {
             assert_eq!(place_of(url.as_bytes()), Place::Path(expected.into()), "{url}");
         }
-        for url in ["", "vfs:/content/a.war", "http://h/a.jar", "file:a.jar", "file:/", "jar:", "file://h"] {
+        for (url, expected) in [
+            ("vfs:/content/a.war/WEB-INF/lib/x%20y.jar", "vfs:/content/a.war/WEB-INF/lib/x y.jar"),
+            ("vfs:/content/a.war/WEB-INF/classes/", "vfs:/content/a.war/WEB-INF/classes"),
+        ] {
+            assert_eq!(place_of(url.as_bytes()), Place::Virtual(expected.into()), "{url}");
+        }
+        for url in
+            ["", "vfs:/", "vfs:content/a.war", "http://h/a.jar", "file:a.jar", "file:/", "jar:", "file://h"]
+        {
             assert_eq!(place_of(url.as_bytes()), Place::Unknown, "{url}");
         }
         assert_eq!(place_of(b"jrt:/"), Place::RuntimeImage);

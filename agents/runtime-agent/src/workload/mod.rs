@@ -12,7 +12,9 @@ mod tools;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use plimsoll_schemas::events::{RuntimeAlert, RuntimeWorkload, UsageItem};
-use plimsoll_schemas::words::{classes_within, copied_file_of, java_package_of, possible_copy_of, probe};
+use plimsoll_schemas::words::{
+    archive_elsewhere, classes_within, copied_file_of, java_package_of, possible_copy_of, probe,
+};
 
 use crate::observe::{Observation, Origin, below};
 
@@ -304,7 +306,10 @@ impl Workload {
             let end = place.map_or(self.artifacts.len(), |(index, _)| index.max(1));
             return (0..end).map(|index| at((index, pending.path.clone()))).collect();
         }
-        if copied_file_of(&pending.path).is_some() || classes_within(&pending.path).is_some() {
+        if copied_file_of(&pending.path).is_some()
+            || classes_within(&pending.path).is_some()
+            || archive_elsewhere(&pending.path).is_some()
+        {
             return vec![at((0, pending.path.clone()))];
         }
         self.place(&pending.path).map(at).into_iter().collect()

@@ -4,6 +4,7 @@
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::properties::{self, MAX_PROPERTIES_BYTES};
 use crate::bounds::{LeftOut, bound};
+use crate::ownership::Content;
 use crate::tree::read_at::read_range;
 use crate::tree::{MAX_PATH_BYTES, ReadAt};
 use crate::zip::{Archive, Budget, Entry, ZipError};
@@ -68,6 +69,9 @@ pub(crate) struct Facts {
     /// Whether other archives lie in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_archives: bool,
+    /// Of an archive within another, as the directory of that one says; `None` for the outer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
     /// Version of a module that was linked into a runtime image; empty if it has none.
@@ -99,7 +103,7 @@ pub(crate) fn look_into(file: &dyn ReadAt) -> ArchiveDigest {
         class_directories: 0,
         memory_bytes: MAX_INFLATED_ARCHIVE_BYTES,
     };
-    looking.look(file, "", 0);
+    looking.look(file, "", None, 0);
     looking.found
 }
 
@@ -120,7 +124,7 @@ impl Looking {
         }
     }
 
-    fn look(&mut self, file: &dyn ReadAt, path: &str, depth: usize) {
+    fn look(&mut self, file: &dyn ReadAt, path: &str, content: Option<Content>, depth: usize) {
         let archive = match Archive::open(file, &mut self.budget) {
             Ok(archive) => archive,
             Err(error) => return self.note(path, error),
@@ -129,12 +133,12 @@ impl Looking {
             return self.note(path, format!("there are more than {MAX_ARCHIVES} archives in one file"));
         }
         let at = self.found.archives.len();
-        self.found.archives.push(Facts { path: path.to_owned(), ..Facts::default() });
+        self.found.archives.push(Facts { path: path.to_owned(), content, ..Facts::default() });
         if archive.is_damaged() {
             self.note(path, "its central directory is damaged behind some members, which are missing");
         }
         let is_jmod = read_range(file, 0, JMOD_HEAD.len()).is_ok_and(|head| head == JMOD_HEAD);
-        let mut facts = Facts { path: path.to_owned(), is_jmod, ..Facts::default() };
+        let mut facts = Facts { path: path.to_owned(), content, is_jmod, ..Facts::default() };
         let mut poms_by_directory: Vec<(String, String)> = Vec::new();
         let mut replaced_names = 0;
         for entry in archive.entries().filter(|entry| !entry.is_directory()) {
@@ -225,12 +229,13 @@ impl Looking {
         if path.len() > MAX_PATH_BYTES {
             return self.note(&path[..path.floor_char_boundary(200)], "its path is too long");
         }
+        let content = Some(Content { size_bytes: entry.size_bytes, crc32: entry.crc32 });
         match archive.stored(entry) {
-            Ok(Some(member)) => self.look(&member, path, depth),
+            Ok(Some(member)) => self.look(&member, path, content, depth),
             Ok(None) => match self.inflate(archive, entry) {
                 Ok(member) => {
                     self.memory_bytes -= member.len();
-                    self.look(&member, path, depth);
+                    self.look(&member, path, content, depth);
                     self.memory_bytes += member.len();
                 }
                 Err(error) => self.note(path, error),

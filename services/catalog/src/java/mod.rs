@@ -55,8 +55,21 @@ pub(crate) fn is_archive_path(path: &[u8]) -> bool {
             )
         }
         Some(b'd') => path.ends_with(b".jmod"),
+        Some(b't') => is_managed_content(path),
         _ => false,
     }
+}
+
+/// The content of a deployment that WildFly or JBoss manages, which has no ending: `data/content/XX/X…X/content`, with the
+/// digits of its SHA-1.
+pub(crate) fn is_managed_content(path: &[u8]) -> bool {
+    let is_hex = |part: &[u8], length: usize| part.len() == length && part.iter().all(u8::is_ascii_hexdigit);
+    let mut parts = path.rsplit(|byte| *byte == b'/');
+    parts.next() == Some(b"content")
+        && parts.next().is_some_and(|rest| is_hex(rest, 38))
+        && parts.next().is_some_and(|begin| is_hex(begin, 2))
+        && parts.next() == Some(b"content")
+        && parts.next() == Some(b"data")
 }
 
 /// A ZIP archive, a script in front of one (Spring Boot's executable jars), or a `.jmod`.
@@ -92,7 +105,7 @@ impl Ecosystem for Java {
     fn is_marker(&self, path: &[u8], kind: FileKind) -> bool {
         kind == FileKind::Regular
             && match path.last() {
-                Some(b'r' | b'R' | b'd') => is_archive_path(path),
+                Some(b'r' | b'R' | b'd' | b't') => is_archive_path(path),
                 Some(b's') => exploded::is_properties(path) || runtime::is_modules(path),
                 Some(b'F') => exploded::is_manifest_of_application(path),
                 Some(b'e') => runtime::is_release(path),
@@ -156,8 +169,8 @@ fn add_archives(survey: &mut Survey<'_>, archives: &[(&[u8], ArchiveDigest)]) {
 /// What is kept of one archive; that it cannot be read is a warning.
 fn read(survey: &mut Survey<'_>, path: &[u8]) -> Option<ArchiveDigest> {
     let Some(bytes) = survey.digest(path, &ARCHIVES) else {
-        // Other kinds of archives are called .rar as well.
-        if !path.ends_with(b".rar") {
+        // Other kinds of archives are called .rar as well, and not all that is deployed is one.
+        if !path.ends_with(b".rar") && !is_managed_content(path) {
             survey.warnings.push(
                 "unreadable-archive",
                 &path::display(path),
@@ -325,6 +338,9 @@ fn claim(
         index.own(&mut survey.canonicalizer, path, package, METHOD);
     } else {
         index.own_place(place, package, METHOD);
+        if let Some(content) = facts.content {
+            index.holds(place, content);
+        }
     }
     for root in &facts.class_roots {
         index.own_place(&[place, NESTED, root.as_bytes()].concat(), package, METHOD);

@@ -472,3 +472,29 @@ proptest! {
         }
     }
 }
+
+/// The content of deployments that WildFly manages has no ending.
+#[test]
+fn managed_deployments() {
+    const REST: &str = "e8f15002bc46b3c5cba8fa052a151d11de78c2";
+    for (path, expected) in [
+        (format!("standalone/data/content/59/{REST}/content"), true),
+        (format!("data/content/59/{REST}/content"), true),
+        (format!("domain/data/content/5g/{REST}/content"), false),
+        (format!("domain/data/content/59/{}/content", &REST[1..]), false),
+        (format!("data/contents/59/{REST}/content"), false),
+        (format!("content/59/{REST}/content"), false),
+        (format!("data/content/59/{REST}/content/x"), false),
+        ("content".to_owned(), false),
+    ] {
+        assert_eq!(super::is_archive_path(path.as_bytes()), expected, "{path}");
+    }
+    let at = |number: u32| format!("wf/standalone/data/content/59/{number:038x}/content");
+    let bytes = jar(&["com.acme:shop:1"], &["com/acme/Shop"]);
+    let war = Writer::default().add("WEB-INF/lib/shop.jar", &bytes, Deflated).finish();
+    let files = [(at(1), war.as_slice()), (at(2), b"no archive"), ("wf/content".to_owned(), &war)];
+    let (outcome, index) = crate::catalog_with_ownership(&testing::tree_of(&files));
+    check_owners(&index, &[(format!("{}!/WEB-INF/lib/shop.jar", at(1)), "com.acme:shop jar code")]);
+    assert!(outcome.packages.iter().all(|package| package.locations[0].path == at(1).as_bytes()));
+    assert_eq!(outcome.warnings.len(), 0, "{:?}", outcome.warnings);
+}

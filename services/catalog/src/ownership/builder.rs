@@ -1,6 +1,7 @@
 //! Collects the claims of all ecosystems while an artifact is surveyed, and makes the index of them.
 //! Never reads the contents of a file; the ecosystems do, each its own databases.
 
+use super::contents::{Content, Members};
 use super::paths::{Claim, DirectoryId, PathTable};
 use super::{OwnerPackage, OwnershipIndex, Stamp, unmerged_directories};
 use crate::canonical::Canonicalizer;
@@ -26,6 +27,7 @@ pub(crate) struct IndexBuilder {
     class_prefixes: HashMap<u32, Vec<String>>,
     java_packages: HashMap<Vec<u8>, Vec<Claim>>,
     any_java_package: Vec<Claim>,
+    members: Members,
     directories: HashMap<Vec<u8>, DirectoryId>,
     methods: Vec<&'static str>,
     watched: BTreeMap<Vec<u8>, Option<Stamp>>,
@@ -42,6 +44,7 @@ impl IndexBuilder {
             class_prefixes: HashMap::new(),
             java_packages: HashMap::new(),
             any_java_package: Vec::new(),
+            members: Members::default(),
             directories: HashMap::new(),
             methods: Vec::new(),
             watched: BTreeMap::new(),
@@ -109,6 +112,11 @@ impl IndexBuilder {
         if !claims.contains(&claim) {
             claims.push(claim);
         }
+    }
+
+    /// The archive at the place `path`, within another, has this content.
+    pub fn holds(&mut self, path: &[u8], content: Content) {
+        self.members.add(path, content);
     }
 
     /// Which classes are `package`'s in a place that it shares with others; it may have several such places.
@@ -193,6 +201,7 @@ impl IndexBuilder {
             class_prefixes: self.class_prefixes,
             java_packages: self.java_packages,
             any_java_package: self.any_java_package,
+            members: self.members,
             methods: self.methods,
             packages,
             os_packages,

@@ -5,9 +5,11 @@
 
 pub(crate) mod builder;
 mod class;
+mod contents;
 mod generated;
 mod paths;
 
+pub use contents::Content;
 pub use generated::bytecode_source;
 
 use crate::java::NESTED;
@@ -15,6 +17,7 @@ use crate::record::{PackageKind, PackageRecord};
 use crate::role::{Role, role_of};
 use crate::survey::Survey;
 use crate::tree::{FileKind, FileTree, HardLinkIdentity, path};
+use contents::Members;
 use generated::Source;
 use paths::{Claim, PathTable};
 use std::collections::{BTreeMap, HashMap};
@@ -102,6 +105,7 @@ pub struct OwnershipIndex {
     java_package_bytes: usize,
     /// Packages whose directories of classes are not all known.
     any_java_package: Vec<Claim>,
+    members: Members,
     methods: Vec<&'static str>,
     packages: Vec<OwnerPackage>,
     os_packages: HashMap<String, Vec<u32>>,
@@ -245,6 +249,21 @@ impl OwnershipIndex {
         &self.packages
     }
 
+    /// Whether an archive within another has this size, in bytes.
+    pub fn has_members_of_size(&self, size_bytes: u64) -> bool {
+        self.members.has_size(size_bytes)
+    }
+
+    /// The places of the archives within others that have this content, in their order (`app.war!/WEB-INF/lib/x.jar`).
+    pub fn members_with(&self, content: Content) -> &[Vec<u8>] {
+        self.members.with(content)
+    }
+
+    /// The places within archives, and directories of classes, in no order.
+    pub fn places(&self) -> impl Iterator<Item = &[u8]> {
+        self.places.keys().map(Vec::as_slice)
+    }
+
     /// Directories that belong to application packages as a whole.
     pub fn application_directories(&self) -> impl Iterator<Item = &[u8]> {
         let directories =
@@ -270,7 +289,7 @@ impl OwnershipIndex {
 
     /// Bytes that the tables of paths and of Java packages occupy.
     pub fn allocated_bytes(&self) -> usize {
-        self.paths.allocated_bytes() + self.java_package_bytes
+        self.paths.allocated_bytes() + self.java_package_bytes + self.members.size_bytes()
     }
 
     fn exact(&self, path: &[u8]) -> Vec<(u32, &'static str)> {
@@ -365,6 +384,16 @@ pub struct PlaceInArchive {
     pub archive: Vec<u8>,
     /// The place, its archive's path being canonical.
     pub canonical: Vec<u8>,
+}
+
+/// Whether a file is called like an archive of Java, of this kind or within another.
+pub fn is_archive(path: &[u8]) -> bool {
+    crate::java::is_archive_path(path)
+}
+
+/// Whether a path is that of a deployment's content as WildFly and JBoss keep it, under its checksum.
+pub fn is_managed_content(path: &[u8]) -> bool {
+    crate::java::is_managed_content(path)
 }
 
 /// The archive that `path` leads into by its spelling, or `path` itself.
