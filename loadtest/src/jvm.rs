@@ -1,9 +1,11 @@
 //! Start-up of a JVM application without an agent, with ours, and with one whose ClassFileLoadHook does nothing: by its time,
-//! or by the instructions that it executes.
+//! by samples of where that goes, or by the instructions that it executes.
 //! It must never time one of them apart from the others: the runs alternate, since machines change their speed.
 
 mod application;
+mod counts;
 mod instructions;
+mod samples;
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -18,7 +20,9 @@ use plimsoll_runtime_agent::hooks::report::JvmReport;
 use plimsoll_runtime_agent::java::StartHook;
 use plimsoll_runtime_agent::java::reader::Heard;
 
-use instructions::{Count, Counter, Counts};
+use counts::{Count, Counts};
+use instructions::Counter;
+use samples::Sampler;
 
 /// Measures what an agent costs a JVM's start.
 #[derive(Debug, clap::Parser)]
@@ -34,6 +38,9 @@ pub struct Options {
     /// that two rounds will do.
     #[arg(long, conflicts_with = "until")]
     pub instructions: bool,
+    /// Samples by perf what the time is spent for, kernel included: needs no counters of the processor, and may need root.
+    #[arg(long, conflicts_with_all = ["until", "instructions"])]
+    pub sampled: bool,
     /// An option of the JVM, as in `--java-option=-Xshare:off`; may be given more than once.
     #[arg(long = "java-option", allow_hyphen_values = true)]
     pub java_options: Vec<OsString>,
@@ -54,7 +61,7 @@ struct Run {
     cpu: Duration,
     /// Time on a CPU of the thread that runs `main`; none where its end was waited for.
     main: Option<Duration>,
-    /// Only where instructions are counted.
+    /// Only where instructions are counted, or stacks sampled.
     counts: Option<Counts>,
 }
 
@@ -134,10 +141,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&scratch)?;
     let (times, classes) = result?;
     println!("{} classes were told in each run of ours", classes / options.rounds.max(1) as u64);
-    if options.instructions {
-        print_counts(&times);
-    } else {
-        print_times(&times);
+    match (options.instructions, options.sampled) {
+        (false, false) => print_times(&times),
+        (true, _) => print_counts("thousands of instructions", &times),
+        (_, true) => print_counts("microseconds", &times),
     }
     Ok(())
 }
@@ -167,18 +174,18 @@ fn print_times(times: &[Times; AGENTS.len()]) {
     }
 }
 
-/// Thousands of instructions, and system calls: the mean over the runs, and how far the first lie apart.
+/// Means over the runs, and how far these lie apart.
 #[allow(clippy::print_stdout)] // The figures are its output.
-fn print_counts(times: &[Times; AGENTS.len()]) {
-    println!("thousands of instructions (how far the runs lie apart), system calls, how often it was begun:");
+fn print_counts(unit: &str, times: &[Times; AGENTS.len()]) {
+    println!("{unit} (how far the runs lie apart), system calls, how often it was begun or sampled:");
     for (name, times) in AGENTS.iter().zip(times) {
         let print = |what: &str, of: &dyn Fn(&Counts) -> Count| {
-            let Mean { instructions, apart, system_calls, entries } = Mean::of(&times.counts, of);
-            println!(
-                "{name:<24} {what:<38} {instructions:>9.0} ({apart:>6.0}) {system_calls:>8} {entries:>8}"
-            );
+            let Mean { cost, apart, system_calls, entries } = Mean::of(&times.counts, of);
+            if cost > 0.0 {
+                println!("{name:<24} {what:<38} {cost:>9.0} ({apart:>6.0}) {system_calls:>8} {entries:>8}");
+            }
         };
-        for label in times.counts.first().into_iter().flat_map(|counts| counts.asked.keys()) {
+        for label in counts::LABELS {
             print(label, &|counts| counts.asked.get(label).copied().unwrap_or_default());
         }
         print("a thread of its own", &|counts| counts.own_thread);
@@ -187,10 +194,11 @@ fn print_counts(times: &[Times; AGENTS.len()]) {
     }
     let [none, ours, peer] = times;
     let beyond = |times: &Times, of: fn(&Counts) -> Count| {
-        Mean::of(&times.counts, of).instructions - Mean::of(&none.counts, of).instructions
+        Mean::of(&times.counts, of).cost - Mean::of(&none.counts, of).cost
     };
     for (what, of) in [
-        ("all of the agent", Counts::agent as fn(&Counts) -> Count),
+        ("all of the agent but its own thread", Counts::asked as fn(&Counts) -> Count),
+        ("all of the agent", Counts::agent),
         ("the whole process, less the one without an agent", |counts| counts.process),
     ] {
         let (ours, peer) = (beyond(ours, of), beyond(peer, of));
@@ -204,7 +212,7 @@ fn print_counts(times: &[Times; AGENTS.len()]) {
 /// Of several runs.
 struct Mean {
     /// Thousands.
-    instructions: f64,
+    cost: f64,
     /// The most less the least, in thousands.
     apart: f64,
     system_calls: u64,
@@ -215,10 +223,10 @@ impl Mean {
     fn of(counts: &[Counts], of: impl Fn(&Counts) -> Count) -> Self {
         let runs = counts.len().max(1) as u64;
         let all: Vec<Count> = counts.iter().map(of).collect();
-        let instructions = || all.iter().map(|count| count.instructions);
-        let apart = instructions().max().unwrap_or_default() - instructions().min().unwrap_or_default();
+        let costs = || all.iter().map(|count| count.cost);
+        let apart = costs().max().unwrap_or_default() - costs().min().unwrap_or_default();
         Self {
-            instructions: instructions().sum::<u64>() as f64 / runs as f64 / 1e3,
+            cost: costs().sum::<u64>() as f64 / runs as f64 / 1e3,
             apart: apart as f64 / 1e3,
             system_calls: all.iter().map(|count| count.system_calls).sum::<u64>() / runs,
             entries: all.iter().map(|count| count.entries).sum::<u64>() / runs,
@@ -234,11 +242,12 @@ fn measure(options: &Options, scratch: &Path) -> anyhow::Result<Measured> {
         named => named.clone(),
     };
     let java = java(options)?;
-    let counter = match options.instructions {
-        true => Some(Counter::compile(scratch, &instructions::jvm_library(&java)?)?),
-        false => None,
+    let meter = match (options.instructions, options.sampled) {
+        (false, false) => Meter::Clock,
+        (true, _) => Meter::Counter(Counter::compile(scratch, &instructions::jvm_library(&java)?)?),
+        (_, true) => Meter::Sampler(Sampler::new(scratch)),
     };
-    let start = Start { java, application, options, counter };
+    let start = Start { java, application, options, meter };
     let peer = compile_peer(options.java_home.as_deref(), scratch)?;
     let mut hook = StartHook::create(scratch)?;
     let ours = hook.environment().value(None).to_string_lossy().into_owned();
@@ -304,22 +313,30 @@ struct Start<'a> {
     java: PathBuf,
     application: Vec<OsString>,
     options: &'a Options,
-    counter: Option<Counter>,
+    meter: Meter,
+}
+
+/// How a run is measured.
+enum Meter {
+    Clock,
+    Counter(Counter),
+    Sampler(Sampler),
 }
 
 impl Start<'_> {
     /// One run, to its end or until it has started.
     fn run(&self, agent: Option<&str>) -> anyhow::Result<Run> {
-        let mut command = match &self.counter {
-            Some(counter) => counter.command(self.java.as_os_str()),
-            None => Command::new(&self.java),
+        let mut command = match &self.meter {
+            Meter::Clock => Command::new(&self.java),
+            Meter::Counter(counter) => counter.command(self.java.as_os_str()),
+            Meter::Sampler(sampler) => sampler.command(self.java.as_os_str()),
         };
         command.args(agent).args(&self.options.java_options).args(&self.application);
         command.env_remove("JAVA_TOOL_OPTIONS");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (begin, cpu) = (Instant::now(), children_cpu()?);
         let mut child = command.spawn().with_context(|| {
-            format!("{command:?} does not start; `apt install default-jdk-headless qemu-user`")
+            format!("{command:?} does not start; `apt install default-jdk-headless qemu-user linux-perf`")
         })?;
         let mut errors = child.stderr.take().context("the application has no standard error")?;
         let errors = std::thread::spawn(move || {
@@ -343,7 +360,11 @@ impl Start<'_> {
         let errors = errors.join().ok().context("the reader of errors panicked")??;
         let as_asked = if self.options.until.is_some() { started.is_some() } else { status.success() };
         ensure!(as_asked, "the application failed ({status}): {}", String::from_utf8_lossy(&errors));
-        let counts = self.counter.as_ref().map(Counter::take).transpose()?;
+        let counts = match &self.meter {
+            Meter::Clock => None,
+            Meter::Counter(counter) => Some(counter.take()?),
+            Meter::Sampler(sampler) => Some(sampler.take()?),
+        };
         Ok(Run { wall, cpu: children_cpu()?.saturating_sub(cpu), main, counts })
     }
 }

@@ -1,105 +1,13 @@
 //! Counts the instructions of a JVM under QEMU's user emulation: they hardly vary where times do.
 //! It must never count what runs in the kernel: only how often it is called.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// Functions of HotSpot that do what an agent asked for: what they are called here, and how their symbols begin.
-const FUNCTIONS: &[(&str, &str)] = &[
-    ("loading the agent", "_ZN7Threads21create_vm_init_agentsE"),
-    // The same since JDK 21.
-    ("loading the agent", "_ZN14JvmtiAgentList11load_agentsE"),
-    ("VMInit", "_ZN11JvmtiExport19post_vm_initializedE"),
-    ("VMDeath", "_ZN11JvmtiExport13post_vm_deathE"),
-    (CLASS_LOAD, "_ZN11JvmtiExport15post_class_loadE"),
-    (HOOK, "_ZN11JvmtiExport25post_class_file_load_hookE"),
-    // Reads the bytes of a class of the shared archive (CDS) for the hook's sake alone; without one it only looks for that.
-    (SHARED_HOOK, "_ZN12KlassFactory33check_shared_class_file_load_hookE"),
-    // Of each method in each compiled one the compilers note that an agent may change it.
-    ("compilers' notes of changeable methods", "_ZN12Dependencies18assert_evol_methodE"),
-];
-const CLASS_LOAD: &str = "ClassLoad";
-const HOOK: &str = "ClassFileLoadHook";
-const SHARED_HOOK: &str = "ClassFileLoadHook of shared classes";
-/// Name of the agent's own thread.
-const OWN_THREAD: &str = "plimsoll";
-
-/// How much was executed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// Instructions outside of the kernel.
-    pub instructions: u64,
-    pub system_calls: u64,
-    /// How often it was begun.
-    pub entries: u64,
-}
-
-impl std::ops::AddAssign for Count {
-    fn add_assign(&mut self, other: Self) {
-        self.instructions += other.instructions;
-        self.system_calls += other.system_calls;
-        self.entries += other.entries;
-    }
-}
-
-/// What one run executed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub process: Count,
-    /// In the agent's own thread.
-    pub own_thread: Count,
-    /// In the JVM's functions that an agent makes it call, with all that these call.
-    pub asked: BTreeMap<&'static str, Count>,
-}
-
-impl Counts {
-    /// Reads what the plugin wrote.
-    ///
-    /// # Errors
-    /// If it is of another form, or a function was entered and not seen to return.
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut counts = Self::default();
-        for line in text.lines() {
-            let words: Vec<&str> = line.splitn(6, ' ').collect();
-            let number = |at: usize| -> anyhow::Result<u64> {
-                words
-                    .get(at)
-                    .and_then(|word| word.parse().ok())
-                    .with_context(|| format!("not counts: {line:?}"))
-            };
-            match words[0] {
-                "thread" => {
-                    let count = Count { instructions: number(1)?, system_calls: number(2)?, entries: 1 };
-                    counts.process += count;
-                    if words[3..].join(" ") == OWN_THREAD {
-                        counts.own_thread += count;
-                    }
-                }
-                "function" => {
-                    let entries = number(4)?;
-                    ensure!(entries == number(5)?, "a function of the JVM was not seen to return: {line}");
-                    let count = Count { instructions: number(2)?, system_calls: number(3)?, entries };
-                    let (label, _) =
-                        *FUNCTIONS.get(number(1)? as usize).context("not a function that was asked for")?;
-                    *counts.asked.entry(label).or_default() += count;
-                }
-                _ => bail!("not counts: {line:?}"),
-            }
-        }
-        Ok(counts)
-    }
-
-    /// All that an agent costs.
-    pub fn agent(&self) -> Count {
-        let mut sum = self.own_thread;
-        self.asked.values().for_each(|count| sum += *count);
-        sum
-    }
-}
+use super::counts::{CLASS_LOAD, Count, Counts, FUNCTIONS, HOOK, OWN_THREAD};
 
 /// The emulator with its plugin.
 pub struct Counter {
@@ -157,13 +65,46 @@ impl Counter {
     pub fn take(&self) -> anyhow::Result<Counts> {
         let text = std::fs::read_to_string(&self.counts).context("QEMU's plugin counted nothing")?;
         std::fs::remove_file(&self.counts)?;
-        Counts::parse(&text)
+        parse(&text)
     }
 }
 
 /// The emulator of this machine's own processor.
 pub fn emulator() -> String {
     format!("qemu-{}", std::env::consts::ARCH)
+}
+
+/// Reads what the plugin wrote.
+///
+/// # Errors
+/// If it is of another form, or a function was entered and not seen to return.
+fn parse(text: &str) -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    for line in text.lines() {
+        let words: Vec<&str> = line.splitn(6, ' ').collect();
+        let number = |at: usize| -> anyhow::Result<u64> {
+            words.get(at).and_then(|word| word.parse().ok()).with_context(|| format!("not counts: {line:?}"))
+        };
+        match words[0] {
+            "thread" => {
+                let count = Count { cost: number(1)?, system_calls: number(2)?, entries: 1 };
+                counts.process += count;
+                if words[3..].join(" ") == OWN_THREAD {
+                    counts.own_thread += count;
+                }
+            }
+            "function" => {
+                let entries = number(4)?;
+                ensure!(entries == number(5)?, "a function of the JVM was not seen to return: {line}");
+                let count = Count { cost: number(2)?, system_calls: number(3)?, entries };
+                let (label, _) =
+                    *FUNCTIONS.get(number(1)? as usize).context("not a function that was asked for")?;
+                *counts.asked.entry(label).or_default() += count;
+            }
+            _ => bail!("not counts: {line:?}"),
+        }
+    }
+    Ok(counts)
 }
 
 /// Places in [`FUNCTIONS`] and addresses of those that a table of symbols (`nm`) names.
@@ -197,22 +138,23 @@ pub fn jvm_library(java: &Path) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jvm::counts::{LOADING, SHARED_HOOK};
 
     #[test]
     fn counts_are_read_as_the_plugin_writes_them() {
         let text = "thread 50 3 java\nthread 7 2 plimsoll\nthread 9 1 C1 CompilerThre\nthread 4 0 \n\
                     function 4 20 1 4 4\nfunction 2 5 0 1 1\n";
-        let counts = Counts::parse(text).unwrap();
-        assert_eq!(counts.process, Count { instructions: 70, system_calls: 6, entries: 4 });
-        assert_eq!(counts.own_thread, Count { instructions: 7, system_calls: 2, entries: 1 });
-        assert_eq!(counts.agent(), Count { instructions: 32, system_calls: 3, entries: 6 });
+        let counts = parse(text).unwrap();
+        assert_eq!(counts.process, Count { cost: 70, system_calls: 6, entries: 4 });
+        assert_eq!(counts.own_thread, Count { cost: 7, system_calls: 2, entries: 1 });
+        assert_eq!(counts.agent(), Count { cost: 32, system_calls: 3, entries: 6 });
         for (text, why) in [
             ("function 2 5 0 2 1", "not seen to return"),
             ("function 99 5 0 1 1", "not a function"),
             ("thread x 1 a", "not counts"),
             ("else", "not counts"),
         ] {
-            let error = Counts::parse(text).unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
     }
@@ -251,9 +193,9 @@ mod tests {
         let output = command.env_remove("JAVA_TOOL_OPTIONS").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let counts = counter.take().unwrap();
-        assert!(counts.process.instructions > 10_000_000 && counts.process.entries > 5, "{counts:?}");
+        assert!(counts.process.cost > 10_000_000 && counts.process.entries > 5, "{counts:?}");
         assert_eq!(counts.own_thread, Count::default());
-        assert_eq!(counts.asked["loading the agent"].entries, 1, "{counts:?}");
+        assert_eq!(counts.asked[LOADING].entries, 1, "{counts:?}");
         assert_eq!(counts.asked[CLASS_LOAD].entries, 0, "nobody asked for them: {counts:?}");
         // A JVM that only says its version loads some hundred classes, most of them before an agent may ask for any.
         let hooked =
