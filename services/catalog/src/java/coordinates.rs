@@ -75,6 +75,7 @@ const TAILS: &[&str] = &[
     "rc",
     "release",
     "runner",
+    "scala",
     "sec",
     "shaded",
     "snapshot",
@@ -362,6 +363,7 @@ fn version_in(text: &str) -> Option<&str> {
                 | "incubating"
                 | "preview"
                 | "milestone"
+                | "scala"
                 | "sec"
         );
         in_version &= is_number || is_qualifier;

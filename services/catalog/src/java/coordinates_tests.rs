@@ -21,6 +21,7 @@ fn file_names() {
     check_name("zstd-jni-1.5.7-17.jar", "zstd-jni 1.5.7-17");
     check_name("spring-core-5.3.0-RC2.jar", "spring-core 5.3.0-RC2");
     check_name("org.apache.commons.lang_3.1.0.jar", "org.apache.commons.lang 3.1.0");
+    check_name("scala-asm-9.5.0-scala-1.jar", "scala-asm 9.5.0-scala-1");
     check_name("app.jar", "app ");
     check_name("-1.jar", "-1 ");
     check_name("", " ");
@@ -292,6 +293,32 @@ fn groups_of_manifests() {
         &["org/hibernate/annotations/common"],
         "Implementation-Vendor-Id: org.hibernate\nImplementation-Version: 6.0.6.Final\n",
         "org.hibernate:hibernate-commons-annotations:6.0.6.Final",
+    );
+    of(
+        "flink-metrics-datadog-1.18.1.jar",
+        &["okhttp3", "okhttp3/internal/http2", "okhttp3/internal", "org/apache/flink/metrics/datadog"],
+        "Implementation-Vendor-Id: org.apache.flink\nImplementation-Version: 1.18.1\n",
+        "org.apache.flink:flink-metrics-datadog:1.18.1",
+    );
+    of(
+        "flink-scala_2.12-1.18.1.jar",
+        &["scala", "scala/reflect/internal", "scala/tools/nsc"],
+        "Implementation-Vendor-Id: org.apache.flink\nImplementation-Version: 1.18.1\n",
+        "org.apache.flink:flink-scala_2.12:1.18.1",
+    );
+    of(
+        "scala-asm-9.5.0-scala-1.jar",
+        &["scala/tools/asm", "scala/tools/asm/tree"],
+        "Bundle-SymbolicName: org.scala-lang.modules.scala-asm\nBundle-Version: 9.5.0.scala1\n",
+        "org.scala-lang.modules:scala-asm:9.5.0-scala-1",
+    );
+    // A vendor that neither the classes nor the name know.
+    check(
+        "okhttp-4.12.0.jar",
+        &[],
+        &["okhttp3", "okhttp3/internal"],
+        "Implementation-Vendor-Id: com.acme.repackaged\n",
+        &["com.squareup.okhttp3:okhttp:4.12.0 by file name []"],
     );
     of(
         "spring-jcl-5.3.39.jar",

@@ -30,6 +30,15 @@ pub(super) fn guess(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String,
         closer.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if let Some((_, group)) = known.max_by_key(|(package, _)| package.len()) {
+        if is_own_vendor(facts, plain) {
+            return (manifest.implementation_vendor_id.clone(), true);
+        }
+        let bundle = manifest.bundle_symbolic_name.strip_suffix(artifact);
+        let bundle = bundle.and_then(|group| group.strip_suffix('.'));
+        if let Some(bundle) = bundle.filter(|bundle| is_within(bundle, group) && acceptable(bundle).is_some())
+        {
+            return (bundle.to_owned(), true);
+        }
         let module = group_of_bundle(&manifest.automatic_module_name, plain);
         return module
             .filter(|module| moved(group, module))
@@ -56,6 +65,27 @@ pub(super) fn guess(facts: &Facts, artifact: &str, claimed: &[&str]) -> (String,
     let parts: Vec<&str> = own.split('/').filter(|part| !part.is_empty()).take(3).collect();
     let group = if parts.len() < 2 { String::new() } else { parts.join(".") };
     (acceptable(&group).unwrap_or_default(), false)
+}
+
+/// Whether the manifest's vendor is a group that the archive's classes or its name agree with: Maven writes the project's
+/// own there, while most of the classes may be those of a library that was merged into it.
+fn is_own_vendor(facts: &Facts, artifact: &str) -> bool {
+    let vendor = &facts.manifest.implementation_vendor_id;
+    // `org.apache` and `com.sun` say whose it is, not which project.
+    let Some((_, project)) = vendor.rsplit_once('.').filter(|(above, _)| above.contains('.')) else {
+        return false;
+    };
+    let directory = vendor.replace('.', "/");
+    let has_classes = facts.class_directories.keys().any(|name| {
+        name.strip_prefix(directory.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let is_called_so = artifact.split(['-', '_']).next() == Some(project);
+    acceptable(vendor).is_some() && (has_classes || is_called_so)
+}
+
+/// Whether a group lies below another.
+fn is_within(group: &str, above: &str) -> bool {
+    group.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The group in the name of a bundle or module that ends in the words of its artifact, of which the first one is the
