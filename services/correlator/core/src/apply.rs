@@ -111,6 +111,7 @@ impl Artifact {
             chunks.insert(chunk, Findings { order, record });
             if is_current {
                 self.cache.dirty_packages.insert(package_id.clone());
+                self.cache.dirty_findings.insert(package_id.clone());
             }
             self.touch(EntityKey::Findings(scan_id.clone(), package_id, chunk));
         }

@@ -36,6 +36,8 @@ pub(crate) struct Cache {
     pub scopes: BTreeMap<Scope, ScopeCache>,
     /// Which packages of the current scan need which; kept until everything is computed anew.
     pub needs: Option<Needs>,
+    /// Ids of the current scan's packages by purl, as `needs` kept: a copy that it does not list is assessed as they are.
+    pub twins: Option<BTreeMap<String, Vec<String>>>,
     /// Everything is to be computed anew.
     pub all_dirty: bool,
     /// Coverage may have changed.
@@ -45,6 +47,8 @@ pub(crate) struct Cache {
     /// The name that texts call the artifact by.
     pub name: Option<String>,
     pub dirty_packages: BTreeSet<String>,
+    /// Packages of the current scan whose findings may have changed.
+    pub dirty_findings: BTreeSet<String>,
     pub dirty_alerts: BTreeSet<String>,
 }
 
@@ -158,6 +162,7 @@ impl Cache {
         self.coverage_dirty = false;
         self.artifact_dirty = false;
         self.dirty_packages.clear();
+        self.dirty_findings.clear();
         self.dirty_alerts.clear();
         self.scopes.values_mut().for_each(|scope| scope.judged.clear());
     }

@@ -88,13 +88,14 @@ impl Artifact {
         if !changed {
             return;
         }
+        let credits = self.cache.credits.get(&key.at).map(|credits| (credits, credits.attribute(package)));
         for owner in owner.iter().flat_map(|ownership| &ownership.owners) {
-            let credits = self.cache.credits.get(&key.at);
-            let os = owner.kind == plimsoll_schemas::words::package_kind::OS;
+            let id = owner.package_id.as_str();
             // The first of a Java package may be held against those that it is not credited to.
-            if os
-                || is_first
-                || credits.is_none_or(|credits| credits.credited(package).contains(&owner.package_id))
+            if is_first
+                || credits.as_ref().is_none_or(|(credits, attribution)| {
+                    !credits.contends(id) || attribution.credited.contains(&id)
+                })
             {
                 self.cache.dirty_packages.insert(owner.package_id.clone());
             }

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use plimsoll_schemas::events::Owner;
-use plimsoll_schemas::words::package_kind;
+use plimsoll_schemas::words::{language, package_kind};
 
 /// Ecosystems of which all packages in one binary are used together: sharing a path raises no doubt.
 const LINKED_TOGETHER: &[&str] = &["golang", "cargo"];
+
+/// The language whose packages an archive of classes is made of; runtimes are of none.
+const JAVA: &str = "Java";
 
 /// Java packages below a main component's own that may hold what was merged in under another name.
 const RELOCATED: &[&str] = &[
@@ -33,66 +36,144 @@ const RELOCATED: &[&str] = &[
 ];
 
 /// Words of an artifact's name that say nothing of which Java packages it has.
-const SAYS_NOTHING: &[&str] = &["api", "core", "all", "spi", "impl", "main"];
+const SAYS_NOTHING: &[&str] = &["api", "core", "common", "all", "spi", "impl", "main"];
 
-/// The application packages of a path that several own, by the class names that they claim.
+/// The packages of a path that several own and of which each of its classes may be, by the class names that they claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Credits {
+    /// By package id.
+    contenders: BTreeMap<String, Contender>,
     /// Package ids by prefix, which ends with a dot.
     by_prefix: BTreeMap<String, Vec<String>>,
-    /// Package ids that get what nobody claims: those without prefixes, or else all.
+    /// Package ids that get what nobody claims: main components and those without prefixes, or else all.
     rest: Vec<String>,
-    /// Prefixes by package id.
-    claims: BTreeMap<String, Vec<String>>,
-    /// Package ids of main components, which get the rest, by the Java packages that are their own beyond doubt.
-    mains: BTreeMap<String, Vec<String>>,
     /// Whether prefixes are guesses by names; those of modules in a runtime image are not.
     guessed: bool,
 }
 
+/// One of the packages that share the classes of a path.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Contender {
+    /// With their trailing dots. Those of a main component are its own beyond doubt, and it gets the rest besides.
+    claims: Vec<String>,
+    /// The Java package of its group, with a trailing dot; empty without a group.
+    group: String,
+    is_main: bool,
+    /// All that it claims is the Java package of its group, though its name says more.
+    claims_only_its_group: bool,
+}
+
+/// Whose the classes of one Java package are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Attribution<'a> {
+    /// The longest claim; empty if nobody claims the Java package.
+    pub prefix: &'a str,
+    /// Package ids that the classes count for.
+    pub credited: Vec<&'a str>,
+    /// Package ids that the classes may be of as well as not: the credited ones, and those whose claim is as long but says
+    /// less.
+    pub named: Vec<&'a str>,
+}
+
+impl Contender {
+    fn of(owner: &Owner) -> Self {
+        let mut claims: Vec<String> = owner.class_prefixes.clone();
+        claims.retain(|prefix| !prefix.is_empty());
+        for prefix in claims.iter_mut().filter(|prefix| !prefix.ends_with('.')) {
+            prefix.push('.');
+        }
+        claims.sort();
+        claims.dedup();
+        let group = owner.name.split_once(':').map_or("", |(group, _)| group).replace('-', "_");
+        Self {
+            claims_only_its_group: !claims.is_empty() && says_only_its_group(owner, &claims),
+            claims,
+            group: if group.is_empty() { group } else { group + "." },
+            is_main: owner.class_prefixes.iter().any(String::is_empty),
+        }
+    }
+
+    /// Whether a prefix is the Java package of the group, here or renamed.
+    fn is_its_group(&self, prefix: &str) -> bool {
+        !self.group.is_empty()
+            && prefix
+                .strip_suffix(self.group.as_str())
+                .is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    }
+
+    /// Whether a Java package is below that of the group, and not renamed to stand there.
+    fn has_in_its_group(&self, java_package: &str) -> bool {
+        !self.group.is_empty() && is_below(java_package, &self.group)
+    }
+}
+
 impl Credits {
-    /// `None` where there is nothing to choose: fewer than two application packages.
+    /// `None` where there is nothing to choose: fewer than two packages of which a class of the path may be. What owns the
+    /// archive as a file (a wheel, an OS package) is not one of them: all its classes are used from that package.
     pub fn of(owners: &[Owner]) -> Option<Self> {
-        let applications: Vec<&Owner> =
-            owners.iter().filter(|owner| owner.kind == package_kind::APPLICATION).collect();
-        if applications.len() < 2 {
+        let mut credits = Self { guessed: true, ..Self::default() };
+        for owner in owners.iter().filter(|owner| has_classes(owner)) {
+            credits.contenders.insert(owner.package_id.clone(), Contender::of(owner));
+            credits.guessed &= owner.ecosystem == "maven";
+        }
+        if credits.contenders.len() < 2 {
             return None;
         }
-        let mut credits = Self::default();
-        for owner in &applications {
-            let claims = credits.claims.entry(owner.package_id.clone()).or_default();
-            let is_main = owner.class_prefixes.iter().any(String::is_empty);
-            for prefix in owner.class_prefixes.iter().filter(|prefix| !prefix.is_empty()) {
-                let prefix = if prefix.ends_with('.') { prefix.clone() } else { format!("{prefix}.") };
-                claims.push(prefix);
-            }
-            claims.sort();
-            claims.dedup();
-            if is_main {
-                credits.mains.insert(owner.package_id.clone(), std::mem::take(claims));
-            }
-        }
-        credits.guessed = applications.iter().all(|owner| owner.ecosystem == "maven");
-        for (id, prefixes) in &credits.claims {
-            for prefix in prefixes {
+        for (id, contender) in &credits.contenders {
+            for prefix in &contender.claims {
                 credits.by_prefix.entry(prefix.clone()).or_default().push(id.clone());
             }
-            if prefixes.is_empty() {
+            if contender.is_main || contender.claims.is_empty() {
                 credits.rest.push(id.clone());
             }
         }
         if credits.rest.is_empty() {
-            credits.rest = credits.claims.keys().cloned().collect();
+            credits.rest = credits.contenders.keys().cloned().collect();
         }
         Some(credits)
     }
 
-    /// The longest claimed prefix of a Java package (with its trailing dot); `None` if nobody claims it.
-    pub fn longest(&self, java_package: &str) -> Option<&str> {
+    /// Whose the classes of a Java package (with its trailing dot) are.
+    pub fn attribute(&self, java_package: &str) -> Attribution<'_> {
+        let Some((prefix, claimants)) = self.closest(java_package) else {
+            let rest: Vec<&str> = self.rest.iter().map(String::as_str).collect();
+            return Attribution { prefix: "", credited: rest.clone(), named: rest };
+        };
+        if !self.guessed {
+            return Attribution { prefix, credited: claimants.clone(), named: claimants };
+        }
+        // A group says less than a name: an aggregator claims all that its group has.
+        let by_name = |id: &&str| !self.contenders[*id].claims_only_its_group;
+        let mut named = claimants;
+        let mut credited: Vec<&str> = named.iter().copied().filter(by_name).collect();
+        if credited.is_empty() {
+            credited.clone_from(&named);
+        }
+        if self.is_a_group(prefix, &named) {
+            for (id, main) in self.contenders.iter().filter(|(_, contender)| contender.is_main) {
+                if !main.is_its_group(prefix) && !main.has_in_its_group(java_package) {
+                    continue;
+                }
+                for list in [&mut credited, &mut named] {
+                    if !list.contains(&id.as_str()) {
+                        list.push(id);
+                    }
+                }
+            }
+        }
+        Attribution { prefix, credited, named }
+    }
+
+    /// The longest claim of a Java package, and whose it is; `None` if nobody claims it.
+    fn closest(&self, java_package: &str) -> Option<(&str, Vec<&str>)> {
         let mut rest = java_package;
         while !rest.is_empty() {
-            if let Some((prefix, _)) = self.by_prefix.get_key_value(rest) {
-                return Some(prefix);
+            if let Some((prefix, ids)) = self.by_prefix.get_key_value(rest) {
+                let is_its = |id: &&str| !self.contenders[*id].is_main || is_below(java_package, prefix);
+                let claimants: Vec<&str> = ids.iter().map(String::as_str).filter(is_its).collect();
+                if !claimants.is_empty() {
+                    return Some((prefix, claimants));
+                }
             }
             let name = rest.strip_suffix('.').unwrap_or(rest);
             rest = &rest[..name.rfind('.').map_or(0, |dot| dot + 1)];
@@ -100,60 +181,80 @@ impl Credits {
         None
     }
 
-    /// The packages that the classes of a Java package belong to; more than one if that cannot be told.
-    pub fn credited(&self, java_package: &str) -> &[String] {
-        self.longest(java_package).and_then(|prefix| self.by_prefix.get(prefix)).unwrap_or(&self.rest)
+    /// Whether a claim is only the group of somebody who claims it.
+    fn is_a_group(&self, prefix: &str, claimants: &[&str]) -> bool {
+        claimants.iter().any(|id| self.contenders[*id].is_its_group(prefix))
     }
 
-    /// The prefixes that a package claims.
-    pub fn claims(&self, package_id: &str) -> &[String] {
-        self.claims.get(package_id).map(Vec::as_slice).unwrap_or_default()
+    /// The prefixes below which the classes of a package lie; the empty one for all of the path.
+    pub fn reach(&self, package_id: &str) -> Vec<&str> {
+        if self.rest.iter().any(|id| id == package_id) {
+            return vec![""];
+        }
+        let claims = self.contenders.get(package_id).map(|contender| contender.claims.as_slice());
+        claims.unwrap_or_default().iter().map(String::as_str).collect()
     }
 
-    /// How many packages share the path.
+    /// Whether a package is one of those that share the classes.
+    pub fn contends(&self, package_id: &str) -> bool {
+        self.contenders.contains_key(package_id)
+    }
+
+    /// How many packages share the classes.
     pub fn count(&self) -> usize {
-        self.claims.len()
+        self.contenders.len()
     }
 
-    /// Whether classes of a Java package that are not credited to `owner` may be its own all the same: that a Java package
+    /// Whether classes of a Java package that are not credited to a package may be its own all the same: that a Java package
     /// resembles the name of a component is a guess.
-    pub fn may_be_its(&self, owner: &Owner, java_package: &str) -> bool {
-        let id = &owner.package_id;
+    pub fn may_be_its(&self, package_id: &str, java_package: &str) -> bool {
         // Nothing that is in a Java package can use classes of none: no library has any.
-        if !self.guessed || java_package.is_empty() || self.mains.contains_key(id) {
+        if !self.guessed || java_package.is_empty() {
             return false;
         }
-        let Some(claims) = self.claims.get(id) else { return false };
-        let closest = self.longest(java_package);
-        if closest.is_none() && self.is_mains(owner, java_package) {
+        let Some(contender) = self.contenders.get(package_id) else { return false };
+        let Attribution { prefix, credited, named } = self.attribute(java_package);
+        if credited.contains(&package_id) {
             return false;
         }
-        if claims.is_empty() || says_only_its_group(owner, claims) {
-            return true;
+        let is_of_its_claims = contender.claims.iter().any(|claim| is_below(java_package, claim));
+        if contender.is_main {
+            let is_within_its_own = contender.claims.iter().any(|own| java_package.starts_with(own));
+            return is_within_its_own || contender.has_in_its_group(java_package);
         }
-        let is_below =
-            |prefix: &String| java_package.strip_prefix(prefix).is_some_and(|rest| !may_be_relocated(rest));
-        closest.is_none() || claims.iter().any(is_below)
+        let may_be_mains = prefix.is_empty() || named.iter().any(|id| self.contenders[*id].is_main);
+        if may_be_mains && self.is_mains(contender, java_package) {
+            return false;
+        }
+        prefix.is_empty()
+            || contender.claims.is_empty()
+            || contender.claims_only_its_group
+            || is_of_its_claims
+            // Of its group, and nobody claims it more closely than by that.
+            || self.is_a_group(prefix, &named)
+                && (contender.is_its_group(prefix) || contender.has_in_its_group(java_package))
     }
 
-    /// Whether a Java package is a main component's own, and surely not `owner`'s.
-    fn is_mains(&self, owner: &Owner, java_package: &str) -> bool {
-        let group = format!("{}.", group_of(owner));
-        self.mains.values().flatten().any(|own| {
-            let is_kin = own.starts_with(&group) || group.starts_with(own.as_str());
-            !is_kin && java_package.strip_prefix(own).is_some_and(|rest| !may_be_relocated(rest))
-        })
-    }
-
-    /// Whether a package gets what nobody claims.
-    pub fn gets_rest(&self, package_id: &str) -> bool {
-        self.rest.iter().any(|id| id == package_id)
+    /// Whether a Java package is a main component's own, and surely not of this other one.
+    fn is_mains(&self, other: &Contender, java_package: &str) -> bool {
+        let group = &other.group;
+        self.contenders.values().filter(|contender| contender.is_main).flat_map(|main| &main.claims).any(
+            |own| {
+                let is_kin = !group.is_empty() && (own.starts_with(group) || group.starts_with(own));
+                !is_kin && is_below(java_package, own)
+            },
+        )
     }
 }
 
-/// The Maven group of an owner; empty if it has none.
-fn group_of(owner: &Owner) -> &str {
-    owner.name.split_once(':').map_or("", |(group, _)| group)
+/// Whether the classes of an archive may be of such a package, rather than the archive one of its files.
+fn has_classes(owner: &Owner) -> bool {
+    owner.kind == package_kind::APPLICATION && language(&owner.ecosystem).is_none_or(|name| name == JAVA)
+}
+
+/// Whether a Java package lies below a prefix, and is not renamed to stand there.
+fn is_below(java_package: &str, prefix: &str) -> bool {
+    java_package.strip_prefix(prefix).is_some_and(|rest| !may_be_relocated(rest))
 }
 
 /// Whether all that a component claims is the Java package of its group, though its name says more: the group is that of
@@ -211,7 +312,7 @@ mod tests {
 
     fn check(owners: &[Owner], java_package: &str, expect: &[&str]) {
         let credits = Credits::of(owners).unwrap_or_default();
-        assert_eq!(credits.credited(java_package), expect, "{java_package}");
+        assert_eq!(credits.attribute(java_package).credited, expect, "{java_package}");
     }
 
     #[test]
@@ -236,10 +337,6 @@ mod tests {
 
     #[test]
     fn whose_a_class_may_be_besides() {
-        let named = |name: &str, prefixes: &[&str]| Owner {
-            name: name.into(),
-            ..owner(name, "application", prefixes)
-        };
         let mut jar = vec![
             named("com.acme:app", &["", "com.acme."]),
             named("com.acme.parts:hidden", &[]),
@@ -251,27 +348,127 @@ mod tests {
         let may_be = |jar: &[Owner], java_package: &str| -> Vec<String> {
             let credits = Credits::of(jar).unwrap();
             let artifact = |owner: &Owner| owner.name.split(':').nth(1).unwrap().to_owned();
-            jar.iter().filter(|owner| credits.may_be_its(owner, java_package)).map(artifact).collect()
+            jar.iter()
+                .filter(|owner| credits.may_be_its(&owner.package_id, java_package))
+                .map(artifact)
+                .collect()
         };
         let nothing = [""; 0];
         // Of the main component's group, though nothing resembles it.
         assert_eq!(may_be(&jar, "com.acme.web."), ["hidden"]);
-        assert_eq!(
-            may_be(&jar, "org.slf4j.spi."),
-            ["hidden", "jakarta.activation", "jakarta.el", "slf4j-api"]
-        );
-        assert_eq!(
-            may_be(&jar, "jakarta.activation."),
-            ["hidden", "jakarta.activation", "jakarta.activation-api", "jakarta.el"]
-        );
-        let all = ["hidden", "jakarta.activation", "jakarta.activation-api", "jakarta.el", "slf4j-api"];
-        assert_eq!(may_be(&jar, "com.sun.el."), all);
+        assert_eq!(may_be(&jar, "org.slf4j.spi."), ["hidden", "jakarta.activation", "jakarta.el"]);
+        assert_eq!(may_be(&jar, "jakarta.activation."), ["hidden", "jakarta.activation", "jakarta.el"]);
+        // Nobody's by name: credited to the main component and to those that resemble nothing.
+        let rest = ["com.acme.parts:hidden", "com.acme:app", "org.glassfish:jakarta.el"];
+        check(&jar, "com.sun.el.", &rest);
+        let others = ["jakarta.activation", "jakarta.activation-api", "slf4j-api"];
+        assert_eq!(may_be(&jar, "com.sun.el."), others);
+        check(&jar, "com.acme.shaded.sun.el.", &rest);
         assert_eq!(may_be(&jar, ""), nothing);
-        // The credits are as if the main component's list were empty.
-        check(&jar, "com.acme.web.", &["com.acme.parts:hidden", "com.acme:app", "org.glassfish:jakarta.el"]);
+        // The main component's own Java packages are its own.
+        check(&jar, "com.acme.web.", &["com.acme:app"]);
         // In a runtime image the modules' packages are known.
         jar.push(Owner { ecosystem: "openjdk".into(), ..named("openjdk", &[]) });
         assert_eq!(may_be(&jar, "com.sun.el."), nothing);
+    }
+
+    fn named(name: &str, prefixes: &[&str]) -> Owner {
+        Owner { name: name.into(), ..owner(name, "application", prefixes) }
+    }
+
+    /// Artifacts that a Java package is credited to, that it may be of besides, and that it cannot be of.
+    fn check_group(jar: &[Owner], java_package: &str, credited: &[&str], held: &[&str]) {
+        let credits = Credits::of(jar).unwrap();
+        let artifact = |id: &str| id.split(':').nth(1).unwrap().to_owned();
+        let got: Vec<String> = credits.attribute(java_package).credited.into_iter().map(artifact).collect();
+        assert_eq!(got, credited, "{java_package}");
+        let ids = jar.iter().map(|owner| owner.package_id.as_str());
+        let got: Vec<String> = ids.filter(|id| credits.may_be_its(id, java_package)).map(artifact).collect();
+        assert_eq!(got, held, "{java_package} besides");
+    }
+
+    #[test]
+    fn a_main_component_takes_part_with_its_own_java_packages() {
+        let jar = [
+            named("com.acme:shop-common", &["com.acme.shop."]),
+            named("com.acme:shop-server", &["", "com.acme.shop.server."]),
+            named("org.log:log", &["org.log."]),
+        ];
+        check_group(&jar, "com.acme.shop.server.", &["shop-server"], &["shop-common"]);
+        check_group(&jar, "com.acme.shop.server.web.", &["shop-server"], &["shop-common"]);
+        // Closest to another's name, but of its group.
+        check_group(&jar, "com.acme.shop.", &["shop-common"], &["shop-server"]);
+        check_group(&jar, "com.acme.util.", &["shop-server"], &["shop-common", "log"]);
+        check_group(&jar, "org.log.", &["log"], &[]);
+        check_group(&jar, "com.acme.shop.server.shaded.org.log.", &["shop-common"], &["shop-server"]);
+    }
+
+    #[test]
+    fn where_only_the_group_tells_all_of_it_are_named() {
+        let jar = [
+            named("com.acme:shop-common", &["com.acme."]),
+            named("com.acme:shop-domain", &["com.acme."]),
+            named("com.acme:shop-server", &["", "com.acme."]),
+            named("com.acme:shop-web", &["com.acme.web."]),
+            named("org.log:log", &["org.log."]),
+        ];
+        let all = ["shop-common", "shop-domain", "shop-server"];
+        check_group(&jar, "com.acme.", &all, &["shop-web"]);
+        check_group(&jar, "com.acme.web.", &["shop-web"], &all);
+        // The main component is named, too, where its own claim is another.
+        let mut other = jar.clone();
+        other[2] = named("com.acme:shop-server", &["", "com.acme.shop.server."]);
+        check_group(&other, "com.acme.util.", &all, &["shop-web"]);
+    }
+
+    #[test]
+    fn an_aggregator_has_not_what_somebody_has_by_name() {
+        let jar = [
+            named("org.apache.hadoop:hadoop-client", &["org.apache.hadoop."]),
+            named("org.apache.hadoop:hadoop-client-api", &["", "org.apache.hadoop."]),
+            named("org.apache.hadoop:hadoop-common", &["org.apache.hadoop."]),
+            named("org.apache.hadoop:hadoop-yarn-api", &["org.apache.hadoop.yarn.api."]),
+        ];
+        let conf = "org.apache.hadoop.conf.";
+        check_group(
+            &jar,
+            conf,
+            &["hadoop-common", "hadoop-client-api"],
+            &["hadoop-client", "hadoop-yarn-api"],
+        );
+        let named_as_well = Credits::of(&jar).unwrap().attribute(conf).named.len();
+        assert_eq!(named_as_well, 3);
+        let yarn = "org.apache.hadoop.yarn.api.";
+        check_group(
+            &jar,
+            yarn,
+            &["hadoop-yarn-api"],
+            &["hadoop-client", "hadoop-client-api", "hadoop-common"],
+        );
+        let avro = [
+            named("org.apache.avro:avro", &["org.apache.avro."]),
+            named("org.apache.avro:avro-mapred", &["org.apache.avro.mapred."]),
+            named("org.apache.avro:avro-tools", &["", "org.apache.avro."]),
+            named("org.apache.avro:trevni-core", &["org.apache.avro."]),
+        ];
+        check_group(&avro, "org.apache.avro.tool.", &["avro", "avro-tools"], &["avro-mapred", "trevni-core"]);
+    }
+
+    /// What owns the archive as one of its files changes nothing about whose its classes are.
+    #[test]
+    fn a_wheel_that_carries_the_archive_does_not_contend() {
+        let mut jar = vec![
+            named("com.acme:app", &["", "com.acme."]),
+            named("com.acme.parts:hidden", &[]),
+            named("org.log:log", &["org.log."]),
+        ];
+        let without = Credits::of(&jar);
+        for ecosystem in ["pypi", "gem", "npm", "composer"] {
+            jar.insert(0, Owner { ecosystem: ecosystem.into(), ..named(ecosystem, &[]) });
+            assert_eq!(Credits::of(&jar), without, "{ecosystem}");
+        }
+        assert_eq!(Credits::of(&jar[3..=4]), None);
+        assert!(without.unwrap().may_be_its("com.acme.parts:hidden", "org.log."));
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Artifact {
         self.refresh_coverage();
         if self.cache.all_dirty || self.cache.needs.is_none() {
             self.cache.needs = Some(self.needs());
+            self.cache.twins = Some(self.twins());
         }
         let packages = self.packages_to_judge();
         let mut build = packages.clone();
@@ -99,7 +100,9 @@ impl Artifact {
 
     fn packages_to_judge(&self) -> BTreeSet<String> {
         if !self.cache.all_dirty {
-            return self.cache.dirty_packages.clone();
+            let mut packages = self.cache.dirty_packages.clone();
+            packages.extend(self.copies_of(&self.cache.dirty_findings));
+            return packages;
         }
         let emitted = self.emitted.keys().filter_map(|what| what.strip_prefix("package/"));
         self.known_ids().into_iter().chain(emitted.map(str::to_owned)).collect()

@@ -2,7 +2,7 @@
 //! A package that was not assessed must never look like one without vulnerabilities.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_schemas::events::{Finding, Owner, ScanPackage, VulnerabilitySummary};
 use plimsoll_schemas::words::{package_kind, severity, vulnerable};
@@ -58,6 +58,8 @@ pub(crate) struct Assessment<'a> {
     /// is known.
     pub upgrade: (&'a str, i32),
     pub emitted_at_ms: i64,
+    /// Where the scan found the same package, of a copy that it does not list.
+    pub taken_from: Option<String>,
 }
 
 impl Assessment<'_> {
@@ -97,6 +99,21 @@ pub(crate) fn severity_rank(word: &str) -> u8 {
         severity::LOW => 1,
         severity::NONE => 0,
         _ => 2,
+    }
+}
+
+fn not_assessed(reason: String) -> Assessment<'static> {
+    Assessment { vulnerable: vulnerable::NOT_ASSESSED, not_assessed_reason: reason, ..Assessment::default() }
+}
+
+/// Where a package lies, for people.
+fn place_of(package: &ScanPackage) -> String {
+    let Some(location) = package.locations.first() else { return package.purl.clone() };
+    let path = String::from_utf8_lossy(&location.path);
+    if location.nested_path.is_empty() {
+        path.into_owned()
+    } else {
+        format!("{path}!/{}", String::from_utf8_lossy(&location.nested_path))
     }
 }
 
@@ -178,23 +195,80 @@ impl Artifact {
     }
 
     pub(crate) fn assess(&self, package: &Known) -> Assessment<'_> {
-        let not_assessed = |reason: String| Assessment {
-            vulnerable: vulnerable::NOT_ASSESSED,
-            not_assessed_reason: reason,
-            ..Assessment::default()
-        };
-        if package.scan.is_none() {
-            return not_assessed(match self.current_manifest() {
-                None => format!("the artifact was not scanned: {}", self.how_to_scan()),
-                Some(_) => {
-                    "the scan does not list it; it was installed or upgraded after the image was built: \
-                            build the image with it and scan it again"
-                        .to_owned()
-                }
-            });
+        if package.scan.is_some() {
+            return self.assess_scanned(package.id);
         }
+        if let Some((twin, assessment)) = self.assess_twin(package) {
+            return Assessment { taken_from: Some(place_of(twin)), ..assessment };
+        }
+        not_assessed(match (self.current_manifest(), self.key.split_once('/')) {
+            (None, _) => format!("the artifact was not scanned: {}", self.how_to_scan()),
+            (Some(_), Some(("component", _))) => {
+                format!("the scan does not list it: scan the directory again: {}", self.how_to_scan())
+            }
+            (Some(_), Some(("host", _))) => format!(
+                "the scan does not list it; it was installed or upgraded after the scan: {}",
+                self.how_to_scan()
+            ),
+            (Some(_), _) => {
+                "the scan does not list it; it was installed or upgraded after the image was built: \
+                             build the image with it and scan it again"
+                    .to_owned()
+            }
+        })
+    }
+
+    /// What the scan found of the same package elsewhere: of several the first one by id that was assessed, else the first.
+    fn assess_twin(&self, copy: &Known) -> Option<(&ScanPackage, Assessment<'_>)> {
+        let twins = self.cache.twins.as_ref()?.get(copy.purl)?;
+        let mut found = twins.iter().filter_map(|id| {
+            let (id, package) = self.current_package(id)?;
+            Some((&package.record, self.assess_scanned(id)))
+        });
+        let first = found.next()?;
+        let is_assessed = |(_, assessment): &(&ScanPackage, Assessment<'_>)| {
+            assessment.vulnerable != vulnerable::NOT_ASSESSED
+        };
+        if is_assessed(&first) {
+            return Some(first);
+        }
+        Some(found.find(is_assessed).unwrap_or(first))
+    }
+
+    /// Ids of the current scan's packages that may have copies elsewhere, by purl.
+    pub(crate) fn twins(&self) -> BTreeMap<String, Vec<String>> {
+        let mut twins: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let scan = self.current.as_ref().and_then(|id| self.scans.get(id));
-        let chunks = scan.and_then(|scan| scan.findings.get(package.id));
+        for (id, package) in scan.into_iter().flat_map(|scan| &scan.packages) {
+            let record = &package.record;
+            // Without a version nothing tells that it is the same.
+            if record.kind == package_kind::APPLICATION && !record.version.is_empty() {
+                twins.entry(record.purl.clone()).or_default().push(id.clone());
+            }
+        }
+        twins
+    }
+
+    /// The packages that no scan lists and whose assessment is that of one of these.
+    pub(crate) fn copies_of(&self, package_ids: &BTreeSet<String>) -> Vec<String> {
+        let purls: BTreeSet<&str> = package_ids
+            .iter()
+            .filter_map(|id| self.current_package(id))
+            .map(|(_, package)| package.record.purl.as_str())
+            .collect();
+        if purls.is_empty() {
+            return Vec::new();
+        }
+        let is_copy = |id: &&String| {
+            !self.is_scanned(id) && self.observed(id).is_some_and(|owner| purls.contains(owner.purl.as_str()))
+        };
+        self.cache.owned.keys().filter(is_copy).cloned().collect()
+    }
+
+    /// The assessment of a package of the current scan.
+    fn assess_scanned(&self, package_id: &str) -> Assessment<'_> {
+        let scan = self.current.as_ref().and_then(|id| self.scans.get(id));
+        let chunks = scan.and_then(|scan| scan.findings.get(package_id));
         let Some(newest) = chunks.and_then(|chunks| chunks.values().max_by_key(|chunk| chunk.order)) else {
             return not_assessed("its findings have not arrived yet".to_owned());
         };
@@ -228,6 +302,7 @@ impl Artifact {
             findings,
             upgrade: (&newest.record.upgrade_to, newest.record.upgrade_left),
             emitted_at_ms: newest.record.emitted_at_ms,
+            taken_from: None,
         }
     }
 

@@ -12,6 +12,9 @@ const FIXED_VERSIONS_SHOWN_MAX: usize = 3;
 /// Holders named in a text.
 const HOLDERS_SHOWN_MAX: usize = 3;
 
+/// How remedies begin that are no observation, the agent's own among them: another run would come out the same.
+const NO_RUN_TELLS: &[&str] = &["a new run changes nothing", "judge it", "treat it as used"];
+
 /// Code and text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recommendation {
@@ -28,7 +31,7 @@ pub(crate) fn recommend(
 ) -> Recommendation {
     let os = package.kind == package_kind::OS;
     let measured = judged.usage == usage::USED || judged.usage == usage::UNUSED;
-    let observe = || format!("Observe first: {}. {}", judged.reason, sentence(&judged.remedy));
+    let observe = || format!("{}: {}. {}", lead(judged), judged.reason, sentence(&judged.remedy));
     let (code, text) = match (assessment.vulnerable, judged.usage) {
         (vulnerable::NOT_ASSESSED, _) => {
             let feed = format!("Not assessed: {}.", assessment.not_assessed_reason);
@@ -60,7 +63,26 @@ pub(crate) fn recommend(
     let provided = package.scan.is_some_and(|scan| !scan.provided_by.is_empty())
         && matches!(code, recommendation::UPGRADE | recommendation::REMOVE);
     let text = if provided { text + " It is part of an OS package: change that one." } else { text };
+    let text = match &assessment.taken_from {
+        Some(place) => {
+            format!(
+                "{text} The scan does not list this copy; it was assessed as the same package in {place}."
+            )
+        }
+        None => text,
+    };
     Recommendation { code, text }
+}
+
+/// What a text begins with where use is not known.
+fn lead(judged: &Use) -> &'static str {
+    if judged.usage == usage::NOT_MEASURABLE {
+        "Not measurable"
+    } else if NO_RUN_TELLS.iter().any(|remedy| judged.remedy.starts_with(remedy)) {
+        "No run can tell"
+    } else {
+        "Observe first"
+    }
 }
 
 fn upgrade_dependency(assessment: &Assessment) -> String {
@@ -186,6 +208,7 @@ mod tests {
         let remove_os = "Consider removing the unused OS package, or an alternate base image.";
         let remove_app = "Consider removing the dependency.";
         let observe = "Observe first: no workload was watched. Start the agent.";
+        let not_measurable = "Not measurable: no workload was watched. Start the agent.";
         check(
             OS,
             YES,
@@ -202,9 +225,8 @@ mod tests {
         check(APPLICATION, NO, UNUSED, &[], ("remove", remove_app));
         for kind in [OS, APPLICATION] {
             for vulnerable in [YES, NO] {
-                for usage in [NOT_MEASURED, NOT_MEASURABLE] {
-                    check(kind, vulnerable, usage, &["bash"], ("observe", observe));
-                }
+                check(kind, vulnerable, NOT_MEASURED, &["bash"], ("observe", observe));
+                check(kind, vulnerable, NOT_MEASURABLE, &["bash"], ("observe", not_measurable));
             }
             for usage in [USED, UNUSED] {
                 check(
@@ -253,6 +275,22 @@ mod tests {
                 "No action needed. It is not used itself, but essential to the system, so do not remove it by itself.",
             ),
         );
+    }
+
+    /// What to do must not contradict how it is introduced.
+    #[test]
+    fn only_what_a_run_can_tell_is_to_be_observed() {
+        let check = |remedy: &str, expect: &str| {
+            let judged = Use { usage: usage::NOT_MEASURED, remedy: remedy.into(), ..Use::default() };
+            assert_eq!(lead(&judged), expect, "{remedy}");
+        };
+        check("restart the workload while it is watched", "Observe first");
+        check("run it once without the volume, or scan it", "Observe first");
+        check("judge it by what the application needs", "No run can tell");
+        check("treat it as used; or scan the application as it runs, unpacked", "No run can tell");
+        check("treat it as used, unless x.js is data only", "No run can tell");
+        let of_agent = "a new run changes nothing, so judge its packages by what the application needs";
+        check(of_agent, "No run can tell");
     }
 
     #[test]

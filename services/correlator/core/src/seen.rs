@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use plimsoll_schemas::events::Owner;
-use plimsoll_schemas::words::{package_kind, path_role, usage_kind};
+use plimsoll_schemas::words::{path_role, usage_kind};
 
 use crate::artifact::Artifact;
-use crate::credit::rivals;
+use crate::credit::{Attribution, rivals};
 use crate::entity::{Classes, ClassesKey, Evidence, EvidenceKey, Ownership, PathKey, Span};
 use crate::usage::Merged;
 
@@ -187,12 +187,10 @@ impl Artifact {
         paths
             .filter_map(|path| {
                 let credits = self.cache.credits.get(path)?;
-                let owners = &self.ownership.get(path)?.owners;
-                let owner = owners.iter().find(|owner| owner.package_id == package_id)?;
                 self.classes_below(path, "").find_map(|seen| {
                     let Seen::Classes(key, _) = seen else { return None };
-                    let may_be =
-                        self.counts_for(&key.component, component) && credits.may_be_its(owner, &key.package);
+                    let may_be = self.counts_for(&key.component, component)
+                        && credits.may_be_its(package_id, &key.package);
                     let others = credits.count().saturating_sub(1);
                     may_be.then_some(Merged { archive: &path.path, java_package: &key.package, others })
                 })
@@ -207,22 +205,20 @@ impl Artifact {
         path: &'s PathKey,
         ownership: &'s Ownership,
     ) -> impl Iterator<Item = Credit<'s>> {
-        let owner = ownership.owners.iter().find(|owner| owner.package_id == package_id);
-        let application = owner.is_some_and(|owner| owner.kind == package_kind::APPLICATION);
-        let credits = self.cache.credits.get(path).filter(|_| application);
-        // Without a choice, all of them; else what lies below its prefixes and no longer one, and what nobody claims.
-        let claims = credits.map(|credits| credits.claims(package_id)).unwrap_or_default();
-        let whole = credits.is_none_or(|credits| credits.gets_rest(package_id)).then_some("");
-        let prefixes = whole.into_iter().chain(claims.iter().map(String::as_str));
-        prefixes.flat_map(move |prefix| {
+        // Without a choice, all of them.
+        let credits = self.cache.credits.get(path).filter(|credits| credits.contends(package_id));
+        let prefixes = credits.map_or_else(|| vec![""], |credits| credits.reach(package_id));
+        prefixes.into_iter().flat_map(move |prefix| {
             self.classes_below(path, prefix).filter_map(move |seen| {
                 let Seen::Classes(key, _) = seen else { return None };
                 let Some(credits) = credits else { return Some(Credit { seen, rivals: Vec::new() }) };
-                if credits.longest(&key.package).unwrap_or("") != prefix {
+                let Attribution { prefix: closest, credited, named } = credits.attribute(&key.package);
+                // Of nested claims each class is the longest one's.
+                if !credited.contains(&package_id) || !(prefix.is_empty() || prefix == closest) {
                     return None;
                 }
-                let others = credits.credited(&key.package).iter().filter(|id| *id != package_id);
-                let find = |id: &String| ownership.owners.iter().find(|owner| owner.package_id == *id);
+                let others = named.into_iter().filter(|id| *id != package_id);
+                let find = |id: &str| ownership.owners.iter().find(|owner| owner.package_id == id);
                 Some(Credit { seen, rivals: others.filter_map(find).collect() })
             })
         })

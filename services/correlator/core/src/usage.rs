@@ -435,7 +435,7 @@ fn judge_lack(
             let reason = format!(
                 "{class} was loaded from no file that its JVM names, and it has classes of that Java package"
             );
-            let remedy = "a new run changes nothing, so judge it by what the application needs".to_owned();
+            let remedy = "judge it by what the application needs".to_owned();
             return (usage::NOT_MEASURED, reason, remedy);
         }
         PossibleUse::Copy(class, copy) => {
@@ -462,7 +462,7 @@ fn judge_lack(
              whose cannot be told"
         );
         let remedy =
-            "scan and run the application with its libraries as jars of their own, or treat it as used"
+            "treat it as used; or scan and run the application with its libraries as jars of their own"
                 .to_owned();
         return (usage::NOT_MEASURED, reason, remedy);
     }

@@ -16,7 +16,7 @@ fn events(
 ) -> Compacted {
     let packages: Vec<_> = names
         .iter()
-        .map(|name| package("s1", name, if name.starts_with("jv") { "application" } else { "os" }, &[]))
+        .map(|name| package("s1", name, if name.starts_with("deb") { "os" } else { "application" }, &[]))
         .collect();
     let mut watched: RuntimeWorkload = workload("w", "web", T0, T0 + 60_000, true);
     watched.watched[0].probe = "jvmti".into();
@@ -116,8 +116,9 @@ fn merged_components_are_unused_only_where_no_class_may_be_theirs() {
     };
     let (used, unused, held) = ("used", "unused", "not_measured");
     check(&[], [unused; 4]);
-    // What resembles none is credited as ever: to all that claim nothing, the main component among them.
-    check(&["com.acme.Main"], [used, unused, unused, used]);
+    // The main component's own Java packages are nobody else's.
+    check(&["com.acme.Main"], [used, unused, unused, unused]);
+    // What resembles none is credited to all that claim nothing, the main component among them.
     check(&["Main"], [used, unused, unused, used]);
     let got = check(&["com.sun.el.Factory"], [used, held, held, used]);
     let log = got.usage("web", "jv-log").unwrap();
@@ -129,12 +130,38 @@ fn merged_components_are_unused_only_where_no_class_may_be_theirs() {
     assert!(log.use_remedy.contains("jars of their own"), "{}", log.use_remedy);
     // Renamed by the plugin, and nobody's by name.
     check(&["com.acme.shaded.sun.el.Factory"], [used, held, held, used]);
-    check(&["com.acme.io.Reader"], [used, unused, unused, used]);
+    check(&["com.acme.io.Reader"], [used, unused, unused, unused]);
     check(&["com.acme.io.sundry.Reader"], [used, held, held, used]);
     // A class of `jv-core` by its name may be of `jv-log` as well; and of `jv-el`, which has none by its name.
     check(&["org.log.core.Logger"], [unused, held, used, held]);
     check(&["org.log.Logger"], [unused, used, unused, held]);
     check(&["org.log.core.Logger", "org.log.Logger"], [unused, used, used, held]);
+}
+
+/// An archive of classes that a wheel carries as a file: the wheel was used by each class, and who of the merged components
+/// was is judged as without it.
+#[test]
+fn classes_of_an_archive_in_a_wheel_are_judged_as_without_it() {
+    let jar = "app/shaded.jar";
+    let check = |with_wheel: bool| {
+        let mut owners: Vec<(&str, &[&str])> =
+            vec![("jv-app", &["", "com.acme."]), ("jv-log", &["org.log."]), ("jv-el", &[])];
+        if with_wheel {
+            owners.insert(0, ("py-wheel", &[]));
+        }
+        let items = vec![class(jar, "com.sun.el.Factory", T0 + 1), class(jar, "com.acme.Main", T0 + 2)];
+        let names: Vec<&str> = owners.iter().map(|(name, _)| *name).collect();
+        let got = events(&names, vec![Event::Ownership(shaded(jar, &owners))], items);
+        let uses = ["jv-app", "jv-log", "jv-el"].map(|name| got.usage("web", name).unwrap().r#use.clone());
+        assert_eq!(uses, ["used", "not_measured", "used"], "{with_wheel}");
+        assert_eq!(got.usage("web", "jv-el").unwrap().ambiguous_with, ["pkg:maven/jv-app@1"]);
+        got
+    };
+    check(false);
+    let wheel = check(true);
+    let wheel = wheel.usage("web", "py-wheel").unwrap();
+    assert_eq!((wheel.r#use.as_str(), wheel.class_count), ("used", 2));
+    assert_eq!(wheel.ambiguous_with, Vec::<String>::new());
 }
 
 #[test]

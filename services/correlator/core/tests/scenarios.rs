@@ -50,8 +50,8 @@ fn the_whole_table() {
     check("py-jinja", "no", "unused", "accessed", "no_action");
     // Only its metadata was read.
     check("py-never", "yes", "unused", "deployed", "remove");
-    check("py-copied", "no", "not_measured", "deployed", "observe");
-    check("py-copied-elsewhere", "not_assessed", "used", "loaded", "no_feed");
+    check("py-copied", "yes", "not_measured", "deployed", "observe");
+    check("py-copied-elsewhere", "yes", "used", "loaded", "upgrade");
     // Classes of a shaded jar; what carries the jar was used by any of them.
     for name in ["jv-app", "jv-log", "jv-core", "jv-twin"] {
         check(name, "no", "used", "loaded", "no_action");
@@ -66,7 +66,7 @@ fn the_whole_table() {
     assert_eq!(end.package("libtinfo").held_by, ["bash"]);
     assert_eq!(end.package("libc").vulnerabilities.len(), 1, "the newer database took one back");
     let record = end.artifact();
-    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (17, 2, 2));
+    assert_eq!((record.package_count, record.vulnerable_package_count, record.finding_count), (17, 4, 4));
     assert_eq!(record.cells.iter().map(|cell| cell.package_count).sum::<i64>(), 17);
     assert_eq!((record.unowned_path_count, record.unresolved_path_count), (1, 2));
     assert_eq!((record.component_count, record.workload_count, record.live_workload_count), (4, 4, 3));
@@ -422,6 +422,60 @@ fn what_was_used_as_a_copy_elsewhere_is_not_unused() {
     runtime.push(Event::Ownership(not_owned("work/unpacked/core.py", "unowned")));
     let end = run(numbered(scan("s", &packages).into_iter().chain(runtime).collect()));
     assert_eq!(end.package("py-core").r#use, "unused");
+}
+
+/// An archive that its server unpacks after the scan, say: the packages are the same, whatever their place.
+#[test]
+fn a_copy_that_no_scan_lists_is_assessed_as_the_package_that_it_is_a_copy_of() {
+    let packages = [package("s", "py-core", "application", &[])];
+    let mut copy = owned("work/unpacked/core.py", "image", "py-core", "code");
+    copy.owners[0].package_id = "id-py-core-unpacked".into();
+    let runtime = |copy: &PackageOwnership| {
+        vec![
+            Event::Workload(workload("w", "web", T0, T0 + 1000, true)),
+            Event::Usage(usage(
+                "w",
+                "web",
+                vec![item("work/unpacked/core.py", "module", "loaded", T0 + 100)],
+            )),
+            Event::Ownership(copy.clone()),
+        ]
+    };
+    let found = || Event::Findings(findings("s", "py-core", &["CVE-1"]));
+    let of_scan = || scan("s", &packages);
+    let orders: [Vec<Event>; 3] = [
+        of_scan().into_iter().chain([found()]).chain(runtime(&copy)).collect(),
+        runtime(&copy).into_iter().chain(of_scan()).chain([found()]).collect(),
+        // Its findings are the last to arrive.
+        of_scan().into_iter().chain(runtime(&copy)).chain([found()]).collect(),
+    ];
+    for events in orders {
+        let end = run(numbered(events));
+        let unpacked = end.package("py-core-unpacked");
+        assert_eq!(
+            (unpacked.vulnerable.as_str(), unpacked.r#use.as_str(), unpacked.scanned),
+            ("yes", "used", false)
+        );
+        assert_eq!(unpacked.severity, "high");
+        assert_eq!(unpacked.vulnerabilities.len(), 1);
+        assert_eq!(unpacked.recommendation_code, "upgrade");
+        let whence = "The scan does not list this copy; it was assessed as the same package in app/site/py-core-1.dist-info.";
+        assert!(unpacked.recommendation_text.ends_with(whence), "{}", unpacked.recommendation_text);
+        assert_eq!(end.usage("web", "py-core-unpacked").unwrap().vulnerable, "yes");
+        let finding = ("correlation.findings", b"id-py-core-unpacked\x1fCVE-1".to_vec());
+        assert!(end.outputs.contains_key(&finding), "{:?}", end.outputs.keys());
+        assert_eq!(end.package("py-core").recommendation_text.split(':').next(), Some("No run can tell"));
+    }
+    // Another version was not assessed, whatever is known of this one.
+    copy.owners[0].purl = "pkg:pypi/py-core@2".into();
+    let end = run(numbered(of_scan().into_iter().chain([found()]).chain(runtime(&copy)).collect()));
+    let unpacked = end.package("py-core-unpacked");
+    assert_eq!(unpacked.vulnerable, "not_assessed");
+    assert!(
+        unpacked.not_assessed_reason.contains("build the image with it"),
+        "{}",
+        unpacked.not_assessed_reason
+    );
 }
 
 #[test]

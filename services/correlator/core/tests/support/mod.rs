@@ -265,6 +265,8 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
             let ids: &[&str] = match p.name.as_str() {
                 "libc" => &["CVE-1", "CVE-2"],
                 "py-never" => &["CVE-3"],
+                // And so has its copy.
+                "py-copied" => &["CVE-4"],
                 _ => &[],
             };
             vulnerable.push(Event::Findings(findings(&p.scan_id, &p.name, ids)));
@@ -274,6 +276,9 @@ pub fn world() -> Vec<Vec<(Event, Order)>> {
     let mut again = findings("s2", "libc", &["CVE-1"]);
     again.database_version = "db-2".into();
     again.emitted_at_ms = T0 + 100_000;
+    vulnerable.push(Event::Findings(again));
+    let mut again = findings("s2", "py-copied", &["CVE-5"]);
+    again.database_version = "db-2".into();
     vulnerable.push(Event::Findings(again));
     let mut modified = item("usr/lib/libc.so", "library", "loaded", T0 + 900);
     modified.file_identity = "sha256:ff".into();
