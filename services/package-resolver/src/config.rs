@@ -44,7 +44,8 @@ pub struct ResolverSettings {
     /// Most events that wait for the broker; above, requests fail and are to be asked again.
     pub queue_max_events: usize,
     /// Of a host, look only at what lies near the paths that are asked for, instead of walking all of it once: right where
-    /// little is asked for, in a short life.
+    /// little is asked for, in a short life. What an installation far away may name is unresolved, and late answers are
+    /// logged as information only.
     pub near: bool,
     /// Longest file whose contents are compared with the image's, in bytes.
     pub compared_file_max_bytes: u64,

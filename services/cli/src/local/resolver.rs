@@ -51,7 +51,8 @@ impl Resolver {
         let Self { running, directory } = self;
         if !running.wait_idle(FINISH_MAX) {
             eprintln!(
-                "warning: the owners of some files were not found in time; their packages may be missing"
+                "warning: the owners of some files were not found in time, so their packages may be missing: a file system \
+                 that the command used may hang; run again with -v to see which requests wait"
             );
         }
         let stopped = running.stop();

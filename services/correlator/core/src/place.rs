@@ -27,7 +27,8 @@ pub(crate) fn may_hold_any(ecosystem: &str, location: &Location, paths: &BTreeSe
             }
             any_within(paths, &whole, &[NESTED, b"/"]) || any_around(paths, &whole)
         }
-        _ if !location.nested_path.is_empty() => any_within(paths, &location.path, &[NESTED]),
+        // Node.js and Python name what lies in an archive as if that were a directory.
+        _ if !location.nested_path.is_empty() => any_within(paths, &location.path, &[NESTED, b"/"]),
         "npm" => any_within(paths, without_file(&location.path, b"/package.json"), &[b"/"]),
         // Default gems lie among the language's own files.
         "gem" if parent(&location.path).ends_with(DESCRIPTIONS[0]) => {
@@ -109,7 +110,7 @@ mod tests {
         check(
             "pypi",
             ("site/x.egg", "EGG-INFO/PKG-INFO"),
-            &["site/x.egg!/x/a.py", "site/x.egg"],
+            &["site/x.egg!/x/a.py", "site/x.egg/x/a.py", "site/x.egg"],
             &["site/y.py"],
         );
     }

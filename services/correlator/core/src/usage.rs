@@ -154,11 +154,14 @@ impl Artifact {
     pub(crate) fn unresolved_in(&self, component: Option<&str>) -> Unresolved {
         let mut unresolved = Unresolved::default();
         for path in self.unresolved_paths() {
+            // Its role is known where the operating system's database was read, and does not list it.
+            let known = self.ownership.get(path);
+            let is_no_os_file = known.is_some_and(|known| known.owners.is_empty() && !known.role.is_empty());
             for seen in self.evidence_at(path) {
                 if !self.counts_for(seen.component(), component) {
                     continue;
                 }
-                unresolved.accessed |= seen.reaches(Rung::Accessed as u8);
+                unresolved.accessed |= !is_no_os_file && seen.reaches(Rung::Accessed as u8);
                 if seen.reaches(Rung::Loaded as u8) {
                     unresolved.loaded.insert(path.path.clone());
                 }

@@ -511,6 +511,10 @@ fn owners_that_could_not_all_be_named_hold_back_what_may_be_one_of_them() {
     };
     check(&[owned(&path, "image", "py-named", "code")], ["used", "unused", "unused"]);
     check(std::slice::from_ref(&cut), ["used", "not_measured", "not_measured"]);
+    // A file of the host in doubt: the operating system's database was read, so it is no package's of that.
+    let doubted = PackageOwnership { role: "code".into(), ..not_owned(&path, "unresolved") };
+    check(&[doubted], ["not_measured", "not_measured", "unused"]);
+    check(&[not_owned(&path, "unresolved")], ["not_measured"; 3]);
     // Who could not look at all takes nothing back.
     check(&[cut, not_owned(&path, "unresolved")], ["used", "not_measured", "not_measured"]);
 }
