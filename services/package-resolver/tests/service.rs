@@ -57,7 +57,7 @@ impl Service {
             workload_id: workload_id.clone(),
             has_upper_directory: false,
             component: false,
-        started_at_ms: 0,
+            started_at_ms: 0,
         };
         let directory = File::open(root).unwrap();
         channel.send(&serde_json::to_vec(&open).unwrap(), &[directory.as_fd()]).unwrap();
