@@ -113,6 +113,11 @@ pub fn runs(pid: u32) -> bool {
     stat_field(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
 }
 
+/// Whether a process has ended, though nobody may have waited for it yet. Its memory goes first.
+pub fn has_ended(pid: u32) -> bool {
+    !runs(pid) || fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty())
+}
+
 /// When a process started, in nanoseconds since boot.
 pub fn started_ns(pid: u32) -> Option<u64> {
     let ticks: u64 = stat_field(pid, 19)?.parse().ok()?;
@@ -359,5 +364,19 @@ mod tests {
         assert_eq!(maps_below(pid, program.parent().unwrap()), Some(true));
         assert_eq!(maps_below(pid, Path::new("/no/such/directory")), Some(false));
         assert_eq!((maps_below(u32::MAX, &program), environment(u32::MAX)), (None, None));
+        assert!(!has_ended(pid) && has_ended(u32::MAX));
+    }
+
+    #[test]
+    fn a_process_that_nobody_waited_for_has_ended() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert!(!has_ended(child.id()));
+        drop(child.stdin.take());
+        let id = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(id), options).unwrap();
+        assert!(started_ns(child.id()).is_some() && has_ended(child.id()));
+        child.wait().unwrap();
     }
 }

@@ -312,7 +312,7 @@ impl HookSession {
     /// Whether the process of this number is the one that reported it, or has ended. In a PID namespace of its own it has
     /// another number here, and this one may be anybody's.
     pub fn is_reporter(&self, pid: u32) -> bool {
-        procfs::maps_below(pid, &self.inner) == Some(true) || procfs::started_ns(pid).is_none()
+        procfs::maps_below(pid, &self.inner) == Some(true) || procfs::has_ended(pid)
     }
 
     /// Where hooks write.
