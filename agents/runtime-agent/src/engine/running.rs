@@ -36,17 +36,22 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
             }
             let Some(id) = procfs::cgroup_id(&path, controller) else { continue };
             let started = procfs::started_ns(pid).unwrap_or(u64::MAX);
-            if seen.get(&id).is_none_or(|oldest| started < *oldest) {
-                seen.insert(id, started);
-                let known = kernel.workload(id);
+            let known = kernel.workload(id);
+            let oldest = seen.get(&id).copied().or_else(|| started_of_first(known.as_ref()?));
+            let is_older = oldest.is_none_or(|oldest| started < oldest);
+            if is_older || !seen.contains_key(&id) {
+                seen.insert(id, oldest.map_or(started, |oldest| oldest.min(started)));
                 let mut entry = known.unwrap_or(WorkloadEntry {
                     first_exec_ns: procfs::since_boot_ns(),
                     first_pid: pid,
                     mount_ns,
                     ..WorkloadEntry::default()
                 });
-                // The oldest process tells which run of the container it is, whichever agent looks.
-                entry.first_pid = pid;
+                // The oldest process tells which run of the container it is, whichever agent looks. One that a look before this
+                // one found may be older.
+                if is_older {
+                    entry.first_pid = pid;
+                }
                 // It ran before: nothing about its past is known.
                 entry.flags &= !workload_flag::FROM_FIRST_EXEC;
                 let bytes = name.as_bytes();
@@ -74,6 +79,11 @@ pub fn register_running(kernel: &Kernel, attached_ns: u64) {
             );
         }
     }
+}
+
+/// When the first process that is known of a container started, if it lives; another one may have its number by now.
+fn started_of_first(known: &WorkloadEntry) -> Option<u64> {
+    procfs::started_ns(known.first_pid).filter(|started| *started <= known.first_exec_ns)
 }
 
 impl procfs::Mapping {

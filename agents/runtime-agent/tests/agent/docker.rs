@@ -198,7 +198,7 @@ fn a_container_that_ran_before_is_late_and_a_volume_is_other() {
 fn a_container_is_one_workload_to_agents_with_a_gap_between_them() {
     let Some(docker) = Docker::with_image("between") else { return };
     let (first, collected) = support::start(docker.config());
-    let id = docker.run(&["-d", "--rm"], "while :; do cat /name; sleep 0.05; done");
+    let id = docker.run(&["-d", "--rm"], "while :; do cat /name; done");
     let is_identified = |collected: &support::Collected| {
         let workload = collected.workload_of_container(&id);
         workload.is_some_and(|workload| workload.artifact == format!("image/{}", docker.image))
