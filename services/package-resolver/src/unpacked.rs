@@ -8,7 +8,7 @@ use plimsoll_catalog::ownership::{archive_of, is_archive, is_managed_content};
 use plimsoll_catalog::tree::{FileKind, path as paths};
 use plimsoll_catalog::{FileTree, PackageKind};
 use plimsoll_schemas::events::{Owner, PackageOwnership};
-use plimsoll_schemas::identity::Sha256Digest;
+use plimsoll_schemas::identity::{self, Sha256Digest};
 use plimsoll_schemas::words::{
     PATH_MAX_BYTES, VIRTUAL_FILES, drift, ownership_state, package_kind, path_role,
 };
@@ -55,9 +55,18 @@ impl Question<'_> {
             FileKind::Directory => self.archive_of_directory(file),
             _ => Vec::new(),
         };
-        let members: Vec<Vec<u8>> = members.into_iter().map(|place| [&place, rest].concat()).collect();
-        let Some((owners, method)) = self.owners_of(&members) else { return entry };
-        let reason = format!("unpacked from {}", paths::display(&members[0]));
+        let places: Vec<Vec<u8>> = members.iter().map(|member| [member, rest].concat()).collect();
+        let Some((mut owners, method)) = self.owners_of(&places) else { return entry };
+        // A scan of now lists the copy, too, and must not find it unused.
+        let copies = owners.iter().flat_map(|owner| {
+            members.iter().filter_map(|member| copied_to(file, member, rest, owner)).collect::<Vec<_>>()
+        });
+        let copies: BTreeMap<String, Owner> = copies.map(|copy| (copy.package_id.clone(), copy)).collect();
+        owners.extend(copies.into_values());
+        if bound_owners(&mut owners, OWNERS_MAX_BYTES) > 0 {
+            return entry;
+        }
+        let reason = format!("unpacked from {}", paths::display(&places[0]));
         let state = ownership_state::OWNED.into();
         PackageOwnership {
             owners,
@@ -192,6 +201,15 @@ impl Question<'_> {
         let mut owners: Vec<Owner> = owners.into_values().collect();
         (bound_owners(&mut owners, OWNERS_MAX_BYTES) == 0).then_some((owners, method))
     }
+}
+
+/// A package of an archive, or of one within it, as the one that it is in the copy of that archive; `rest` leads into it.
+fn copied_to(copy: &[u8], archive: &[u8], rest: &[u8], owner: &Owner) -> Option<Owner> {
+    let ends = memchr::memmem::find_iter(rest, NESTED).chain([rest.len()]);
+    // Where the package lies stands in its id alone.
+    let id = |of: &[u8], end: usize| identity::package_id(&owner.purl, Some(&[of, &rest[..end]].concat()));
+    let end = ends.into_iter().find(|end| id(archive, *end) == owner.package_id)?;
+    Some(Owner { package_id: id(copy, end), ..owner.clone() })
 }
 
 /// Those of equal archives that the path of the unpacked one tells: most of the archives around them are called as parts

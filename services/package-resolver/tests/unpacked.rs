@@ -6,6 +6,8 @@ mod common;
 
 use std::path::Path;
 
+use plimsoll_schemas::identity::package_id;
+
 use common::{Agent, OpenRoot, Stage, brief, settle, zip};
 
 const COMPONENT: &str = "component/a/b/1";
@@ -88,14 +90,21 @@ fn what_was_unpacked_since_the_start_is_the_archives_own() {
         &mut agent,
         COMPONENT,
         &[
-            own("webapps/one/WEB-INF/lib/shared.jar", "owned org.shared:shared@1 image unknown"),
-            own("tmp/vfs/alone.jar-1f/alone.jar", "owned org.alone:alone@1 image unknown"),
+            // With the copy itself, which a scan of now lists.
+            own(
+                "webapps/one/WEB-INF/lib/shared.jar",
+                "owned org.shared:shared@1+org.shared:shared@1 image unknown",
+            ),
+            own("tmp/vfs/alone.jar-1f/alone.jar", "owned org.alone:alone@1+org.alone:alone@1 image unknown"),
             own("webapps/one/WEB-INF/classes/com/acme/Shop.class", "owned com.acme:one@ image unknown"),
             own("webapps/one/WEB-INF/classes", "owned com.acme:one@ image unknown"),
             // A server's own copy of a deployment.
-            own(copy, "owned com.acme:one@ image unknown"),
+            own(copy, "owned com.acme:one@+com.acme:one@ image unknown"),
             // Of both.
-            own("tmp/shared.jar", "owned org.shared:shared@1+org.shared:shared@1 image unknown"),
+            own(
+                "tmp/shared.jar",
+                "owned org.shared:shared@1+org.shared:shared@1+org.shared:shared@1 image unknown",
+            ),
             // Its package is found once the directory is looked at again.
             own("tmp/other.jar", "unresolved  image unknown"),
             own("old/inner.jar", "owned org.inner:inner@1 image unknown"),
@@ -120,8 +129,12 @@ fn what_was_unpacked_since_the_start_is_the_archives_own() {
             "lib/loader.jar!/inner.jar",
         ],
     );
-    let ids: Vec<&str> = answers.iter().map(|answer| answer.owners[0].package_id.as_str()).collect();
-    assert_eq!(ids[0], ids[1]);
+    let ids: Vec<Vec<&str>> = answers
+        .iter()
+        .map(|answer| answer.owners.iter().map(|owner| owner.package_id.as_str()).collect())
+        .collect();
+    let listed = package_id("pkg:maven/org.shared/shared@1", Some(b"webapps/one/WEB-INF/lib/shared.jar"));
+    assert_eq!(ids[0], [ids[1][0], &listed]);
     assert_ne!(ids[2], ids[3]);
     // A package of the host is none of these, once the host's packages are looked at again.
     let deadline = std::time::Instant::now() + common::SOON;

@@ -172,13 +172,15 @@ impl Artifact {
             .collect()
     }
 
-    /// The owner entry of a package of which a counting path was used; the latest one, if several name it.
+    /// The owner entry of a package of which a counting path was used; the latest one, if several name it. None if it is only
+    /// a copy of what the scan lists, and owns the path with that.
     fn observed(&self, package_id: &str) -> Option<&Owner> {
         self.evidence_of(package_id, None).next()?;
         let paths = self.cache.owned.get(package_id)?;
         let ownerships = paths.iter().filter_map(|path| self.ownership.get(path));
         let newest = ownerships.max_by_key(|ownership| ownership.order)?;
-        newest.owners.iter().find(|owner| owner.package_id == package_id)
+        let owner = newest.owners.iter().find(|owner| owner.package_id == package_id)?;
+        (!self.is_unlisted_copy(owner, newest)).then_some(owner)
     }
 
     /// All packages that the current scan lists or of which a use was seen.

@@ -173,7 +173,9 @@ impl Artifact {
             .flat_map(move |(path, ownership)| {
                 let items = self.items_at(path).map(move |seen| Credit {
                     seen,
-                    rivals: rivals(&ownership.owners, package_id).collect(),
+                    rivals: rivals(&ownership.owners, package_id)
+                        .filter(|rival| !self.is_its_copy(rival, package_id, ownership))
+                        .collect(),
                 });
                 items.chain(self.classes_of(package_id, path, ownership))
             })
@@ -219,9 +221,25 @@ impl Artifact {
                 }
                 let others = named.into_iter().filter(|id| *id != package_id);
                 let find = |id: &str| ownership.owners.iter().find(|owner| owner.package_id == id);
-                Some(Credit { seen, rivals: others.filter_map(find).collect() })
+                let others = others.filter_map(find);
+                let rivals = others.filter(|rival| !self.is_its_copy(rival, package_id, ownership)).collect();
+                Some(Credit { seen, rivals })
             })
         })
+    }
+
+    /// Whether an owner is only the same package at the place that this one was copied to, where no scan lists it.
+    fn is_its_copy(&self, other: &Owner, package_id: &str, ownership: &Ownership) -> bool {
+        let is_own = |owner: &&Owner| owner.package_id == package_id && owner.purl == other.purl;
+        other.package_id != package_id
+            && !self.is_scanned(&other.package_id)
+            && self.is_scanned(package_id)
+            && ownership.owners.iter().any(|owner| is_own(&owner))
+    }
+
+    /// Whether the scan lists the package of which an owner is a copy, but not this copy.
+    pub(crate) fn is_unlisted_copy(&self, owner: &Owner, ownership: &Ownership) -> bool {
+        ownership.owners.iter().any(|other| self.is_its_copy(owner, &other.package_id, ownership))
     }
 }
 

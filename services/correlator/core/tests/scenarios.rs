@@ -424,6 +424,52 @@ fn what_was_used_as_a_copy_elsewhere_is_not_unused() {
     assert_eq!(end.package("py-core").r#use, "unused");
 }
 
+/// The resolver names both the package that a file was unpacked from and the copy that a scan of now would list.
+#[test]
+fn an_unpacked_copy_is_a_package_of_its_own_only_where_a_scan_lists_it() {
+    let of_scan = |also: &[ScanPackage]| {
+        let mut packages = vec![package("s", "py-core", "application", &[])];
+        packages.extend_from_slice(also);
+        scan("s", &packages)
+    };
+    let mut both = owned("work/unpacked/core.py", "image", "py-core", "code");
+    let copy = Owner { package_id: "id-py-core-unpacked".into(), ..both.owners[0].clone() };
+    both.owners.push(copy);
+    let runtime = || {
+        vec![
+            Event::Workload(workload("w", "web", T0, T0 + 1000, true)),
+            Event::Usage(usage(
+                "w",
+                "web",
+                vec![item("work/unpacked/core.py", "module", "loaded", T0 + 100)],
+            )),
+            Event::Ownership(both.clone()),
+        ]
+    };
+    let listed = ScanPackage {
+        package_id: "id-py-core-unpacked".into(),
+        ..package("s", "py-core", "application", &[])
+    };
+    for (also, is_listed) in [(&[][..], false), (&[listed][..], true)] {
+        for scan_first in [true, false] {
+            let (scanned, ran) = (of_scan(also), runtime());
+            let events: Vec<Event> = if scan_first {
+                scanned.into_iter().chain(ran).collect()
+            } else {
+                ran.into_iter().chain(scanned).collect()
+            };
+            let end = run(numbered(events));
+            let core = end.usage("web", "py-core").unwrap();
+            assert_eq!(
+                (core.r#use.as_str(), core.use_reason == "code of it was loaded"),
+                ("used", !is_listed)
+            );
+            let unpacked = end.usage("web", "py-core-unpacked");
+            assert_eq!(unpacked.map(|row| row.r#use.clone()), is_listed.then(|| "used".to_owned()));
+        }
+    }
+}
+
 /// An archive that its server unpacks after the scan, say: the packages are the same, whatever their place.
 #[test]
 fn a_copy_that_no_scan_lists_is_assessed_as_the_package_that_it_is_a_copy_of() {
