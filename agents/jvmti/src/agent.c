@@ -256,21 +256,6 @@ static size_t put_property(char *to, size_t at, size_t room, const char *name)
 	return at;
 }
 
-/* The boot loader's class path: before JDK 9 all of it, then what was appended to the modules. */
-static void add_boot_path(void)
-{
-	static const char *const names[] = { "sun.boot.class.path", "jdk.boot.class.path.append" };
-	char *value;
-
-	for (int i = 0; i < 2; i++) {
-		value = 0;
-		if (JVMTI(tools, JVMTI_GET_SYSTEM_PROPERTY, property_fn)(tools, names[i], &value) || !value)
-			continue;
-		boot_add_all(value);
-		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, value);
-	}
-}
-
 static void hello(void)
 {
 	/* Of modules, and before these of a JRE. */
@@ -343,7 +328,7 @@ static void run(interface ti, interface jni, void *nothing)
 	find_perf_data();
 	if (attached)
 		unloaded_before = unloaded_classes();
-	add_boot_path();
+	add_boot_path(tools);
 	why = find_ids(jni);
 	if (why) {
 		fail(why);

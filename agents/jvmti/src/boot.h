@@ -290,3 +290,18 @@ static const struct place *boot_place(const char *name, size_t length, int may_b
 	place.number = PLACE_OF_BOOT + (unsigned long)archive;
 	return &place;
 }
+
+/* The boot loader's class path: before JDK 9 all of it, then what was appended to the modules. */
+static void add_boot_path(interface tools)
+{
+	static const char *const names[] = { "sun.boot.class.path", "jdk.boot.class.path.append" };
+	char *value;
+
+	for (int i = 0; i < 2; i++) {
+		value = 0;
+		if (JVMTI(tools, JVMTI_GET_SYSTEM_PROPERTY, property_fn)(tools, names[i], &value) || !value)
+			continue;
+		boot_add_all(value);
+		JVMTI(tools, JVMTI_DEALLOCATE, deallocate_fn)(tools, value);
+	}
+}

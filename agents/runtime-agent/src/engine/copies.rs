@@ -8,10 +8,10 @@ use plimsoll_schemas::words::{
     usage_kind,
 };
 
-use super::{ASKED_MAX, Asked, Engine, RESOLVE_MAX_ATTEMPTS, RESOLVE_RETRY_MS, TREE_ID};
+use super::{Asked, Engine, TREE_ID};
 use crate::output::RuntimeEvent;
 use crate::unmeasurable;
-use crate::workload::{NO_POSITION, PendingItem, ToAsk, Workload};
+use crate::workload::{PendingItem, ToAsk, Workload};
 
 /// Whether a used file may be one of the first artifact's, or a copy. `index` is that of the artifact in which its path lies.
 fn may_be_copy(
@@ -76,13 +76,8 @@ impl Engine {
             answer.state == ownership_state::UNRESOLVED && answer.owners.is_empty()
         };
         let Some(answer) = answer.filter(|answer| !is_unknown(answer)) else {
-            let may_ask = pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX;
-            if self.closing || !may_ask {
+            if self.closing || !self.ask_later(id, index, pending) {
                 self.leave_out_copies(id);
-            } else {
-                let at_ms = now_ms() + RESOLVE_RETRY_MS;
-                let item = PendingItem { position: NO_POSITION, ..pending.clone() };
-                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
             }
             return false;
         };
@@ -119,14 +114,7 @@ impl Engine {
                 return true;
             }
             Some(answer) if answer.state == ownership_state::UNOWNED => {}
-            _ if !self.closing
-                && self.resolver.is_some()
-                && pending.attempts < RESOLVE_MAX_ATTEMPTS
-                && self.unresolved.len() < ASKED_MAX =>
-            {
-                let at_ms = now_ms() + RESOLVE_RETRY_MS;
-                let item = PendingItem { position: NO_POSITION, ..pending.clone() };
-                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+            _ if !self.closing && self.resolver.is_some() && self.ask_later(id, index, pending) => {
                 return false;
             }
             _ => {}
@@ -187,6 +175,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::observe::Origin;
+    use crate::workload::NO_POSITION;
     use plimsoll_schemas::events::Owner;
 
     fn item(path: &str, kind: &str, mount: &str, origin: Origin) -> PendingItem {

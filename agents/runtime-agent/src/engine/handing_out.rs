@@ -246,12 +246,8 @@ impl Engine {
             if entry.is_some_and(|entry| may_be_copied_archive(entry, is_last)) {
                 self.hold_back_archive(id, &pending);
             }
-            let asked = pending.attempts > 0;
-            if asked && !told && pending.attempts < RESOLVE_MAX_ATTEMPTS && self.unresolved.len() < ASKED_MAX
-            {
-                let item = PendingItem { position: NO_POSITION, exec: None, ..pending.clone() };
-                let at_ms = now_ms() + RESOLVE_RETRY_MS;
-                self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+            if pending.attempts > 0 && !told {
+                self.ask_later(id, index, &pending);
             }
             if pending.attempts > 1 && !told {
                 // It went out when it was asked about first.
@@ -307,6 +303,17 @@ impl Engine {
             let item = &pending.item;
             self.java.defined(id, &item.path, &item.name, &item.process, workload);
         }
+    }
+
+    /// Asks about a path once more, later; `false` if it was asked about often enough, or too many wait.
+    pub(super) fn ask_later(&mut self, id: u64, index: usize, pending: &PendingItem) -> bool {
+        if pending.attempts >= RESOLVE_MAX_ATTEMPTS || self.unresolved.len() >= ASKED_MAX {
+            return false;
+        }
+        let item = PendingItem { position: NO_POSITION, exec: None, ..pending.clone() };
+        let at_ms = now_ms() + RESOLVE_RETRY_MS;
+        self.unresolved.push_back(Asked { at_ms, workload: id, index, item });
+        true
     }
 
     /// A class's archive is in no list of packages: it may be a copy of one that is, gone before anyone could look. Or it

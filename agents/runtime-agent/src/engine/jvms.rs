@@ -196,7 +196,6 @@ impl Watched {
         {
             workload.set_unmeasurable(found);
         }
-        let process = program.strip_prefix('/').unwrap_or(&program);
         let is_copy =
             workload.is_outside(&path) && jvm.image.as_ref() != Some(&path) && !is_of_runtime(&path);
         for class in classes() {
@@ -205,8 +204,7 @@ impl Watched {
                 continue;
             }
             let mount = if on_volume { mount::OTHER } else { mount::ROOT };
-            let observation = observation(path.clone(), mount, &text_of(class));
-            workload.add(observation, probe::JVMTI, process.to_owned(), time_ms, NO_POSITION, None);
+            add_class(workload, path.clone(), mount, &text_of(class), &program, time_ms);
         }
     }
 
@@ -223,9 +221,7 @@ impl Watched {
         if path.len() > PATH_MAX_BYTES {
             return self.is_elsewhere(place, class, program, workload, time_ms);
         }
-        let process = program.strip_prefix('/').unwrap_or(program).to_owned();
-        let observation = observation(path, mount::ROOT, class);
-        workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
+        add_class(workload, path, mount::ROOT, class, program, time_ms);
     }
 
     /// It is none of them, for all that is known: whoever has the class's Java package may have been copied there.
@@ -240,9 +236,7 @@ impl Watched {
         let told = self.java_packages.copied(class, place, Instant::now());
         self.add_java_package(told, program, workload, time_ms);
         if !place.starts_with(VIRTUAL_FILES) {
-            let process = program.strip_prefix('/').unwrap_or(program).to_owned();
-            let observation = observation(place.to_vec(), mount::ROOT, class);
-            workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
+            add_class(workload, place.to_vec(), mount::ROOT, class, program, time_ms);
         }
     }
 
@@ -285,8 +279,16 @@ impl Watched {
     }
 }
 
-fn observation(path: Vec<u8>, mount: &'static str, class: &str) -> Observation {
-    Observation {
+/// Adds the use of a class of this place by a program (`/usr/bin/java`).
+fn add_class(
+    workload: &mut Workload,
+    path: Vec<u8>,
+    mount: &'static str,
+    class: &str,
+    program: &str,
+    time_ms: i64,
+) {
+    let observation = Observation {
         kind: usage_kind::CLASS,
         rung: Rung::Loaded,
         path,
@@ -294,7 +296,9 @@ fn observation(path: Vec<u8>, mount: &'static str, class: &str) -> Observation {
         inode: 0,
         name: class.replace('/', "."),
         origin: Origin::default(),
-    }
+    };
+    let process = program.strip_prefix('/').unwrap_or(program).to_owned();
+    workload.add(observation, probe::JVMTI, process, time_ms, NO_POSITION, None);
 }
 
 #[cfg(test)]
